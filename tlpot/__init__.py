@@ -1,0 +1,33 @@
+"""Transfer learning of interatomic potentials: from VASP files to a calculator you can trust."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
+
+if TYPE_CHECKING:
+    from tlpot.calculator import TLPotCalculator
+    from tlpot.data.read import read_frames
+    from tlpot.errors import TlpotError
+    from tlpot.run import finetune
+    from tlpot.potential import load
+
+__all__ = ["TLPotCalculator", "TlpotError", "finetune", "load", "read_frames"]
+
+_HOMES = {
+    "TLPotCalculator": "tlpot.calculator",
+    "TlpotError": "tlpot.errors",
+    "finetune": "tlpot.run",
+    "load": "tlpot.potential",
+    "read_frames": "tlpot.data.read",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch only when something needs it: `tlpot --help` answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tlpot' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

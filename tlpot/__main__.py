@@ -1,0 +1,5 @@
+"""``python -m tlpot``."""
+
+from tlpot.cli import main
+
+main()

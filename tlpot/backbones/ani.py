@@ -1,0 +1,310 @@
+"""ANI networks (Smith 2017, Devereux 2020) from torchani, all ensemble members side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+import torch
+import torchani
+from ase.data import atomic_numbers
+from ase.units import Hartree
+from torch import Tensor, nn
+from torch.nn.functional import celu
+from torchani.aev import AEVComputer, ANIAngular, ANIRadial
+from torchani.neighbors import Neighbors
+from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
+from torchani.sae import SelfEnergy
+
+from tlpot.engine.descriptors import Constants, describe
+from tlpot.errors import TlpotError
+from tlpot.frames import Batch
+
+LAYERS = ("input", "hidden1", "hidden2", "output")
+ALPHA = 0.1
+"""CELU's α in every published ANI network."""
+
+PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
+    "ani2x": torchani.models.ANI2x,
+    "ani1x": torchani.models.ANI1x,
+    "ani1ccx": torchani.models.ANI1ccx,
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything but the weights: enough to rebuild the backbone from a model file.
+
+    Lengths in Å, η in Å⁻², angles in radians; names as in Smith et al. 2017, eqs. 2–4.
+    """
+
+    symbols: tuple[str, ...]
+    widths: tuple[tuple[int, ...], ...]
+    members: int
+    radial_cutoff: float
+    radial_eta: float
+    radial_shifts: tuple[float, ...]
+    angular_cutoff: float
+    angular_eta: float
+    angular_zeta: float
+    angular_shifts: tuple[float, ...]
+    angular_sections: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Architecture:
+        def frozen(value: object) -> object:
+            return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+        return cls(**{name: frozen(value) for name, value in values.items()})  # type: ignore[arg-type]
+
+    def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
+        """The same descriptors and widths for other elements, each sized as its donor."""
+        symbols = tuple(symbols)
+        sizes = dict(zip(self.symbols, self.widths, strict=True))
+        widths = tuple(sizes[donors.get(s, s)] for s in symbols)
+        return Architecture(**{**vars(self), "symbols": symbols, "widths": widths})
+
+    def aev_computer(self) -> AEVComputer:
+        """torchani's descriptor with these constants."""
+        radial = ANIRadial(self.radial_eta, self.radial_shifts, self.radial_cutoff)
+        angular = ANIAngular(
+            self.angular_eta,
+            self.angular_zeta,
+            self.angular_shifts,
+            self.angular_sections,
+            self.angular_cutoff,
+        )
+        return AEVComputer(radial, angular, len(self.symbols))
+
+    def constants(self) -> Constants:
+        """What the engine needs of it."""
+        shared = {f.name: getattr(self, f.name) for f in fields(Constants) if f.name != "elements"}
+        return Constants(elements=len(self.symbols), **shared)
+
+
+class Layer(nn.Module):
+    """One linear layer of all members: ``weight[members, out, in]``, ``bias[members, out]``."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(members, outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[members, atoms, in]`` to ``[members, atoms, out]``."""
+        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
+
+
+class ANI(nn.Module):
+    """Ensemble of ANI networks behind the `Backbone` protocol.
+
+    Parameters
+    ----------
+    architecture
+        Elements, descriptor constants, layer widths, number of members.
+    donors
+        Elements that use another's networks and descriptor channels, ``{"Si": "C"}``.
+    """
+
+    def __init__(self, architecture: Architecture, donors: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.donors = dict(donors or {})
+        self.symbols = architecture.symbols
+        self.cutoff = architecture.radial_cutoff
+        self.members = architecture.members
+        self.aev = architecture.aev_computer()
+        self.networks = nn.ModuleDict()
+        for symbol, widths in zip(self.symbols, architecture.widths, strict=True):
+            sizes = (self.aev.out_dim, *widths, 1)
+            self.networks[symbol] = nn.ModuleDict(
+                {
+                    name: Layer(self.members, n_in, n_out)
+                    for name, n_in, n_out in zip(LAYERS, sizes[:-1], sizes[1:], strict=True)
+                }
+            )
+        species = torch.full((119,), -1)
+        for element in (*self.symbols, *self.donors):
+            donor = self.donors.get(element, element)
+            species[atomic_numbers[element]] = self.symbols.index(donor)
+        self.register_buffer("species", species, persistent=False)
+        self.species: Tensor
+        self.left_out: nn.Parameter | None = None
+
+    def atomic_energies(self, batch: Batch) -> Tensor:
+        """``Tensor[members, atoms]`` eV, without any reference energy."""
+        species = self.species[batch.numbers]
+        return self.network_energies(species, self.descriptors(species, batch))
+
+    @torch.no_grad()
+    def keep(self, batch: Batch) -> Batch:
+        """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
+        constants = self.architecture.constants()
+        dtype = self.networks[self.symbols[0]]["input"].weight.dtype
+        species, vectors = self.species[batch.numbers], batch.vectors.to(dtype)
+        return replace(batch, kept=describe(constants, species, batch.pairs, vectors))
+
+    def descriptors(self, species: Tensor, batch: Batch) -> Tensor:
+        """Atomic environment vectors ``Tensor[atoms, features]``: kept ones, else torchani's."""
+        if batch.kept is not None:
+            return batch.kept(batch.vectors)
+        vectors = batch.vectors.to(self.networks[self.symbols[0]]["input"].weight.dtype)
+        neighbours = Neighbors(batch.pairs, vectors.norm(dim=1), -vectors)
+        unused_positions = vectors.new_empty(1, len(species), 3)
+        return self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[0]
+
+    def network_energies(self, species: Tensor, features: Tensor) -> Tensor:
+        """``[atoms]``, ``[atoms, features]`` to ``[members, atoms]`` eV."""
+        energies = features.new_zeros(self.members, len(species))
+        for index, symbol in enumerate(self.symbols):
+            atoms = (species == index).nonzero().squeeze(1)
+            if len(atoms) == 0:
+                continue
+            x = features[atoms].expand(self.members, -1, -1)
+            layers = self.networks[symbol]
+            for name in LAYERS[:-1]:
+                x = celu(layers[name](x), ALPHA)
+            energies = energies.index_copy(1, atoms, layers["output"](x).squeeze(2))
+        return energies * Hartree
+
+    @torch.no_grad()
+    def with_elements(self, symbols: Iterable[str]) -> ANI:
+        """The same potential with networks for exactly `symbols`.
+
+        Leaving out elements that do not occur drops descriptor columns that are zero; a symbol
+        that stood on a donor gets channels and networks of its own, copied from the donor's.
+        Energies of structures made of what is left do not change. Whether a weight is trainable
+        carries over. See `absorb` for the way back.
+        """
+        symbols = tuple(symbols)
+        donors = {e: d for e, d in self.donors.items() if e not in symbols and d in symbols}
+        other = ANI(self.architecture.with_symbols(symbols, self.donors), donors)
+        columns = self._columns(other.architecture)
+        for symbol, layers in other.networks.items():
+            own = self.networks[self.donors.get(symbol, symbol)]
+            for name in LAYERS:
+                weight = own[name].weight[..., columns] if name == "input" else own[name].weight
+                layers[name].weight.copy_(weight).requires_grad_(own[name].weight.requires_grad)
+                layers[name].bias.copy_(own[name].bias).requires_grad_(own[name].bias.requires_grad)
+        other.left_out = nn.Parameter(torch.ones(1))
+        return other.to(self.species.device, own[name].weight.dtype)
+
+    @torch.no_grad()
+    def absorb(self, trained: ANI) -> None:
+        """Take over the weights of a smaller self (`with_elements`) after its training.
+
+        Its ``left_out`` started at one and saw no gradient, so it now holds what weight decay did
+        to any weight without one: the first-layer columns that the smaller model left out.
+        """
+        columns = self._columns(trained.architecture)
+        for symbol, layers in trained.networks.items():
+            for name in LAYERS:
+                own, new = self.networks[symbol][name], layers[name]
+                own.bias.copy_(new.bias)
+                if name != "input":
+                    own.weight.copy_(new.weight)
+                    continue
+                if new.weight.requires_grad:
+                    own.weight.mul_(trained.left_out)
+                own.weight[..., columns] = new.weight
+
+    def _columns(self, other: Architecture) -> Tensor:
+        """For each descriptor column of `other`, the column of ours that it repeats."""
+        donor = [self.symbols.index(self.donors.get(s, s)) for s in other.symbols]
+        n_radial, n_angular = self.aev.radial.num_feats, self.aev.angular.num_feats
+        radial = [torch.arange(n_radial) + n_radial * s for s in donor]
+        index, first = self.aev.triu_index, self.aev.radial_len
+        pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
+        angular = [torch.arange(n_angular) + first + n_angular * index[s, t] for s, t in pairs]
+        return torch.cat(radial + angular)
+
+    @torch.no_grad()
+    def init_gaussian(self, std: float, seed: int) -> None:
+        """Forget the pretrained weights: every trainable tensor becomes N(0, `std`²)."""
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+    def to_torchani(self, self_energies: Mapping[str, float]) -> torchani.arch.ANI:
+        """torchani's own module, donors given channels of their own.
+
+        Parameters
+        ----------
+        self_energies
+            eV for each element of the result.
+        """
+        full = self.with_elements((*self.symbols, *self.donors))
+        symbols = full.symbols
+        members = []
+        for m in range(full.members):
+            networks = {}
+            for symbol, widths in zip(symbols, full.architecture.widths, strict=True):
+                network = AtomicNetwork((full.aev.out_dim, *widths, 1), "celu", bias=True)
+                for target, name in zip((*network.layers, network.final_layer), LAYERS, strict=True):
+                    source = full.networks[symbol][name]
+                    target.weight.data = source.weight[m].detach().clone()
+                    target.bias.data = source.bias[m].detach().clone()
+                networks[symbol] = network
+            members.append(ANINetworks(networks))
+        shifter = SelfEnergy(symbols, [self_energies[s] / Hartree for s in symbols])
+        shifter.self_energies = torch.tensor(
+            [self_energies[s] / Hartree for s in symbols], dtype=torch.float64
+        )
+        module = torchani.arch.ANI(symbols, full.aev, Ensemble(members), shifter)
+        return module.requires_grad_(False)
+
+
+def from_torchani(module: torchani.arch.ANI) -> tuple[ANI, dict[str, float]]:
+    """torchani's module as a backbone, and its self-energies in eV."""
+    aev, members = module.aev_computer, module.neural_networks.members
+    symbols = tuple(module.symbols)
+    widths = tuple(
+        tuple(layer.out_features for layer in members[0].atomics[s].layers) for s in symbols
+    )
+    architecture = Architecture(
+        symbols=symbols,
+        widths=widths,
+        members=len(members),
+        radial_cutoff=aev.radial.cutoff,
+        radial_eta=aev.radial.eta.item(),
+        radial_shifts=tuple(aev.radial.shifts.tolist()),
+        angular_cutoff=aev.angular.cutoff,
+        angular_eta=aev.angular.eta.item(),
+        angular_zeta=aev.angular.zeta.item(),
+        angular_shifts=tuple(aev.angular.shifts.tolist()),
+        angular_sections=tuple(aev.angular.sections.tolist()),
+    )
+    backbone = ANI(architecture)
+    for symbol in symbols:
+        networks = [member.atomics[symbol] for member in members]
+        stacks = zip(*[(*n.layers, n.final_layer) for n in networks], strict=True)
+        for name, layers in zip(LAYERS, stacks, strict=True):
+            target = backbone.networks[symbol][name]
+            target.weight.data = torch.stack([layer.weight.detach() for layer in layers])
+            target.bias.data = torch.stack([layer.bias.detach() for layer in layers])
+    energies = module.energy_shifter.self_energies.double() * Hartree
+    return backbone, dict(zip(symbols, energies.tolist(), strict=True))
+
+
+def load_published(name: str) -> tuple[ANI, dict[str, float]]:
+    """A published ANI ensemble (`PUBLISHED`) through torchani's own download and cache.
+
+    Raises
+    ------
+    TlpotError
+        If the weights are neither cached nor can be downloaded.
+    """
+    try:
+        module = PUBLISHED[name]()
+    except Exception as error:
+        raise TlpotError(
+            f"the weights of {name} are not in torchani's cache ({torchani.paths.data_dir()}) and "
+            f"could not be downloaded ({type(error).__name__}). Connect once, or copy "
+            "StateDicts/*.pt from a machine that has them and set TORCHANI_DATA_DIR to the folder "
+            "that holds StateDicts; `base: mini` works offline."
+        ) from error
+    return from_torchani(module)

@@ -1,0 +1,128 @@
+"""The command line: one function a verb; parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tlpot.config import Config, load_config
+from tlpot.errors import TlpotError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Transfer learning of interatomic potentials.",
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
+]
+
+
+@app.command()
+def finetune(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option(help="continue an interrupted run")] = False,
+) -> None:
+    """Fine-tune a potential and write its run folder."""
+    settings = load_config(config, overrides)
+    from tlpot import console, run
+
+    with console.TrainingDisplay(settings, err) as display:
+        done = run.finetune(settings, resume, display.on_start, display.on_epoch)
+    console.print_run(done, out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
+    files: Annotated[list[str], typer.Argument(help="labelled structures")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Judge a model on labelled structures."""
+    from tlpot.config import Data
+    from tlpot.data.check import check_frames
+    from tlpot.data.read import read_frames
+    from tlpot.evaluation import metrics, report
+    from tlpot.potential import load
+
+    potential = load(model)
+    checked = check_frames(
+        read_frames(files), Data(files=files, bad_frames="drop"), potential.elements
+    )
+    if checked.rejected:
+        err.print(checked.table())
+    result = metrics.evaluate(potential, checked.frames)
+    if as_json:
+        print(json.dumps(result | {"checked": checked.summary()}, indent=2))
+    else:
+        report.print_evaluation(result, out)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="files, folders or globs")],
+    output: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("inspect"),
+) -> None:
+    """Show what is in the data, what would be refused and why."""
+    from tlpot.config import Data
+    from tlpot.data.inspect import inspect_files
+
+    inspect_files(files, output, Data(files=files)).print(out)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="file to write")] = Path("config.yaml"),
+) -> None:
+    """Write a commented config to start from."""
+    from tlpot.template import config_template
+
+    if path.exists():
+        raise TlpotError(f"{path} exists already; name another file")
+    path.write_text(config_template())
+    out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")
+
+
+@app.command()
+def validate(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check config, data, elements, split and weights without training."""
+    settings = load_config(config, overrides)
+    from tlpot import console, run
+
+    console.print_prepared(run.prepare(settings), out)
+    out.print(f"{config} is ready to run")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the config."""
+    print(json.dumps(Config.model_json_schema(by_alias=True), indent=2))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
+    try:
+        return app(arguments)
+    except TlpotError as error:
+        err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; finished epochs are kept: continue with --resume")
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

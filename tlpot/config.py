@@ -1,0 +1,233 @@
+"""The YAML config: one model a section, a description a field, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tlpot.errors import TlpotError
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Action = Literal["drop", "refuse"]
+
+
+class Section(BaseModel):
+    """Common behaviour: frozen, no unknown keys, no silent conversions to other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Keys(Section):
+    """Names of the labels in the files; left out, they are detected."""
+
+    energy: str | None = Field(None, description="key of the total energy")
+    forces: str | None = Field(None, description="key of the forces")
+    stress: str | None = Field(None, description="key of the stress")
+
+
+class Split(Section):
+    """Which frames are held out. Test frames are never trained or tuned on."""
+
+    test: Share = Field(0.2, description="share of the frames held out for the final judgement")
+    validation: Share = Field(0.1, description="share that steers schedule and early stopping")
+    seed: int = Field(0, description="seed of the shuffle")
+    group: str | None = Field(
+        None,
+        description="keep frames together that share this: `file`, `composition` or an info key",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training_frames(self) -> Split:
+        if self.test + self.validation >= 1.0:
+            raise ValueError("test + validation must be below 1: no frame is left to train on")
+        return self
+
+
+class Data(Section):
+    """The DFT frames and what counts as a good one."""
+
+    files: list[str] = Field(
+        description="files, folders or globs; `$VARIABLES` are expanded, `file@0:100` picks frames"
+    )
+    keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
+    energy: Literal["free_energy", "energy"] = Field(
+        "free_energy",
+        description="VASP energy: `free_energy` belongs to the forces, `energy` is sigma→0",
+    )
+    bad_frames: Action = Field("refuse", description="what to do with a frame that fails a check")
+    duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
+    max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
+    min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
+    max_frames: int | None = Field(None, gt=0, description="use this many frames, picked by seed")
+    split: Split = Field(default_factory=Split, description="test, validation, seed, group")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_file_is_a_list(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("files"), str):
+            values = {**values, "files": [values["files"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _names_files(self) -> Data:
+        if not self.files:
+            raise ValueError("files is empty: name at least one file")
+        return self
+
+
+class Model(Section):
+    """The pretrained potential and what of it may change."""
+
+    base: str = Field(
+        "ani2x", description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file"
+    )
+    elements: dict[str, str] = Field(
+        default_factory=dict, description="stand-ins for unsupported elements, e.g. `Si: C`"
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="layers to keep: `input`, `hidden1`, `H.hidden1`, `O.*`, …",
+    )
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="start from the base's weights, or from Gaussian(0, 0.1)"
+    )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "thesis": {
+        "lambda": 0.9,
+        "epochs": 100,
+        "batch_size": 2,
+        "learning_rate": 1e-4,
+        "weight_decay": 0.1,
+        "schedule": "plateau",
+        "warmup_epochs": 0,
+        "ema": 0.0,
+        "clip": None,
+    },
+}
+
+
+class Training(Section):
+    """The recipe. `preset` fills in whatever is not given here."""
+
+    preset: Literal["default", "thesis"] = Field(
+        "default", description="`default` (crystal ranking) or `thesis` (Parunov 2022)"
+    )
+    force_share: float = Field(
+        0.03, ge=0, le=1, alias="lambda", description="λ in L = λ·MSE(F) + (1−λ)·MSE(E/N)"
+    )
+    stress_weight: float = Field(
+        0.0, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
+    )
+    epochs: int = Field(200, gt=0, description="passes over the training frames")
+    batch_size: int = Field(4, gt=0, description="frames per step")
+    learning_rate: float = Field(5e-4, gt=0, description="AdamW's step size")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        "cosine", description="how the learning rate falls"
+    )
+    warmup_epochs: int = Field(2, ge=0, description="linear rise of the rate at the start")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 is off")
+    clip: float | None = Field(10.0, gt=0, description="largest gradient norm; null is off")
+    patience: int | None = Field(
+        None, gt=0, description="stop after so many epochs without a better validation loss"
+    )
+    seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
+    keep_gb: float = Field(
+        8.0, ge=0, description="memory for kept descriptors, GB; the rest is recomputed each step"
+    )
+    tensorboard: bool = Field(False, description="also write TensorBoard event files")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if "force_share" in values:
+            values = {**values, "lambda": values["force_share"]}
+            del values["force_share"]
+        return {**PRESETS.get(str(values.get("preset", "default")), {}), **values}
+
+
+class Config(Section):
+    """A whole run: `tlpot finetune config.yaml`."""
+
+    data: Data
+    model: Model = Field(default_factory=Model)
+    training: Training = Field(default_factory=Training)
+    output: str = Field("runs/finetune", description="run folder; must not hold another run")
+
+    def dump(self) -> str:
+        """The resolved config as YAML, presets filled in."""
+        return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML config and apply ``section.key=value`` overrides.
+
+    Raises
+    ------
+    TlpotError
+        Naming the file, the key and the nearest valid key or the expected type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TlpotError(f"{path}: no such config file. `tlpot init` writes one to start from.")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TlpotError(f"{path} is not valid YAML: {error}") from None
+    for override in overrides or []:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: Any, origin: str = "config") -> Config:
+    """Validate a nested dict as `Config`; errors as in `load_config`."""
+    if not isinstance(values, dict):
+        raise TlpotError(f"{origin}: expected sections (data, model, training, output).")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise TlpotError(f"{origin} is not a valid config:\n  " + "\n  ".join(lines)) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise TlpotError(f"override '{override}': '{section}' is not a section")
+    values[last] = yaml.safe_load(text)
+
+
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: required, but not given"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key or 'config'}: {message} (got {problem['input']!r})"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        section = section.model_fields[part].annotation  # type: ignore[assignment]
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,81 @@
+"""What a run shows in the terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tlpot.config import Config
+from tlpot.evaluation.report import print_summary
+from tlpot.run import Prepared, Run
+from tlpot.training.trainer import Row
+
+
+class TrainingDisplay:
+    """Tables before training and a progress bar with the latest errors during it."""
+
+    def __init__(self, config: Config, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[errors]}"),
+            console=console,
+        )
+        self.task = self.progress.add_task("", total=config.training.epochs, errors="", visible=False)
+
+    def __enter__(self) -> TrainingDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def on_start(self, prepared: Prepared) -> None:
+        print_prepared(prepared, self.console)
+        self.progress.update(self.task, visible=True)
+
+    def on_epoch(self, row: Row) -> None:
+        energy = row["validation_energy_rmse_meV_per_atom"]
+        force = row["validation_force_rmse_meV_per_A_component"]
+        errors = f"loss {row['train_loss']:.3g}"
+        if energy is not None and force is not None:
+            errors += f" · validation {energy:.2f} meV/atom, {force:.1f} meV/Å per component"
+        self.progress.update(self.task, completed=row["epoch"], errors=errors)
+
+
+def print_prepared(prepared: Prepared, console: Console) -> None:
+    """Data used and rejected, split, energy reference, and the table of what trains."""
+    console.print(prepared.checked.table())
+    sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
+    console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
+    reference = prepared.potential.reference
+    console.print(f"energy reference {reference.kind}: {reference.why}")
+    table = Table("layer", title="what trains")
+    columns = list(dict.fromkeys(x.name.split(".")[1] for x in prepared.layers))
+    for column in columns:
+        table.add_column(column, justify="right")
+    rows: dict[str, list[str]] = {}
+    for layer in prepared.layers:
+        text = f"{layer.parameters:,}" if layer.trainable else "[dim]frozen[/]"
+        rows.setdefault(layer.name.split(".")[0], []).append(text)
+    for element, cells in rows.items():
+        table.add_row(element, *cells)
+    console.print(table)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Errors before and after, and where to find the rest."""
+    print_summary(run.metrics, console)
+    console.print(f"report: {run.folder / 'report.html'}")
+    console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')")

@@ -1,0 +1,259 @@
+"""Which frames can be learned from, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from tlpot.config import Data
+from tlpot.data.repeats import find_repeats
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame, neighbour_pairs
+
+ENERGY_WINDOW = 5.0
+"""eV/atom from the median of equal compositions beyond which an energy is not believed."""
+
+FORCE_UNITS = {"kcal/mol/Å": 0.0433641, "kJ/mol/Å": 0.0103643, "meV/Å": 0.001}
+"""eV/Å per unit that people leave unconverted; all make numbers larger."""
+
+FORCE_GUESS = 20.0
+"""eV/Å up to which a converted force is a likely explanation of one that is too large."""
+
+MENDS = {
+    "incomplete step": "use the run's vasprun.xml, or pick the good steps with file@start:stop",
+    "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
+    "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
+    "missing label": "name the keys in data.keys, or leave the frame out",
+    "non-finite": "the calculation broke down; repeat it or leave the frame out",
+    "broken cell": "give the frame a cell, or set its pbc to false",
+    "unsupported element": "let another element stand in through model.elements, e.g. {Cu: S}",
+    "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
+    "overlapping atoms": "look at the geometry; data.min_distance sets the bound",
+    "force too large": "look at units and geometry; data.max_force sets the bound",
+    "implausible energy": "look at units and level of theory of this frame and its neighbours",
+    "contradicting labels": "keep one level of theory and settings, and leave the other out",
+    "duplicate": "set data.duplicates: drop to keep the first of each",
+}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One frame that is not used: the `reason` (a key of `MENDS`) and what was seen."""
+
+    frame: Frame
+    reason: str
+    detail: str
+
+    @property
+    def mend(self) -> str:
+        """What a user can do about it."""
+        return MENDS[self.reason]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Outcome of `check_frames`.
+
+    Attributes
+    ----------
+    frames
+        Frames to use, in file order.
+    rejected
+        Frames that failed a check or repeat another, in file order.
+    surplus
+        Good frames that `data.max_frames` left out.
+    """
+
+    frames: list[Frame]
+    rejected: list[Rejection]
+    surplus: int = 0
+
+    def table(self) -> Table:
+        """Each reason with its count, first example and mend."""
+        total = len(self.frames) + len(self.rejected) + self.surplus
+        table = Table(title=f"{len(self.frames)} of {total} frames used")
+        table.add_column("reason")
+        table.add_column("frames", justify="right")
+        for column in ("first", "seen there", "mend"):
+            table.add_column(column, overflow="fold")
+        for reason, group in self._by_reason().items():
+            first = group[0]
+            count = str(len(group))
+            table.add_row(reason, count, first.frame.name, first.detail, first.mend)
+        if self.surplus:
+            table.add_row("beyond data.max_frames", str(self.surplus), "", "", "")
+        return table
+
+    def summary(self) -> dict[str, object]:
+        """Counts and frame names by reason, as plain data for a manifest."""
+        groups = self._by_reason()
+        return {
+            "kept": len(self.frames),
+            "beyond_max_frames": self.surplus,
+            "rejected": {reason: len(group) for reason, group in groups.items()},
+            "rejected_frames": {r: [x.frame.name for x in group] for r, group in groups.items()},
+        }
+
+    def _by_reason(self) -> dict[str, list[Rejection]]:
+        groups: dict[str, list[Rejection]] = defaultdict(list)
+        for rejection in self.rejected:
+            groups[rejection.reason].append(rejection)
+        return {reason: groups[reason] for reason in MENDS if reason in groups}
+
+
+def check_frames(
+    frames: Sequence[Frame], settings: Data, supported: Collection[str] | None = None
+) -> Checked:
+    """Leave out, or refuse, the frames that no potential should learn from.
+
+    Parameters
+    ----------
+    frames
+        As read; each fails for the first reason of `MENDS` that holds.
+    settings
+        `bad_frames` and `duplicates` say whether to drop or refuse; `max_force` (eV/Å),
+        `min_distance` (Å, periodic images included) and `max_frames` (picked by `split.seed`)
+        set the bounds.
+    supported
+        Element symbols that the model knows; None skips that check.
+
+    Raises
+    ------
+    TlpotError
+        Naming the first bad frames, the reasons and the mends, if the settings say refuse; or if
+        no frame is left.
+    """
+    checked = sort_frames(frames, settings, supported)
+    repeats = [r for r in checked.rejected if r.reason == "duplicate"]
+    bad = [r for r in checked.rejected if r.reason != "duplicate"]
+    if bad and settings.bad_frames == "refuse":
+        raise TlpotError(_refusal(bad, len(frames), "data.bad_frames: drop"))
+    if repeats and settings.duplicates == "refuse":
+        raise TlpotError(_refusal(repeats, len(frames), "data.duplicates: drop"))
+    if not checked.frames:
+        raise TlpotError(
+            _refusal(checked.rejected, len(frames), None)
+            if checked.rejected
+            else "the files hold no frame at all."
+        )
+    return checked
+
+
+def sort_frames(
+    frames: Sequence[Frame], settings: Data, supported: Collection[str] | None = None
+) -> Checked:
+    """As `check_frames`, but only sorts good from bad and never refuses."""
+    found = {
+        i: seen for i, frame in enumerate(frames) if (seen := _flaw(frame, settings, supported))
+    }
+    for check in (_energy_outliers, find_repeats):
+        found |= check([(i, frame) for i, frame in enumerate(frames) if i not in found])
+    good = [frame for i, frame in enumerate(frames) if i not in found]
+    rejected = [Rejection(frames[i], *found[i]) for i in sorted(found)]
+    kept = good
+    if settings.max_frames is not None and len(good) > settings.max_frames:
+        random = np.random.default_rng(settings.split.seed)
+        picks = np.sort(random.choice(len(good), settings.max_frames, replace=False))
+        kept = [good[i] for i in picks]
+    return Checked(kept, rejected, len(good) - len(kept))
+
+
+def _refusal(rejected: list[Rejection], total: int, setting: str | None) -> str:
+    few = len(rejected) < total
+    head = f"{len(rejected)} of {total} frames cannot be used" if few else "no frame can be used"
+    lines = [f"{r.frame.name}: {r.reason} — {r.detail}" for r in rejected[:5]]
+    if len(rejected) > 5:
+        counts = Counter(r.reason for r in rejected)
+        lines.append("in all: " + ", ".join(f"{n} × {reason}" for reason, n in counts.items()))
+    mends = [f"{r.reason}: {r.mend}." for r in {r.reason: r for r in rejected}.values()]
+    if setting and few:
+        mends.append(f"Or set {setting} to leave such frames out.")
+    return "\n  ".join([f"{head}:", *lines, *mends])
+
+
+def _flaw(
+    frame: Frame, settings: Data, supported: Collection[str] | None
+) -> tuple[str, str] | None:
+    """The first thing wrong with a frame by itself: a reason and what was seen."""
+    atoms, info = frame.atoms, frame.info
+    if "incomplete" in info:
+        return "incomplete step", str(info["incomplete"])
+    if info.get("machine_learned"):
+        return "machine-learned step", "no ab-initio energy and forces at this step"
+    if info.get("converged") is False:
+        return "not converged", "the electronic steps ended before EDIFF was reached"
+    missing = [name for name in ("energy", "forces") if getattr(frame, name) is None]
+    if missing or frame.energy is None or frame.forces is None:
+        return "missing label", f"no {' and no '.join(missing)}"
+    values = dict(positions=atoms.positions, cell=atoms.cell.array, energy=frame.energy)
+    values |= dict(forces=frame.forces, stress=0.0 if frame.stress is None else frame.stress)
+    if broken := [name for name, value in values.items() if not np.isfinite(value).all()]:
+        return "non-finite", f"NaN or infinite {' and '.join(broken)}"
+    if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
+        return "broken cell", "periodic without cell vectors, or a cell without volume"
+    if supported is not None and (strange := sorted(set(atoms.symbols) - set(supported))):
+        return "unsupported element", f"{', '.join(strange)} not among the model's elements"
+    if shell := _open_shell(frame):
+        return "charged or open-shell", shell
+    if close := _overlap(frame, settings.min_distance):
+        return "overlapping atoms", close
+    size = np.linalg.norm(frame.forces, axis=1)
+    worst = int(size.argmax())
+    if size[worst] > settings.max_force:
+        unit = min(FORCE_UNITS, key=lambda unit: size[worst] * FORCE_UNITS[unit] > FORCE_GUESS)
+        seen = f"|F| = {size[worst]:.4g} eV/Å on atom {worst} ({atoms.symbols[worst]})"
+        guess = f"{size[worst] * FORCE_UNITS[unit]:.3g} eV/Å if the file is in {unit}"
+        return "force too large", f"{seen}; {guess}"
+    return None
+
+
+def _open_shell(frame: Frame) -> str | None:
+    info = {key.lower(): value for key, value in frame.info.items()}
+
+    def number(*names: str) -> float:
+        values = [info[name] for name in names if isinstance(info.get(name), int | float)]
+        return float(values[0]) if values else 0.0  # type: ignore[arg-type]
+
+    charge = number("charge", "total_charge", "net_charge")
+    if abs(charge) > 1e-3:
+        return f"total charge {charge:+g}"
+    multiplicity = number("multiplicity", "spin_multiplicity", "mult")
+    spin = number("spin", "total_spin")
+    if multiplicity > 1 or spin > 1:
+        return f"multiplicity {multiplicity:g}" if multiplicity > 1 else f"spin {spin:g}"
+    if len(frame) == 1 and frame.kind == "molecule":
+        return "a lone atom"
+    electrons = int(frame.atoms.numbers.sum())
+    if electrons % 2 and (spin or frame.kind == "molecule"):
+        return f"odd number of electrons ({electrons})"
+    return None
+
+
+def _overlap(frame: Frame, shortest: float) -> str | None:
+    pairs, vectors = neighbour_pairs(frame.atoms, max(shortest, 2.5))  # small cells cost time
+    distances = np.linalg.norm(vectors, axis=1)
+    if distances.min(initial=shortest) >= shortest:
+        return None
+    i, j = pairs[:, distances.argmin()]
+    symbols = frame.atoms.symbols
+    return f"{distances.min():.3f} Å between atoms {i} ({symbols[i]}) and {j} ({symbols[j]})"
+
+
+def _energy_outliers(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
+    """Frames whose energy per atom is far from the median of three or more like them."""
+    groups: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for i, frame in frames:
+        assert frame.energy is not None
+        groups[frame.formula].append((i, frame.energy / len(frame)))
+    found = {}
+    for formula, group in groups.items():
+        median = float(np.median([energy for _, energy in group]))
+        for i, energy in group:
+            if len(group) > 2 and abs(energy - median) > ENERGY_WINDOW:
+                seen = f"{energy:.3f} eV/atom where {formula} has a median of {median:.3f}"
+                found[i] = ("implausible energy", seen)
+    return found

@@ -1,0 +1,199 @@
+"""Look at data before learning from it: `tlpot inspect FILES`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from os.path import commonpath
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tlpot.config import Data
+from tlpot.data.check import Checked, sort_frames
+from tlpot.data.pictures import draw_energies, draw_forces
+from tlpot.data.read import find_files, read_file
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+
+MANY = 12
+"""Compositions of one kind in one file beyond which they are shown as one group."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Frames of one file, kind and composition (or many compositions, where a file has many).
+
+    Attributes
+    ----------
+    file, formula, kind
+        What the frames share, as shown.
+    n_read
+        Frames read, usable or not.
+    frames
+        The usable ones.
+    """
+
+    file: str
+    formula: str
+    kind: str
+    n_read: int
+    frames: list[Frame]
+
+    def energies(self) -> np.ndarray:
+        """``(frames,)`` eV/atom; less a fit of one energy per element if compositions differ."""
+        sizes = np.array([len(frame) for frame in self.frames])
+        energies = np.array([frame.energy for frame in self.frames], dtype=float)
+        if len({frame.formula for frame in self.frames}) > 1:
+            elements = sorted({int(n) for frame in self.frames for n in frame.atoms.numbers})
+            counts = np.array(
+                [[(frame.atoms.numbers == n).sum() for n in elements] for frame in self.frames]
+            )
+            fit = np.linalg.lstsq(counts / sizes[:, None], energies / sizes, rcond=None)[0]
+            energies = energies - counts @ fit
+        return energies / sizes
+
+    def forces(self) -> np.ndarray:
+        """``(atoms,)`` |F| on every atom of every frame, eV/Å."""
+        return np.concatenate(
+            [np.linalg.norm(frame.forces, axis=1) for frame in self.frames]  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_files` found.
+
+    Attributes
+    ----------
+    checked
+        Good and bad frames; nothing is refused.
+    groups
+        The frames by file, kind and composition.
+    unreadable
+        Why files could not be read, one message each.
+    pictures
+        PNG files written.
+    """
+
+    checked: Checked
+    groups: list[Group]
+    unreadable: list[str]
+    pictures: list[Path] = field(default_factory=list)
+
+    def print(self, console: Console) -> None:
+        """Write all tables and messages."""
+        for message in self.unreadable:
+            console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
+        if self.groups:
+            console.print(self.table())
+        if self.checked.rejected or self.checked.surplus:
+            console.print(self.checked.table())
+        for picture in self.pictures:
+            console.print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
+
+    def table(self) -> Table:
+        """Structures, energies and forces of every group (the thesis's Table 3.1)."""
+        table = Table(
+            title="Energies in eV/atom (spread in meV/atom), forces in eV/Å, of the usable frames"
+        )
+        for name in ("file", "formula", "kind"):
+            table.add_column(name, overflow="fold")
+        columns = "read usable atoms E E_min…E_max spread mean|F| max|F| stress".split()
+        for name in columns:
+            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        for group in self.groups:
+            table.add_row(group.file, group.formula, group.kind, *_row(group))
+        return table
+
+
+def inspect_files(
+    files: Sequence[str],
+    output: Path | None,
+    settings: Data,
+    supported: Collection[str] | None = None,
+) -> Inspection:
+    """Read and check files without refusing any, and draw their energies and forces.
+
+    Parameters
+    ----------
+    files
+        As for `tlpot.read_frames`.
+    output
+        Folder for ``energies.png`` and ``forces.png``, made if need be; None draws nothing.
+    settings
+        Bounds and label keys; `bad_frames` and `duplicates` change nothing here.
+    supported
+        Elements that the model knows, or None not to check.
+
+    Raises
+    ------
+    TlpotError
+        If a file does not exist; one that cannot be read is reported instead.
+    """
+    frames: list[Frame] = []
+    unreadable = []
+    for path, index in find_files(files):
+        try:
+            frames += read_file(path, index, settings.keys, settings.energy)
+        except TlpotError as error:
+            unreadable.append(str(error))
+    checked = sort_frames(frames, settings.model_copy(update={"max_frames": None}), supported)
+    groups = group_frames(frames, checked.frames)
+    pictures = []
+    if output is not None and checked.frames:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, draw in (("energies.png", draw_energies), ("forces.png", draw_forces)):
+            draw([group for group in groups if group.frames]).savefig(output / name)
+            pictures.append(output / name)
+    return Inspection(checked, groups, unreadable, pictures)
+
+
+def group_frames(frames: Sequence[Frame], usable: Sequence[Frame]) -> list[Group]:
+    """Sort frames by file, kind and composition, in the order of the files."""
+    by_file: dict[tuple[str, str], dict[str, list[Frame]]] = defaultdict(lambda: defaultdict(list))
+    for frame in frames:
+        kind = "unknown" if "incomplete" in frame.info else frame.kind
+        by_file[frame.source, kind][frame.formula].append(frame)
+    good = {id(frame) for frame in usable}
+    names = _short({frame.source for frame in frames})
+    groups = []
+    for (source, kind), formulas in by_file.items():
+        if len(formulas) > MANY:
+            every = [frame for members in formulas.values() for frame in members]
+            formulas = {f"{len(formulas)} compositions, less a fit by element": every}
+        for formula, members in formulas.items():
+            kept = [frame for frame in members if id(frame) in good]
+            groups.append(Group(names[source], formula, kind, len(members), kept))
+    return groups
+
+
+def _short(sources: set[str]) -> dict[str, str]:
+    """File names without the folders that all share."""
+    if len(sources) < 2:
+        return {source: Path(source).name for source in sources}
+    shared = commonpath([str(Path(source).absolute()) for source in sources])
+    return {s: str(Path(s).absolute().relative_to(shared)) for s in sources}
+
+
+def _row(group: Group) -> list[str]:
+    counts = [str(group.n_read), str(len(group.frames))]
+    if not group.frames:
+        return [*counts, *"–––––––"]
+    sizes = sorted({len(frame) for frame in group.frames})
+    atoms = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+    energies, forces = group.energies(), group.forces()
+    stress = sum(frame.stress is not None for frame in group.frames)
+    return [
+        *counts,
+        atoms,
+        f"{energies.mean():.3f}",
+        f"{energies.min():.3f}…{energies.max():.3f}",
+        f"{1e3 * energies.std():.1f}",
+        f"{forces.mean():.2f}",
+        f"{forces.max():.2f}",
+        "yes" if stress == len(group.frames) else str(stress or "no"),
+    ]

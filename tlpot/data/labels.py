@@ -1,0 +1,236 @@
+"""Find energy, forces and stress among the names that files give them, and make a Frame of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from tlpot.config import Keys
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+
+EnergyKind = Literal["free_energy", "energy"]
+
+_PREFIX = r"(?:(?P<prefix>[a-z0-9]+)[_-])??"
+_NAMES = {
+    "energy": re.compile(
+        rf"(?:{_PREFIX}(?P<kind>tot|total|free|potential)?[_-]?energy|e|etot|toten)"
+    ),
+    "forces": re.compile(rf"{_PREFIX}forces?"),
+    "stress": re.compile(rf"{_PREFIX}(?:stress|virials?)"),
+}
+_NOT_TOTAL = set(
+    "kinetic interaction formation binding cohesive atomization adsorption lattice relative "
+    "reaction zero zpe dispersion vdw d3 d4 mbd external constraint per".split()
+)
+_CLOSE = {"energy": (2e-7, 1e-6), "forces": (1e-5, 1e-5), "stress": (1e-5, 1e-6)}
+"""rtol and atol within which two labels of one frame are the same number (float32 rounding)."""
+
+
+class _Label(NamedTuple):
+    """One candidate for a label: where it stands and its value in tlpot's units."""
+
+    key: str
+    prefix: str
+    free: bool
+    value: np.ndarray
+
+    def __str__(self) -> str:
+        if self.value.size == 1:
+            return f"{self.key} = {float(self.value):.6f}"
+        return f"{self.key} (first {float(self.value.flat[0]):.6f})"
+
+
+def make_frames(
+    images: Sequence[Atoms],
+    places: Sequence[int],
+    source: str,
+    keys: Keys,
+    energy: EnergyKind,
+) -> list[Frame]:
+    """Turn what was read from one file into frames; `places` are their numbers in it.
+
+    Raises
+    ------
+    TlpotError
+        If several labels compete, a named one is nowhere in the file, or frames use different ones.
+    """
+    pools = [_pool(atoms) for atoms in images]
+    _require_named(pools, source, keys)
+    frames = [
+        _make_frame(atoms, pool, Frame(atoms, source=source, index=place), keys, energy)
+        for atoms, pool, place in zip(images, pools, places, strict=True)
+    ]
+    first: dict[str, Frame] = {}
+    for frame in frames:
+        if "energy_key" in frame.info:
+            first.setdefault(str(frame.info["energy_key"]).replace("free_energy", "energy"), frame)
+    if len(first) > 1:
+        listed = ", ".join(
+            f"'{frame.info['energy_key']}' in {frame.name}" for frame in first.values()
+        )
+        raise TlpotError(
+            f"{source}: its frames call their energy by different names ({listed}); these may be "
+            "different levels of theory. Name one in data.keys.energy."
+        )
+    return frames
+
+
+def _pool(atoms: Atoms) -> dict[str, Any]:
+    """Everything the file says about a frame by name; the calculator's results come first."""
+    pool = dict(atoms.calc.results) if atoms.calc else {}
+    extra = [atoms.info.get(name) for name in ("key_value_pairs", "data")]
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
+    for found in (atoms.info, arrays, *extra):
+        for key, value in (found or {}).items():
+            if key in pool and _kind(key) and not _equal(_kind(key), atoms, pool[key], value):
+                key = f"{key} (in info)"
+            pool.setdefault(key, value)
+    return {key: value for key, value in pool.items() if value is not None}
+
+
+def _kind(key: str) -> str:
+    """Which label a name stands for, or an empty string."""
+    for kind, pattern in _NAMES.items():
+        match = pattern.fullmatch(key.removesuffix(" (in info)").lower())
+        if match and match["prefix"] not in _NOT_TOTAL:
+            return kind
+    return ""
+
+
+def _equal(kind: str, atoms: Atoms, one: Any, two: Any) -> bool:
+    rtol, atol = _CLOSE[kind]
+    one, two = _convert(kind, "", one, atoms), _convert(kind, "", two, atoms)
+    return one.shape == two.shape and np.allclose(one, two, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def _convert(kind: str, key: str, value: Any, atoms: Atoms) -> np.ndarray:
+    """Labels as float64 in tlpot's shapes; a virial becomes a stress."""
+    array = np.asarray(value, dtype=float)
+    if kind == "energy":
+        return array.reshape(())
+    if kind == "forces":
+        return array.reshape(len(atoms), 3)
+    if array.size == 9:
+        full = array.reshape(3, 3)
+        array = ((full + full.T) / 2).flat[[0, 4, 8, 5, 2, 1]]
+    array = array.reshape(6)
+    return -array / atoms.get_volume() if "virial" in key.lower() else array
+
+
+def _require_named(pools: list[dict[str, Any]], source: str, keys: Keys) -> None:
+    for kind, key in keys:
+        if key is None or any(key in pool for pool in pools):
+            continue
+        names = sorted({name for pool in pools for name in pool})
+        close = get_close_matches(key, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "the file has no similar name."
+        raise TlpotError(
+            f"{source}: no frame has '{key}', which data.keys.{kind} names; {hint} "
+            f"Found: {', '.join(names) or 'no labels at all'}."
+        )
+
+
+def _make_frame(
+    atoms: Atoms, pool: dict[str, Any], bare: Frame, keys: Keys, energy_kind: EnergyKind
+) -> Frame:
+    info = _notes(atoms)
+    labels: dict[str, np.ndarray | None] = {}
+    prefix = None
+    for kind, named in keys:
+        try:
+            label = _choose(kind, atoms, pool, named, prefix, energy_kind)
+        except TlpotError as error:
+            raise TlpotError(f"{bare.name}: {error}") from None
+        except ValueError:
+            raise TlpotError(
+                f"{bare.name}: its {kind} is not a number or has the wrong shape for "
+                f"{len(atoms)} atoms. Mend the file or name another key in data.keys.{kind}."
+            ) from None
+        if label is not None and _weight(kind, pool) == 0.0:
+            label = None
+        labels[kind] = None if label is None else label.value
+        if label is not None:
+            info[f"{kind}_key"] = label.key
+            prefix = label.prefix if kind == "energy" else prefix
+    structure = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame = Frame(
+        structure,
+        energy=None if labels["energy"] is None else float(labels["energy"]),
+        forces=labels["forces"],
+        stress=labels["stress"],
+        source=bare.source,
+        index=bare.index,
+        info=info,
+    )
+    if frame.stress is not None and frame.kind == "molecule":
+        del info["stress_key"]
+        frame = replace(frame, stress=None)
+    return frame
+
+
+def _notes(atoms: Atoms) -> dict[str, object]:
+    """The plain values in ``atoms.info`` that are no label."""
+    notes: dict[str, object] = {}
+    for key, value in {**atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        if (value is None or isinstance(value, str | bool | int | float)) and not _kind(key):
+            notes[key] = value
+    return notes
+
+
+def _choose(
+    kind: str,
+    atoms: Atoms,
+    pool: dict[str, Any],
+    named: str | None,
+    prefix: str | None,
+    energy_kind: EnergyKind,
+) -> _Label | None:
+    if kind == "stress" and not atoms.pbc.all():
+        return None
+    found = []
+    for key, value in pool.items():
+        match = _NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
+        if key == named or (named is None and match and _kind(key) == kind):
+            groups = match.groupdict() if match else {}
+            label = _Label(
+                key,
+                groups.get("prefix") or "",
+                groups.get("kind") == "free",
+                _convert(kind, key, value, atoms),
+            )
+            found.append(label)
+    if not found:
+        return None
+    if kind == "energy" and named is None:
+        wanted = energy_kind == "free_energy"
+        found = [
+            label
+            for label in found
+            if label.free == wanted
+            or not any(o.free == wanted for o in found if o.prefix == label.prefix)
+        ]
+    same = [label for label in found if label.prefix == prefix]
+    found = same or found
+    first = found[0]
+    if not all(_equal(kind, atoms, first.value, other.value) for other in found):
+        raise TlpotError(
+            f"several labels could be its {kind} and they differ: {'; '.join(map(str, found))}. "
+            f"Name one in data.keys.{kind}."
+        )
+    return first
+
+
+def _weight(kind: str, pool: dict[str, Any]) -> float:
+    names = {"energy": ["energy"], "forces": ["force", "forces"]}
+    stems = names.get(kind, ["stress", "virial", "virials"])
+    known = [f"{config}{stem}_weight" for config in ("", "config_") for stem in stems]
+    weights = [float(pool[name]) for name in [*known, "config_weight"] if name in pool]
+    return min(weights, default=1.0)

@@ -1,0 +1,217 @@
+"""Read labelled structures from whatever people keep them in."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import ase.db
+import ase.io
+from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, filetype
+
+from tlpot.config import Keys
+from tlpot.data.labels import EnergyKind, make_frames
+from tlpot.data.outcar import read_outcar
+from tlpot.data.vasp import is_outcar, is_vasprun, open_binary
+from tlpot.data.vasprun import read_vasprun
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+
+Files = str | Path | Sequence[str | Path]
+
+LABELLED = (".traj", ".extxyz", ".xyz", ".db")
+STRUCTURES = (".cif", ".vasp", ".poscar")
+PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
+
+
+def read_frames(
+    files: Files, keys: Keys | None = None, energy: EnergyKind = "free_energy"
+) -> list[Frame]:
+    """Read structures with their energies (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign).
+
+    Parameters
+    ----------
+    files
+        One or several files, folders (searched for files of known names; a vasprun.xml stands for
+        the OUTCAR beside it, and bare structures count only where nothing is labelled) or globs.
+        ``~`` and ``$VARIABLES`` are expanded; ``file@0:100`` picks frames as ASE does. VASP's
+        OUTCAR and vasprun.xml are known by name or content, also gzipped; the rest is ASE's.
+    keys
+        Names of the labels in the files. Left out, they are detected (``energy``, ``REF_energy``,
+        ``TotEnergy``, ``dft_forces``, ``virial`` …); forces and stress follow the energy's prefix.
+    energy
+        Which energy to take where a file has both: `free_energy`, which the forces belong to, or
+        `energy`, VASP's sigma→0. ``frame.info["energy_key"]`` records what was taken.
+
+    Returns
+    -------
+    Frames in the order of `files`, unchecked (see `tlpot.data.check.check_frames`). A label with
+    weight zero (``config_stress_weight=0``) is no label. A stress is dropped where it means
+    nothing: not periodic in three directions, or a molecule alone in a large box.
+    ``frame.info`` keeps what else the file says (charge, spin …) and for VASP `converged`,
+    `machine_learned` and `incomplete`.
+
+    Raises
+    ------
+    TlpotError
+        If a file is missing, empty, cut or unreadable, or it is unclear which label to take.
+    """
+    return [
+        frame
+        for path, index in find_files(files)
+        for frame in read_file(path, index, keys or Keys(), energy)
+    ]
+
+
+def find_files(files: Files) -> list[tuple[Path, slice]]:
+    """Expand variables, globs, folders and ``@index`` suffixes; raises as `read_frames`."""
+    listed = [files] if isinstance(files, str | Path) else files
+    return [found for name in listed for found in _expand(str(name))]
+
+
+def _expand(name: str) -> list[tuple[Path, slice]]:
+    text = os.path.expanduser(os.path.expandvars(name))
+    if unset := re.search(r"\$(\w+|\{\w+\})", text):
+        raise TlpotError(f"{name}: the environment variable {unset[0]} is not set.")
+    index = slice(None)
+    stem, at, suffix = text.rpartition("@")
+    if at and not Path(text).exists() and re.fullmatch(r"-?\d+|(-?\d*:){1,2}-?\d*", suffix):
+        text = stem
+        bounds = [int(number) if number else None for number in suffix.split(":")]
+        first = bounds[0]
+        index = slice(*bounds) if len(bounds) > 1 else slice(first, (first or 0) + 1 or None)
+    path = Path(text)
+    if path.is_dir():
+        return [(file, index) for file in _folder(path)]
+    if path.exists():
+        return [(path, index)]
+    if glob.has_magic(text):
+        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+        found = [f for match in matches for f in (_folder(match) if match.is_dir() else [match])]
+        if not found:
+            raise TlpotError(f"{name}: no file matches. Mend the pattern in data.files.")
+        return [(file, index) for file in found]
+    raise TlpotError(_absent(path))
+
+
+def _absent(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"{path}: no such file; the folder {parent} does not exist either."
+    close = get_close_matches(path.name, os.listdir(parent), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(close)}?" if close else f" {parent} has nothing like it."
+    return f"{path}: no such file.{hint}"
+
+
+def _folder(folder: Path) -> list[Path]:
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+    )
+    labelled = [
+        file for file in files if is_outcar(file) or is_vasprun(file) or _ends(file, LABELLED)
+    ]
+    runs = {file.parent for file in labelled if file.name in ("vasprun.xml", "vasprun.xml.gz")}
+    twins = ("OUTCAR", "OUTCAR.gz")
+    labelled = [file for file in labelled if file.name not in twins or file.parent not in runs]
+    named = re.compile(r"(POSCAR|CONTCAR)")
+    bare = [file for file in files if _ends(file, STRUCTURES) or named.match(file.name)]
+    if not labelled and not bare:
+        known = ", ".join((*LABELLED, *STRUCTURES))
+        raise TlpotError(f"{folder}: this folder holds no OUTCAR, vasprun.xml or {known} file.")
+    return labelled or bare
+
+
+def _ends(file: Path, suffixes: tuple[str, ...]) -> bool:
+    return file.name.lower().removesuffix(".gz").endswith(suffixes)
+
+
+def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[Frame]:
+    """Read the frames of one file that `index` picks; the rest as `read_frames`."""
+    try:
+        size = path.stat().st_size
+        images = _read_images(path) if size else []
+    except PermissionError:
+        raise TlpotError(f"{path}: no permission to read this file.") from None
+    if not size:
+        raise TlpotError(
+            f"{path}: the file is empty. Copy it again, or leave it out of data.files."
+        )
+    if not images:
+        raise TlpotError(f"{path}: the file holds no structure.")
+    places = range(len(images))[index]
+    if not places:
+        picked = ":".join("" if n is None else str(n) for n in (index.start, index.stop))
+        raise TlpotError(f"{path}@{picked}: picks none of the file's {len(images)} frames.")
+    return make_frames(images[index], places, str(path), keys, energy)
+
+
+def _read_images(path: Path) -> list[Atoms]:
+    try:
+        with open_binary(path) as file:
+            head = file.read(1000)
+    except (OSError, EOFError) as error:
+        raise TlpotError(f"{path}: cannot be opened ({error}); is the copy complete?") from None
+    if path.suffix.lower() in PICKLES or head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04")):
+        raise TlpotError(
+            f"{path}: a pickle can run code when it is loaded, so tlpot reads none. Convert it to "
+            ".extxyz or .traj where you trust it."
+        )
+    if is_outcar(path) or re.match(rb"\s*vasp\.\d", head):
+        return read_outcar(path)
+    if is_vasprun(path) or b"<modeling>" in head:
+        return read_vasprun(path)
+    return _read_ase(path)
+
+
+def _read_ase(path: Path) -> list[Atoms]:
+    try:
+        kind = filetype(str(path))
+        if kind == "bundletrajectory":
+            raise TlpotError(f"{path}: old ASE bundles may hold pickles; convert it to .traj.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if kind == "db":
+                rows = ase.db.connect(path).select()
+                return [row.toatoms(add_additional_information=True) for row in rows]
+            read = ase.io.read(path, ":", format=kind, do_not_split_by_at_sign=True)
+        images = read if isinstance(read, list) else [read]
+    except TlpotError:
+        raise
+    except UnknownFileTypeError:
+        raise TlpotError(
+            f"{path}: not a kind of file that tlpot or ASE knows; .extxyz, .traj, .db, OUTCAR and "
+            "vasprun.xml always work."
+        ) from None
+    except Exception as error:  # ASE's readers raise anything on a broken file
+        raise TlpotError(
+            f"{path}: cannot be read as {kind}: {type(error).__name__}: {error}. The file may be "
+            "cut or damaged; copy it again, or leave it out of data.files."
+        ) from None
+    if kind in ("extxyz", "xyz"):
+        _require_all_xyz(path, len(images))
+    return images
+
+
+def _require_all_xyz(path: Path, read: int) -> None:
+    """ASE stops at the first blank line without a word; the frames behind it must not vanish."""
+    frames = 0
+    with open_binary(path) as file:
+        while line := file.readline():
+            if not line.strip() or line.lstrip().startswith(b"VEC"):
+                continue
+            frames += 1
+            for _ in range(int(line) + 1):
+                file.readline()
+    if frames != read:
+        raise TlpotError(
+            f"{path}: holds {frames} frames, but reading stops after {read} at a blank line. "
+            "Remove blank lines between frames."
+        )

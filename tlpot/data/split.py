@@ -1,0 +1,122 @@
+"""Share frames out to training, validation and test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from tlpot.config import Split
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint sorted frame numbers that together name every frame once."""
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
+    """Hold out test and validation frames.
+
+    Every kind (crystal, molecule) and composition gives its share by itself, largest first, so
+    that the test frames mirror the whole; what rounding leaves is owed by the next in line. With
+    `split.group` all frames that share a file, a composition or an info value stay together, and
+    the groups, largest first, fill the parts up to their shares of all frames.
+
+    Parameters
+    ----------
+    frames
+        Frames to share out; the result depends on their order and on `split.seed` alone.
+    split
+        Shares, seed and group. A share of 0 leaves that part empty, any other gives a frame.
+
+    Raises
+    ------
+    TlpotError
+        If there are too few frames or groups, or a frame lacks the info key to group by.
+    """
+    shares = {"test": split.test, "validation": split.validation}
+    wanted = {name: share for name, share in shares.items() if share > 0}
+    random = np.random.default_rng(split.seed)
+    units = _groups(frames, split.group)
+    if len(units) < len(wanted) + 1:
+        what = "frames" if split.group is None else f"groups by '{split.group}'"
+        raise TlpotError(
+            f"{len(units)} {what} cannot be split into training, {' and '.join(wanted)}: give more "
+            f"data, or set data.split.{' or .'.join(wanted)} to 0."
+        )
+    units = [units[i] for i in random.permutation(len(units))]
+    parts = _by_stratum(frames, units, wanted) if split.group is None else _whole(units, wanted)
+    return Splits(**{field.name: sorted(parts.get(field.name, [])) for field in fields(Splits)})
+
+
+def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:
+    """Frame numbers that must stay together, by first appearance."""
+    if group is None:
+        return [[i] for i in range(len(frames))]
+    units: dict[object, list[int]] = defaultdict(list)
+    for i, frame in enumerate(frames):
+        if group == "file":
+            key: object = frame.source
+        elif group == "composition":
+            key = frame.formula
+        elif group in frame.info:
+            key = str(frame.info[group])
+        else:
+            known = ", ".join(["file", "composition", *sorted(frame.info)])
+            raise TlpotError(
+                f"{frame.name}: no '{group}' to group by, which data.split.group asks for; this "
+                f"frame has {known}."
+            )
+        units[key].append(i)
+    return list(units.values())
+
+
+def _by_stratum(
+    frames: Sequence[Frame], units: list[list[int]], wanted: dict[str, float]
+) -> dict[str, list[int]]:
+    """Deal shuffled frames out stratum by stratum; roundings carry over to the next stratum."""
+    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for (i,) in units:
+        strata[frames[i].kind, frames[i].formula].append(i)
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    owed = dict.fromkeys(wanted, 0.0)
+    for key in sorted(strata, key=lambda key: (key[0], -len(strata[key]))):
+        members = strata[key]
+        for name, share in wanted.items():
+            owed[name] += share * len(strata[key])
+            count = min(int(owed[name] + 0.5), len(members))
+            owed[name] -= count
+            parts[name] += members[:count]
+            members = members[count:]
+        parts["train"] += members
+    return _fill_empty(parts, wanted)
+
+
+def _fill_empty(parts: dict[str, list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:
+    for name in (*wanted, "train"):
+        if not parts[name]:
+            largest = max(parts.values(), key=len)
+            parts[name].append(largest.pop())
+    return parts
+
+
+def _whole(units: list[list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:
+    """Give whole groups, largest first, to the part that is furthest below its share."""
+    total = sum(map(len, units))
+    target = {**wanted, "train": 1.0 - sum(wanted.values())}
+    parts: dict[str, list[int]] = {name: [] for name in target}
+    for left, unit in zip(
+        range(len(units), 0, -1), sorted(units, key=len, reverse=True), strict=True
+    ):
+        empty = [name for name in target if not parts[name]]
+        open_to = empty if left <= len(empty) else target
+        parts[max(open_to, key=lambda name: target[name] * total - len(parts[name]))] += unit
+    return parts

@@ -1,0 +1,60 @@
+"""What OUTCAR and vasprun.xml share: how to know and open one, and how a step becomes Atoms.
+
+ASE reads these files too, but drops what does not fit (unfinished steps, machine-learned steps)
+or gives up on the whole file, and does not tell whether the electronic steps converged. A run
+that is killed or cut, or writes less (NWRITE), leaves good steps beside useless ones; here every
+step keeps its place, and one without a label says why in ``atoms.info["incomplete"]``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import GPa
+
+KBAR = 0.1 * GPa
+UNFINISHED = "the file ends inside this ionic step: the run was stopped or the copy is cut"
+
+
+def is_outcar(path: Path) -> bool:
+    """Whether the name is one that people give an OUTCAR (``6362_OUTCAR``, ``OUTCAR.h2o.gz``)."""
+    return re.search(r"(?<![a-z])outcar(?![a-z])", path.name.lower()) is not None
+
+
+def is_vasprun(path: Path) -> bool:
+    """Whether the name is one that people give a vasprun.xml (``vasprun.h2o.md.xml.gz``)."""
+    return re.search(r"vasprun.*\.xml(\.gz)?$", path.name.lower()) is not None
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def label_step(
+    atoms: Atoms,
+    energy: float,
+    free_energy: float,
+    forces: np.ndarray | None,
+    stress: np.ndarray | None,
+) -> None:
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=energy, free_energy=free_energy, forces=forces, stress=stress
+    )
+
+
+def note_charge(atoms: Atoms, charge: float | None) -> None:
+    if charge is not None and abs(charge) > 1e-3:
+        atoms.info["charge"] = round(charge, 3)
+
+
+def numbers(text: str) -> np.ndarray:
+    """Floats of a Fortran line; glued numbers are parted, overflows (``****``) become NaN."""
+    words = re.sub(r"(\d)-(\d)", r"\1 -\2", text).split()
+    return np.array([np.nan if "*" in word else float(word) for word in words])

@@ -1,0 +1,82 @@
+"""Which supported element stands in for one the pretrained model never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ase.data import atomic_numbers
+
+from tlpot.errors import TlpotError
+
+_GROUPS = (
+    ("H", "Li", "Na", "K", "Rb", "Cs"),
+    ("B", "Al", "Ga", "In", "Tl"),
+    ("C", "Si", "Ge", "Sn", "Pb"),
+    ("N", "P", "As", "Sb", "Bi"),
+    ("O", "S", "Se", "Te", "Po", "Cu", "Zn", "Ag", "Au"),
+    ("F", "Cl", "Br", "I", "At"),
+)
+"""Columns of the periodic table; the coinage metals ride with S, as in the thesis (Cu←S)."""
+
+
+def suggest_donors(element: str, supported: Collection[str]) -> list[str]:
+    """Supported elements of the same group, nearest row first; else all supported ones."""
+    for group in _GROUPS:
+        if element in group:
+            known = [e for e in group if e in supported]
+            if known:
+                row = group.index(element)
+                return sorted(known, key=lambda e: (abs(group.index(e) - row), e == "O"))
+    return sorted(supported, key=lambda e: abs(atomic_numbers[e] - atomic_numbers[element]))
+
+
+def check_elements(mapping: Mapping[str, str], supported: Collection[str]) -> None:
+    """Refuse a stand-in that cannot work.
+
+    Raises
+    ------
+    TlpotError
+        If a name is no element, a donor is not supported, or the element needs no donor.
+    """
+    for element, donor in mapping.items():
+        for name in (element, donor):
+            if name not in atomic_numbers or name == "X":
+                raise TlpotError(f"model.elements: '{name}' is not a chemical element")
+        if element in supported:
+            raise TlpotError(
+                f"model.elements: {element} is already supported; remove '{element}: {donor}'"
+            )
+        if donor not in supported:
+            better = suggest_donors(element, supported)[0]
+            raise TlpotError(
+                f"model.elements: donor {donor} of {element} is not supported "
+                f"({', '.join(supported)}); try '{element}: {better}'"
+            )
+
+
+def require_elements(
+    present: Collection[str], known: Collection[str], supported: Collection[str]
+) -> None:
+    """Refuse elements that are neither supported nor mapped, and suggest donors.
+
+    Parameters
+    ----------
+    present
+        Elements in the structures.
+    known
+        Elements that have networks, stand-ins included.
+    supported
+        Elements with networks of their own, the possible donors.
+
+    Raises
+    ------
+    TlpotError
+        Naming every unknown element and the line to add to the config.
+    """
+    unknown = sorted(set(present) - set(known))
+    if unknown:
+        lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
+        raise TlpotError(
+            f"{', '.join(unknown)}: not an element of this model ({', '.join(known)}). "
+            f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
+        )

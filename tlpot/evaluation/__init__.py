@@ -1,0 +1,1 @@
+"""Judging a potential: error metrics, figures and the HTML report."""

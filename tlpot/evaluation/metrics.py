@@ -1,0 +1,260 @@
+"""How far a potential is from its labels: errors in meV, over all frames and group by group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tlpot.frames import Frame, neighbour_pairs
+
+if TYPE_CHECKING:
+    from tlpot.potential import Potential, Prediction
+
+Metrics = dict[str, Any]
+
+PARTS = ("test", "validation", "train")
+BOND_STRETCH = 1.25
+"""Atoms closer than this times the sum of their covalent radii count as bonded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What two potentials say about the parts of a dataset, and how wrong they are.
+
+    Attributes
+    ----------
+    frames
+        Part name → its labelled frames.
+    predictions
+        ``"baseline"`` and ``"finetuned"`` → part name → one prediction a frame.
+    metrics
+        The content of ``metrics.json``: model → part → `metrics`, for the test part with
+        `breakdown`.
+    """
+
+    frames: dict[str, list[Frame]]
+    predictions: dict[str, dict[str, list[Prediction]]]
+    metrics: dict[str, dict[str, Metrics]]
+
+    @property
+    def shown_part(self) -> str:
+        """The part that figures show: test, or without test frames validation, then train."""
+        return next((part for part in PARTS if self.frames.get(part)), "test")
+
+
+def judge(base: Potential, finetuned: Potential, parts: Mapping[str, Sequence[Frame]]) -> Judgement:
+    """Compare the pretrained and the fine-tuned potential on ``test``, ``validation``, ``train``.
+
+    A part that is missing or empty is reported with ``n_frames`` 0 and undefined errors.
+    """
+    frames = {part: list(parts.get(part, ())) for part in PARTS}
+    predictions = {
+        model: {part: potential.predict(some) if some else [] for part, some in frames.items()}
+        for model, potential in (("baseline", base), ("finetuned", finetuned))
+    }
+    results = {
+        model: {part: metrics(frames[part], guesses) for part, guesses in by_part.items()}
+        for model, by_part in predictions.items()
+    }
+    for model, by_part in predictions.items():
+        results[model]["test"] |= breakdown(frames["test"], by_part["test"])
+    return Judgement(frames, predictions, results)
+
+
+def evaluate(potential: Potential, frames: Sequence[Frame]) -> Metrics:
+    """Predict `frames` and give their `metrics` and `breakdown` in one dict."""
+    predictions = potential.predict(list(frames)) if frames else []
+    return metrics(frames, predictions) | breakdown(frames, predictions)
+
+
+def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metrics:
+    r"""Errors of `predictions` against the labels of `frames`, as plain JSON numbers.
+
+    A label that is missing (None or not finite) is left out, it never counts as zero. An error
+    without any label, or of a prediction that is not finite, is None.
+
+    - ``energy_*_meV_per_atom``: ΔE/N, each frame counting once. ``rmse``, ``mae``, ``max``.
+    - ``energy_*_centered_meV_per_atom``: the same after one constant per composition, the mean
+      of ΔE/N over these frames of equal `composition`, is removed: what is left when structures
+      of one composition are ranked (crystals and molecules of a composition share the constant,
+      so an error in the lattice energy stays in). For a single system this is the plain
+      centring. A frame alone in its composition has nothing to be ranked against and is left
+      out.
+    - ``force_*_meV_per_A_component``: ΔF over all 3N components (most papers).
+    - ``force_*_meV_per_A_vector``: \|ΔF\| over all N atoms; its RMSE is √3 × the component RMSE
+      (Parunov 2022).
+    - ``stress_*_meV_per_A3``: Δσ over the six Voigt components of the frames periodic in three
+      directions that carry the label.
+    - ``n_frames``, ``n_atoms``, and how many labels entered: ``n_energies`` (frames),
+      ``n_forces`` (atoms), ``n_stresses`` (frames).
+
+    Raises
+    ------
+    ValueError
+        If there is not one prediction a frame.
+    """
+    energy = energy_errors(frames, predictions)
+    known = np.array([is_known(frame.energy) for frame in frames], dtype=bool)
+    names = np.array([composition(frame.atoms) for frame in frames])[known]
+    _, forces = force_errors(frames, predictions)
+    stress = [
+        1e3 * (prediction.stress - frame.stress)
+        for frame, prediction in zip(frames, predictions, strict=True)
+        if prediction.stress is not None and is_known(frame.stress)
+    ]
+    return {
+        "n_frames": len(frames),
+        "n_atoms": sum(len(frame) for frame in frames),
+        **_spread("energy", "meV_per_atom", energy[known]),
+        **_spread("energy", "centered_meV_per_atom", center(energy[known], names)),
+        "n_energies": int(known.sum()),
+        **_force_metrics(forces),
+        **_spread("stress", "meV_per_A3", np.ravel(stress)),
+        "n_stresses": len(stress),
+    }
+
+
+def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metrics:
+    """The same errors group by group.
+
+    Returns
+    -------
+    dict
+        ``by_kind`` (``"crystal"``, ``"molecule"``), ``by_system`` (`composition` and kind, as in
+        ``"CH4N2O crystal"``, so that supercells fall together; with ``atoms_per_molecule``) and
+        ``by_size`` (atoms in the cell) hold `metrics` of each group; ``by_element`` holds the
+        force metrics of the atoms of each element and their number.
+    """
+    systems = _by(lambda frame: f"{composition(frame.atoms)} {frame.kind}", frames, predictions)
+    sizes = _by(len, frames, predictions)
+    return {
+        "by_kind": _metrics_of(_by(lambda frame: frame.kind, frames, predictions)),
+        "by_system": {
+            name: entry | {"atoms_per_molecule": atoms_per_molecule(systems[name][0][0].atoms)}
+            for name, entry in _metrics_of(systems).items()
+        },
+        "by_size": {str(size): entry for size, entry in _metrics_of(sizes).items()},
+        "by_element": by_element(frames, predictions),
+    }
+
+
+def by_element(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, Metrics]:
+    """Force metrics of the atoms of each element, and their number ``n_atoms``."""
+    atoms = Counter(symbol for frame in frames for symbol in frame.atoms.symbols)
+    symbols, errors = force_errors(frames, predictions)
+    return {
+        element: {"n_atoms": atoms[element], **_force_metrics(errors[symbols == element])}
+        for element in sorted(atoms)
+    }
+
+
+def energy_errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> np.ndarray:
+    """``(frames,)`` ΔE/N in meV/atom, NaN where there is no label."""
+    return np.array(
+        [
+            1e3 * (prediction.energy - frame.energy) / len(frame)
+            if frame.energy is not None
+            else np.nan
+            for frame, prediction in zip(frames, predictions, strict=True)
+        ],
+        dtype=float,
+    )
+
+
+def force_errors(
+    frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols ``(atoms,)`` and ΔF ``(atoms, 3)``, meV/Å, of all atoms with a force label."""
+    symbols, errors = [np.empty(0, dtype=str)], [np.empty((0, 3))]
+    for frame, prediction in zip(frames, predictions, strict=True):
+        if frame.forces is not None:
+            known = np.isfinite(frame.forces).all(axis=1)
+            symbols.append(np.array(frame.atoms.symbols)[known])
+            errors.append(1e3 * (prediction.forces - frame.forces)[known])
+    return np.concatenate(symbols), np.concatenate(errors)
+
+
+def center(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Deviations of `values` from the mean of their group; groups of one are left out."""
+    means, counts = group_means(values, groups)
+    return (values - means)[counts > 1]
+
+
+def group_means(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and size of the group that each value belongs to, ``(values,)`` each."""
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    sums = np.bincount(group, weights=values)
+    return (sums / counts)[group], counts[group]
+
+
+def is_known(label: float | np.ndarray | None) -> bool:
+    """Whether there is a label and all of it is finite."""
+    return label is not None and bool(np.isfinite(label).all())
+
+
+def composition(atoms: Atoms) -> str:
+    """Smallest whole-number formula in Hill order: the same for a cell and its supercells."""
+    return atoms.symbols.formula.reduce()[0].format("hill")
+
+
+def atoms_per_molecule(atoms: Atoms) -> int | None:
+    """Atoms in each molecule; None where molecules are unlike or bonds run on for ever.
+
+    Bonds are the pairs closer than `BOND_STRETCH` × the sum of covalent radii (Cordero 2008, as
+    in ``ase.data``). A bonded network is told from molecules by a doubled cell, which holds
+    more molecules but not more networks.
+    """
+    sizes = _bonded_sizes(atoms)
+    doubled = _bonded_sizes(atoms.repeat(1 + atoms.pbc.astype(int)))
+    if len(doubled) < len(sizes) * 2 ** atoms.pbc.sum() or len(set(sizes)) != 1:
+        return None
+    return int(sizes[0])
+
+
+def _bonded_sizes(atoms: Atoms) -> np.ndarray:
+    radii = covalent_radii[atoms.numbers]
+    (i, j), vectors = neighbour_pairs(atoms, 2 * BOND_STRETCH * radii.max())
+    bonded = np.linalg.norm(vectors, axis=1) < BOND_STRETCH * (radii[i] + radii[j])
+    bonds = (np.ones(bonded.sum()), (i[bonded], j[bonded]))
+    _, molecule = connected_components(coo_array(bonds, shape=(len(atoms), len(atoms))))
+    return np.bincount(molecule)
+
+
+def _by(
+    key: Callable[[Frame], Any], frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> dict[Any, list[tuple[Frame, Prediction]]]:
+    groups: dict[Any, list[tuple[Frame, Prediction]]] = {}
+    for frame, prediction in zip(frames, predictions, strict=True):
+        groups.setdefault(key(frame), []).append((frame, prediction))
+    return dict(sorted(groups.items()))
+
+
+def _metrics_of(groups: dict[Any, list[tuple[Frame, Prediction]]]) -> dict[Any, Metrics]:
+    return {name: metrics(*zip(*pairs, strict=True)) for name, pairs in groups.items()}
+
+
+def _force_metrics(errors: np.ndarray) -> Metrics:
+    return {
+        **_spread("force", "meV_per_A_component", errors.ravel()),
+        **_spread("force", "meV_per_A_vector", np.linalg.norm(errors, axis=1)),
+        "n_forces": len(errors),
+    }
+
+
+def _spread(quantity: str, unit: str, errors: np.ndarray) -> Metrics:
+    sizes = np.abs(errors)
+    if not len(errors) or not np.isfinite(sizes).all():
+        return {f"{quantity}_{name}_{unit}": None for name in ("rmse", "mae", "max")}
+    return {
+        f"{quantity}_rmse_{unit}": float(np.sqrt(np.mean(sizes**2))),
+        f"{quantity}_mae_{unit}": float(sizes.mean()),
+        f"{quantity}_max_{unit}": float(sizes.max()),
+    }

@@ -1,0 +1,285 @@
+"""The figures of a run: parity before and after, learning curves, errors by element, spread."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from tlpot.evaluation.metrics import (
+    Judgement,
+    by_element,
+    composition,
+    energy_errors,
+    group_means,
+    is_known,
+    metrics,
+)
+from tlpot.frames import Frame
+
+if TYPE_CHECKING:
+    from tlpot.potential import Prediction
+
+History = dict[str, np.ndarray]
+
+BEFORE, AFTER, HELD_OUT = "#D55E00", "#0072B2", "#009E73"
+SYSTEMS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
+"""Okabe and Ito's colour-blind-safe palette; with more systems than colours all points are blue."""
+FAINT = "#8c959f"
+MANY = 500
+"""From this many points on, colour shows their density."""
+
+
+def figures(judgement: Judgement, history: History) -> dict[str, Figure]:
+    """Every figure that the run has data for: ``parity``, ``learning``, ``elements``, ``spread``.
+
+    Parity, elements and spread show `Judgement.shown_part`.
+    """
+    part = judgement.shown_part
+    frames = judgement.frames[part]
+    before, after = (judgement.predictions[model][part] for model in ("baseline", "finetuned"))
+    drawn = {
+        "parity": parity(
+            frames, before, after, title="training frames" if part == "train" else f"{part} frames"
+        ),
+        "learning": learning_curve(history),
+    }
+    if any(frame.forces is not None for frame in frames):
+        drawn["elements"] = element_errors(frames, before, after)
+    if any(prediction.energy_std > 0 for prediction in after):
+        drawn["spread"] = energy_spread(frames, after)
+    return drawn
+
+
+def parity(
+    frames: Sequence[Frame],
+    before: Sequence[Prediction],
+    after: Sequence[Prediction],
+    title: str = "",
+) -> Figure:
+    """Model against DFT: forces above, energies below; base left, fine-tuned right.
+
+    Forces are all Cartesian components, eV/Å. Energies are per atom, meV, counted from the mean
+    DFT energy of their composition, so that unlike systems share one panel while an offset of
+    the model stays visible. The panels of a row share their limits; points beyond them are
+    counted in the panel. After Parunov (2022), Figures 4.6–4.10.
+    """
+    figure, (forces, energies) = _panels(8.6, 8.8, 2, 2)
+    _force_row(forces, frames, (before, after))
+    _energy_row(energies, frames, (before, after))
+    for axis, name in zip(forces, ("before (base)", "after (fine-tuned)"), strict=True):
+        axis.set_title(name, loc="left", pad=42, fontsize=13, fontweight="bold")
+    figure.suptitle(title, fontsize=10, color=FAINT)
+    return figure
+
+
+def learning_curve(history: History) -> Figure:
+    """Loss by epoch and, where there is a validation part, its energy and force errors."""
+    panels = {
+        "loss": {"train_loss": AFTER, "validation_loss": HELD_OUT},
+        "validation energy RMSE (meV/atom)": {"validation_energy_rmse_meV_per_atom": HELD_OUT},
+        "validation force RMSE\n(meV/Å, per component)": {
+            "validation_force_rmse_meV_per_A_component": HELD_OUT
+        },
+    }
+    finite = {name: np.isfinite(values) for name, values in history.items()}
+    panels = {k: v for k, v in panels.items() if any(finite[column].any() for column in v)}
+    figure, (axes,) = _panels(max(4.0 * len(panels), 8.6), 3.6, 1, len(panels))
+    for axis, (label, lines) in zip(axes, panels.items(), strict=True):
+        for column, colour in lines.items():
+            some = finite[column]
+            if some.any():
+                values, name = history[column][some], column.removesuffix("_loss")
+                mark = "o" if len(values) == 1 else None
+                axis.plot(history["epoch"][some], values, marker=mark, color=colour, label=name)
+        _log_scale(axis)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(frameon=False, fontsize=10)
+    return figure
+
+
+def element_errors(
+    frames: Sequence[Frame], before: Sequence[Prediction], after: Sequence[Prediction]
+) -> Figure:
+    """Force RMSE (vector) of each element, before and after."""
+    figure, ((axis,),) = _panels(5.4, 4.2)
+    for shift, name, colour, predictions in (
+        (-0.2, "before", BEFORE, before),
+        (0.2, "after", AFTER, after),
+    ):
+        elements = by_element(frames, predictions)
+        places = np.arange(len(elements))
+        errors = [entry["force_rmse_meV_per_A_vector"] for entry in elements.values()]
+        heights = np.array(errors, dtype=float)
+        bars = axis.bar(places + shift, heights, 0.38, color=colour, label=name)
+        axis.bar_label(bars, labels=[short(h) for h in heights], fontsize=9, padding=2)
+        axis.set_xticks(places, list(elements))
+    axis.set_ylabel("force RMSE (meV/Å, per vector)")
+    axis.margins(y=0.12)
+    axis.legend(frameon=False, fontsize=10, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    axis.tick_params(axis="x", length=0)
+    return figure
+
+
+def energy_spread(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Figure:
+    """Size of the energy error against the spread of the ensemble's members, meV/atom.
+
+    Points near the diagonal mean that the spread can be read as an error bar; above it, the
+    ensemble is too sure of itself.
+    """
+    figure, ((axis,),) = _panels(5.4, 4.2)
+    spread = np.array(
+        [1e3 * p.energy_std / len(f) for f, p in zip(frames, predictions, strict=True)]
+    )
+    error = np.abs(energy_errors(frames, predictions))
+    axis.scatter(spread, error, s=22, color=AFTER, alpha=0.6, linewidths=0)
+    axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
+    axis.set(xlim=(0, None), ylim=(0, None))
+    axis.set_xlabel("spread of the members (meV/atom)")
+    axis.set_ylabel("|energy error| (meV/atom)")
+    return figure
+
+
+def write(figure: Figure, path: str | Path | IO[bytes]) -> None:
+    """Save as PNG, on white, at 150 dots an inch."""
+    figure.savefig(path, format="png", dpi=150, facecolor="white")
+
+
+def read_history(path: str | Path) -> History:
+    """Columns of ``history.csv`` as float arrays ``(epochs,)``; an empty cell is NaN."""
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    return {
+        name: np.array([float(row[name] or "nan") for row in rows])
+        for name in reader.fieldnames or ()
+    }
+
+
+def short(value: float | None) -> str:
+    """Three digits for tables and labels; a dash where the value is undefined."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def _panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), layout=layout)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _force_row(
+    axes: Sequence[Axes], frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
+) -> None:
+    labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
+    dft = _flat([frames[i].forces for i in labelled])
+    guesses = [_flat([predictions[i].forces for i in labelled]) for predictions in models]
+    limits = _limits(dft, guesses)
+    for axis, predictions, guess in zip(axes, models, guesses, strict=True):
+        error = metrics(frames, predictions)
+        note = "\n".join(
+            f"RMSE {short(error[f'force_rmse_meV_per_A_{kind}'])} meV/Å per {kind}"
+            for kind in ("component", "vector")
+        )
+        _parity_panel(axis, dft, guess, limits, note)
+        axis.set_xlabel("DFT force component (eV/Å)")
+    axes[0].set_ylabel("model force component (eV/Å)")
+
+
+def _energy_row(
+    axes: Sequence[Axes], frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
+) -> None:
+    labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
+    per_atom = 1e3 / np.array([len(frames[i]) for i in labelled])
+    systems = np.array([composition(frames[i].atoms) for i in labelled])
+    dft = per_atom * np.array([frames[i].energy for i in labelled], dtype=float)
+    zero, _ = group_means(dft, systems)
+    guesses = [per_atom * np.array([p[i].energy for i in labelled]) - zero for p in models]
+    limits = _limits(dft - zero, guesses)
+    for axis, predictions, guess in zip(axes, models, guesses, strict=True):
+        error = metrics(frames, predictions)
+        note = (
+            f"RMSE {short(error['energy_rmse_meV_per_atom'])} meV/atom\n"
+            f"centred {short(error['energy_rmse_centered_meV_per_atom'])} meV/atom"
+        )
+        _parity_panel(axis, dft - zero, guess, limits, note, systems)
+        axis.set_xlabel("DFT energy − DFT mean of composition (meV/atom)")
+    axes[0].set_ylabel("model energy − DFT mean of composition (meV/atom)")
+
+
+def _parity_panel(
+    axis: Axes,
+    dft: np.ndarray,
+    model: np.ndarray,
+    limits: tuple[float, float],
+    note: str,
+    groups: np.ndarray | None = None,
+) -> None:
+    axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
+    names = [] if groups is None else sorted(set(groups))
+    if len(dft) >= MANY:
+        density, order = _density(dft, model, limits)
+        axis.scatter(dft[order], model[order], c=density[order], s=7, cmap="cividis", lw=0)
+    elif 1 < len(names) <= len(SYSTEMS):
+        for name, colour in zip(names, SYSTEMS, strict=False):
+            own = groups == name
+            axis.scatter(dft[own], model[own], s=24, alpha=0.75, color=colour, lw=0, label=name)
+        axis.legend(loc="lower right", fontsize=9, frameon=False, handletextpad=0.1)
+    else:
+        axis.scatter(dft, model, s=24, alpha=0.6, color=AFTER, lw=0)
+    outside = np.count_nonzero(~((model >= limits[0]) & (model <= limits[1])))
+    note += f" · {outside} of {len(model)} points outside" if outside else ""
+    axis.text(0.0, 1.03, note, transform=axis.transAxes, va="bottom", fontsize=10, linespacing=1.4)
+    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    axis.locator_params(nbins=6)
+
+
+def _density(
+    x: np.ndarray, y: np.ndarray, limits: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log of the number of points in each point's bin, and the order that draws dense ones last."""
+    edges = np.linspace(*limits, 101)
+    counts, _, _ = np.histogram2d(x, y, bins=(edges, edges))
+    column, row = (np.clip(np.searchsorted(edges, v) - 1, 0, 99) for v in (x, y))
+    density = np.log1p(counts[column, row])
+    return density, np.argsort(density, kind="stable")
+
+
+def _limits(dft: np.ndarray, models: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The DFT range with what lies up to half of it beyond, and a margin."""
+    if not len(dft):
+        return -1.0, 1.0
+    low, high = np.nanmin(dft), np.nanmax(dft)
+    seen = np.concatenate([v[np.isfinite(v)] for v in (dft, *models)])
+    room = 0.5 * (high - low) or np.abs(seen - low).max() or 1e-3
+    seen = np.clip(seen, low - room, high + room)
+    low, high = seen.min(), seen.max()
+    margin = 0.04 * (high - low)
+    return float(low - margin), float(high + margin)
+
+
+def _log_scale(axis: Axes) -> None:
+    """Logarithmic y where the data span more than a factor of three, with plain tick labels."""
+    low, high = axis.dataLim.intervaly
+    if low > 0 and high > 3 * low:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _flat(arrays: Sequence[np.ndarray | None]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *(np.ravel(a) for a in arrays if a is not None)])

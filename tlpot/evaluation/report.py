@@ -1,0 +1,249 @@
+"""The verdict for people: one self-contained HTML page, and a table for the terminal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import units
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from tlpot.config import Config
+from tlpot.evaluation.metrics import PARTS, Metrics
+from tlpot.evaluation.plots import History, short, write
+
+ROWS = (
+    ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
+    ("energy RMSE, centred", "meV/atom", "energy_rmse_centered_meV_per_atom"),
+    ("energy MAE", "meV/atom", "energy_mae_meV_per_atom"),
+    ("energy MAE, centred", "meV/atom", "energy_mae_centered_meV_per_atom"),
+    ("force RMSE, per component", "meV/Å", "force_rmse_meV_per_A_component"),
+    ("force RMSE, per vector", "meV/Å", "force_rmse_meV_per_A_vector"),
+    ("force MAE, per component", "meV/Å", "force_mae_meV_per_A_component"),
+    ("force MAE, per vector", "meV/Å", "force_mae_meV_per_A_vector"),
+    ("stress RMSE", "meV/Å³", "stress_rmse_meV_per_A3"),
+)
+"""The errors that tables show: name, unit, key in `metrics`."""
+MAIN_ROWS = (ROWS[0], ROWS[1], ROWS[4], ROWS[5])
+
+BREAKDOWNS = (
+    ("by_system", "By system", "composition"),
+    ("by_kind", "Crystals and molecules", "kind"),
+    ("by_element", "By element", "element"),
+    ("by_size", "By frame size", "atoms"),
+)
+
+MODELS = {"baseline": "before", "finetuned": "after"}
+BASES = {"ani2x": "ANI-2x", "ani1x": "ANI-1x", "ani1ccx": "ANI-1ccx", "mini": "mini"}
+
+KJ_PER_MOL = 1e-3 * units.mol / units.kJ
+"""kJ/mol in 1 meV."""
+POLYMORPH_GAP = 2.0
+"""kJ/mol: more than half of 508 polymorphic molecules' pairs lie closer than this
+(Nyman and Day, CrystEngComm 2015, 17, 5154)."""
+
+
+def write_report(
+    path: str | Path,
+    *,
+    config: Config,
+    metrics: Mapping[str, Mapping[str, Metrics]],
+    manifest: Mapping[str, Any],
+    history: History,
+    figures: Mapping[str, Figure],
+) -> None:
+    """Write ``report.html``: one page with style and pictures inside, that loads nothing.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    config
+        The resolved config of the run.
+    metrics
+        `Judgement.metrics`, the content of ``metrics.json``.
+    manifest
+        The content of ``manifest.json``.
+    history
+        The columns of ``history.csv``, as `read_history` gives them.
+    figures
+        As `figures` gives them; those that are missing are left out.
+    """
+    part = next((part for part in PARTS if metrics["finetuned"][part]["n_frames"]), "test")
+    before, after = (metrics[model][part] for model in MODELS)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"short": short, "duration": _duration, "formula": _formula}
+    template = environment.from_string(
+        files("tlpot.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        title=_title(config, manifest, after),
+        part=part,
+        before=before,
+        after=after,
+        lattice=lattice_error(after),
+        gap=POLYMORPH_GAP,
+        remarks=list(_remarks(metrics, part)),
+        metrics=metrics,
+        parts=[name for name in PARTS if metrics["finetuned"][name]["n_frames"]],
+        rows=_rows(metrics["finetuned"].values()),
+        models=MODELS,
+        breakdowns=BREAKDOWNS,
+        figures={name: _inline(figure) for name, figure in figures.items()},
+        layers=_layer_table(manifest["trainable_parameters"]["layers"]),
+        epochs=len(history["epoch"]),
+        best=_best_epoch(history),
+        config=config,
+        manifest=manifest,
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def lattice_error(entry: Metrics) -> dict[str, Any] | None:
+    """What the centred energy error means for the crystals of one molecule.
+
+    Returns
+    -------
+    dict or None
+        For the largest group of like molecular crystals: ``system``, ``atoms`` per molecule,
+        ``per_molecule`` (centred RMSE, kJ/mol) and ``difference`` (√2 × that: the error of the
+        difference between two structures whose errors are independent). None without one.
+    """
+    name, system = max(
+        (
+            (name, system)
+            for name, system in entry.get("by_system", {}).items()
+            if name.endswith(" crystal")
+            and system["atoms_per_molecule"]
+            and system["energy_rmse_centered_meV_per_atom"] is not None
+        ),
+        key=lambda item: item[1]["n_frames"],
+        default=(None, None),
+    )
+    if system is None:
+        return None
+    atoms = system["atoms_per_molecule"]
+    per_molecule = system["energy_rmse_centered_meV_per_atom"] * atoms * KJ_PER_MOL
+    return {
+        "system": name,
+        "atoms": atoms,
+        "per_molecule": per_molecule,
+        "difference": math.sqrt(2) * per_molecule,
+    }
+
+
+def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console) -> None:
+    """Print the errors of each part as "before → after"."""
+    before, after = (metrics[model] for model in MODELS)
+    parts = [part for part in PARTS if after[part]["n_frames"]]
+    table = _table(
+        "before → after", "", *(f"{part}\n{after[part]['n_frames']} frames" for part in parts)
+    )
+    for label, unit, key in _rows(after.values()):
+        pairs = (f"{short(before[part][key])} → {short(after[part][key])}" for part in parts)
+        table.add_row(label, unit, *pairs)
+    console.print(table)
+
+
+def print_evaluation(result: Metrics, console: Console) -> None:
+    """Print what `evaluate` gives: all frames, then kinds, systems and elements."""
+    headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
+    table = _table("", "frames", *headings)
+    groups = ({"all": result}, *(result[key] for key in ("by_kind", "by_system", "by_element")))
+    for group in groups:
+        for name, entry in group.items():
+            errors = (short(entry.get(key)) for _, _, key in MAIN_ROWS)
+            table.add_row(name, str(entry.get("n_frames", "")), *errors)
+        table.add_row()
+    console.print(table)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(first, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _rows(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
+    entries = list(entries)
+    return [row for row in ROWS if any(entry[row[2]] is not None for entry in entries)]
+
+
+def _title(config: Config, manifest: Mapping[str, Any], after: Metrics) -> str:
+    base = BASES.get(config.model.base, Path(config.model.base).name)
+    systems = sorted({_formula(name.split()[0]) for name in after.get("by_system", {})})
+    if not 1 <= len(systems) <= 4:
+        systems = [Path(file["path"]).name for file in manifest["data"]["files"][:3]]
+    made = "fine-tuned" if config.model.init == "pretrained" else "trained from scratch"
+    return f"{base}, {made} on {', '.join(systems)}"
+
+
+def _remarks(metrics: Mapping[str, Mapping[str, Metrics]], part: str) -> Iterable[str]:
+    """Reasons to trust the headline less."""
+    before, after = (metrics[model][part] for model in MODELS)
+    train = metrics["finetuned"]["train"]
+    if part != "test":
+        yield (
+            f"No test frames were held out: these are the errors on {part} frames, which the "
+            "training has used. They do not tell how good the model is elsewhere."
+        )
+    for label, key in (
+        ("energy RMSE", "energy_rmse_meV_per_atom"),
+        ("force RMSE", "force_rmse_meV_per_A_vector"),
+    ):
+        old, new, seen = before[key], after[key], train[key]
+        if old is not None and new is not None and new > old:
+            yield f"Fine-tuning made the {label} worse."
+        if new is not None and seen and part == "test" and new > 2 * seen:
+            yield (
+                f"The {label} on test frames is {new / seen:.1f} times that on training frames: "
+                "the model overfits, and more training frames would help most."
+            )
+    if 1 < after["n_energies"] < 100:
+        doubt = 100 / math.sqrt(2 * after["n_energies"])
+        yield (
+            f"With {after['n_energies']} energies the energy RMSE is itself uncertain by about "
+            f"{doubt:.0f} %, more where frames are neighbours in one MD run."
+        )
+
+
+def _layer_table(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Layers ``H.hidden1`` as a table, element down, layer across."""
+    cells = {tuple(layer["name"].rpartition(".")[::2]): layer for layer in layers}
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    return {"rows": rows, "columns": columns, "cells": cells}
+
+
+def _best_epoch(history: History) -> int | None:
+    loss = history["validation_loss"]
+    return int(history["epoch"][np.nanargmin(loss)]) if np.isfinite(loss).any() else None
+
+
+def _inline(figure: Figure) -> str:
+    image = io.BytesIO()
+    write(figure, image)
+    return base64.b64encode(image.getvalue()).decode()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _formula(text: str) -> str:
+    return text.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

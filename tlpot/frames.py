@@ -1,0 +1,175 @@
+"""Structures as data: a labelled `Frame`, and a `Batch` of frames ready for a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+from vesin import NeighborList
+
+MOLECULE_VACUUM = 6.0
+"""Å of empty space in every periodic direction from which a frame counts as a molecule."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One structure with its labels.
+
+    Parameters
+    ----------
+    atoms
+        Structure without a calculator; ``n`` atoms, Å.
+    energy
+        Total energy, eV, or None where there is no label.
+    forces
+        ``(n, 3)``, eV/Å, or None.
+    stress
+        ``(6,)`` Voigt (xx, yy, zz, yz, xz, xy), eV/Å³, ASE's sign, or None.
+    source, index
+        File the frame was read from and its 0-based place in it.
+    info
+        What the file says besides the labels (``charge``, ``converged``, ``energy_key`` …).
+    """
+
+    atoms: Atoms
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    source: str = ""
+    index: int = 0
+    info: dict[str, object] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    @property
+    def name(self) -> str:
+        """``file#index``, as error messages show it."""
+        return f"{self.source}#{self.index}"
+
+    @cached_property
+    def formula(self) -> str:
+        """Composition per cell, Hill order."""
+        return self.atoms.get_chemical_formula(mode="hill")
+
+    @cached_property
+    def kind(self) -> str:
+        """``"crystal"``, or ``"molecule"`` when not periodic or alone in a large box."""
+        cell, pbc = self.atoms.cell, self.atoms.pbc
+        if not pbc.any():
+            return "molecule"
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.complete().array), axis=0)
+        scaled = self.atoms.get_scaled_positions(wrap=True)
+        for axis in np.flatnonzero(pbc):
+            along = np.sort(scaled[:, axis])
+            gap = np.diff(along, append=along[0] + 1.0).max() * heights[axis]
+            if gap < MOLECULE_VACUUM:
+                return "crystal"
+        return "molecule"
+
+
+@dataclass
+class Batch:
+    """Many structures as one long list of atoms; nothing of unequal cells is padded.
+
+    Attributes
+    ----------
+    numbers
+        ``Tensor[atoms]`` atomic numbers (int64).
+    frame
+        ``Tensor[atoms]`` index of the structure that each atom belongs to.
+    pairs
+        ``Tensor[2, pairs]`` atoms i, j of each neighbour pair, each pair once.
+    vectors
+        ``Tensor[pairs, 3]`` r_j − r_i through the right image, Å, float64. Geometry reaches a
+        backbone through these alone, so forces and virial follow from ∂E/∂vectors.
+    volumes
+        ``Tensor[frames]`` Å³; NaN for structures that are not periodic in three directions.
+    energy, forces, stress
+        Labels, NaN where missing: ``[frames]`` eV, ``[atoms, 3]`` eV/Å, ``[frames, 3, 3]`` eV/Å³.
+    kept
+        What a backbone computed of this geometry once and keeps (`Backbone.keep`), or None.
+    """
+
+    numbers: Tensor
+    frame: Tensor
+    pairs: Tensor
+    vectors: Tensor
+    volumes: Tensor
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    kept: Any = None
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.volumes)
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """``Tensor[frames]`` atoms in each structure."""
+        return torch.bincount(self.frame, minlength=self.n_frames)
+
+    def sum_frames(self, atomic: Tensor) -> Tensor:
+        """Sum ``[..., atoms]`` over the atoms of each structure: ``[..., frames]``."""
+        total = atomic.new_zeros((*atomic.shape[:-1], self.n_frames))
+        return total.index_add_(-1, self.frame, atomic)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
+        return Batch(**moved)
+
+    @classmethod
+    def of_frame(cls, frame: Frame, cutoff: float) -> Batch:
+        """Batch of one frame, with all neighbours within `cutoff` (Å)."""
+        atoms = frame.atoms
+        pairs, vectors = neighbour_pairs(atoms, cutoff)
+        nan = float("nan")
+        stress = np.full(6, nan) if frame.stress is None else np.asarray(frame.stress)
+        forces = np.full((len(atoms), 3), nan) if frame.forces is None else frame.forces
+        return cls(
+            numbers=torch.as_tensor(atoms.numbers, dtype=torch.long),
+            frame=torch.zeros(len(atoms), dtype=torch.long),
+            pairs=torch.from_numpy(pairs),
+            vectors=torch.from_numpy(vectors),
+            volumes=torch.tensor([atoms.get_volume() if atoms.pbc.all() else nan]).double(),
+            energy=torch.tensor([nan if frame.energy is None else frame.energy]).double(),
+            forces=torch.as_tensor(np.array(forces), dtype=torch.float64),
+            stress=torch.as_tensor(stress[_VOIGT], dtype=torch.float64)[None],
+        )
+
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """One batch out of several; atom and frame indices are renumbered."""
+        atoms = np.cumsum([0] + [len(b.numbers) for b in batches])
+        frames = np.cumsum([0] + [b.n_frames for b in batches])
+        joined = {name: [getattr(b, name) for b in batches] for name in vars(batches[0])}
+        joined["frame"] = [b.frame + int(n) for b, n in zip(batches, frames[:-1], strict=True)]
+        joined["pairs"] = [b.pairs + int(n) for b, n in zip(batches, atoms[:-1], strict=True)]
+        kept = joined.pop("kept")
+        tensors = {k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()}
+        return cls(**tensors, kept=None if kept[0] is None else type(kept[0]).join(kept))
+
+
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+
+
+def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of atoms within `cutoff` once, images included (any cell, any size).
+
+    Returns
+    -------
+    pairs : ``(2, pairs)`` int64
+    vectors : ``(pairs, 3)`` float64, r_j − r_i in Å
+    """
+    finder = NeighborList(cutoff=cutoff, full_list=False)
+    box = atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
+    pairs, vectors = finder.compute(atoms.positions, box, atoms.pbc, "PD")
+    return pairs.astype(np.int64).T.copy(), vectors

@@ -1,0 +1,317 @@
+"""A backbone with its energy reference: structures in, eV and eV/Å out; save and load."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchani
+from ase import Atoms
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tlpot.backbones.ani import ANI, PUBLISHED, Architecture, load_published
+from tlpot.data.reference import EnergyReference
+from tlpot.elements.donors import check_elements, require_elements
+from tlpot.errors import TlpotError
+from tlpot.frames import Batch, Frame
+
+FORMAT = "tlpot-model-1"
+MINI = Path(__file__).parent / "backbones" / "mini.safetensors"
+CHUNK = 1024
+"""Atoms evaluated together by `Potential.predict`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a potential says of one structure of ``n`` atoms.
+
+    Attributes
+    ----------
+    energy
+        eV, ensemble mean, reference included.
+    forces
+        ``(n, 3)`` eV/Å.
+    stress
+        ``(6,)`` Voigt, eV/Å³, ASE's sign; None unless periodic in three directions.
+    energy_std
+        eV, standard deviation of the total energy over the ensemble members.
+    energies
+        ``(n,)`` eV, atomic energies of the mean, references included.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+    energy_std: float
+    energies: np.ndarray
+
+
+@dataclass
+class Output:
+    """Tensors behind predictions: a batch of ``F`` frames and ``A`` atoms, ``M`` members.
+
+    ``energy[F]`` eV (reference included), ``atomic[A]`` eV, ``member_energy[M, F]`` eV (without
+    reference), ``forces[A, 3]`` eV/Å, ``virial[F, 3, 3]`` = dE/dstrain in eV. float64.
+    """
+
+    energy: Tensor
+    atomic: Tensor
+    member_energy: Tensor
+    forces: Tensor
+    virial: Tensor
+
+
+class Potential:
+    """A fine-tunable interatomic potential.
+
+    Parameters
+    ----------
+    backbone
+        Network ensemble.
+    reference
+        Energy that every atom adds.
+    metadata
+        Anything worth keeping with the model (base, training summary, versions).
+    """
+
+    def __init__(
+        self, backbone: ANI, reference: EnergyReference, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self.backbone = backbone
+        self.reference = reference
+        self.metadata = metadata or {}
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Elements the potential answers for, stand-ins included."""
+        return (*self.backbone.symbols, *self.backbone.donors)
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.species.device
+
+    def batch(self, frames: Sequence[Frame]) -> Batch:
+        """Neighbour lists and labels of `frames` on the potential's device.
+
+        Raises
+        ------
+        TlpotError
+            If a frame holds an element that the potential does not know.
+        """
+        present = {s for f in frames for s in f.atoms.symbols}
+        require_elements(present, self.elements, self.backbone.symbols)
+        cutoff = self.backbone.cutoff
+        return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
+
+    def evaluate(self, batch: Batch, training: bool = False) -> Output:
+        """Energies, forces and virial of a batch.
+
+        Forces and virial are −∂E/∂r and ∂E/∂strain of the ensemble-mean energy, assembled from
+        ∂E/∂vectors. With `training` the result can be differentiated in the weights.
+        """
+        vectors = batch.vectors.detach().requires_grad_()
+        batch = replace(batch, vectors=vectors)
+        with torch.enable_grad():
+            members = self.backbone.atomic_energies(batch).double()
+            mean = members.mean(dim=0)
+            (slope,) = torch.autograd.grad(mean.sum(), vectors, create_graph=training)
+        first, second = batch.pairs
+        forces = torch.zeros(len(batch.numbers), 3, dtype=slope.dtype, device=slope.device)
+        forces = forces.index_add(0, first, slope).index_add(0, second, -slope)
+        products = vectors.detach()[:, :, None] * slope[:, None, :]
+        virial = products.new_zeros(batch.n_frames, 3, 3)
+        virial = virial.index_add(0, batch.frame[first], products)
+        if not training:
+            members, mean = members.detach(), mean.detach()
+        atomic = mean + self.reference.table().to(mean.device)[batch.numbers]
+        return Output(
+            energy=batch.sum_frames(atomic),
+            atomic=atomic,
+            member_energy=batch.sum_frames(members),
+            forces=forces,
+            virial=(virial + virial.mT) / 2,
+        )
+
+    def predict(self, structures: Sequence[Frame | Atoms]) -> list[Prediction]:
+        """Energy, forces, stress and spread of many structures, evaluated in batches."""
+        frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
+        predictions: list[Prediction] = []
+        chunk: list[Frame] = []
+        for frame in frames:
+            if chunk and sum(map(len, chunk)) + len(frame) > CHUNK:
+                predictions += self._predict_chunk(chunk)
+                chunk = []
+            chunk.append(frame)
+        return predictions + (self._predict_chunk(chunk) if chunk else [])
+
+    def _predict_chunk(self, frames: Sequence[Frame]) -> list[Prediction]:
+        batch = self.batch(frames)
+        output = self.evaluate(batch)
+        sizes = batch.n_atoms.tolist()
+        stress = (output.virial / batch.volumes[:, None, None]).cpu().numpy()
+        spread = member_spread(output.member_energy).tolist()
+        forces, atomic = output.forces.cpu().split(sizes), output.atomic.cpu().split(sizes)
+        return [
+            Prediction(
+                energy=output.energy[i].item(),
+                forces=forces[i].numpy(),
+                stress=None if np.isnan(stress[i]).any() else voigt(stress[i]),
+                energy_std=spread[i],
+                energies=atomic[i].numpy(),
+            )
+            for i in range(len(frames))
+        ]
+
+    def member_forces(self, batch: Batch) -> Tensor:
+        """``Tensor[members, atoms, 3]`` eV/Å, one backward pass a member."""
+        vectors = batch.vectors.detach().requires_grad_()
+        with torch.enable_grad():
+            totals = self.backbone.atomic_energies(replace(batch, vectors=vectors)).sum(dim=1)
+            slopes = [torch.autograd.grad(e, vectors, retain_graph=True)[0] for e in totals]
+        slope = torch.stack(slopes)
+        forces = slope.new_zeros(len(slope), len(batch.numbers), 3)
+        return forces.index_add(1, batch.pairs[0], slope).index_add(1, batch.pairs[1], -slope)
+
+    def for_elements(self, symbols: Collection[str]) -> Potential:
+        """The same potential without the networks and descriptors of all other elements.
+
+        Raises
+        ------
+        TlpotError
+            If it does not know one of `symbols`.
+        """
+        backbone = self.backbone
+        require_elements(symbols, self.elements, backbone.symbols)
+        used = {backbone.donors.get(s, s) for s in symbols}
+        compact = backbone.with_elements(s for s in backbone.symbols if s in used)
+        return Potential(compact, self.reference, self.metadata)
+
+    def to(self, device: torch.device | str) -> Potential:
+        """Move the weights; returns self."""
+        self.backbone.to(device)
+        return self
+
+    def to_torchani(self) -> torchani.arch.ANI:
+        """torchani's own module with these weights and references (donors written out)."""
+        return self.backbone.to_torchani(self.reference.values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights and metadata to one safetensors file, atomically."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header = {
+            "format": FORMAT,
+            "units": {"energy": "eV", "length": "Å", "stress": "eV/Å^3"},
+            "architecture": self.backbone.architecture.to_dict(),
+            "elements": self.backbone.donors,
+            "reference": asdict(self.reference),
+            "metadata": self.metadata,
+        }
+        weights = {n: p.detach().cpu().contiguous() for n, p in self.backbone.named_parameters()}
+        partial = path.with_name(path.name + ".part")
+        save_file(weights, partial, metadata={"tlpot": json.dumps(header)})
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Potential:
+        """Read a model file, or the model of a run folder.
+
+        Raises
+        ------
+        TlpotError
+            If there is no such file or it is not a tlpot model. Nothing is ever unpickled.
+        """
+        path = Path(path)
+        path = path / "model.safetensors" if path.is_dir() else path
+        if not path.is_file():
+            raise TlpotError(f"{path}: no such model file")
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
+                weights = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, json.JSONDecodeError, OSError) as error:
+            raise TlpotError(f"{path} is not a safetensors model file ({error})") from None
+        if header.get("format") != FORMAT:
+            raise TlpotError(f"{path} is no tlpot model (format {header.get('format')!r})")
+        backbone = ANI(Architecture.from_dict(header["architecture"]), header["elements"])
+        dtype = next(iter(weights.values())).dtype
+        missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+        if unexpected or any(name.startswith("networks.") for name in missing):
+            raise TlpotError(f"{path}: the weights do not fit the architecture it states")
+        reference = EnergyReference(**header["reference"])
+        return cls(backbone.requires_grad_(False), reference, header["metadata"])
+
+
+def load(model: str | Path) -> Potential:
+    """A potential by name or from a file.
+
+    Parameters
+    ----------
+    model
+        Path of a model file or run folder, or ``ani2x``, ``ani1x``, ``ani1ccx`` (torchani's
+        weights, downloaded and cached by torchani), or ``mini`` (ships with tlpot).
+
+    Raises
+    ------
+    TlpotError
+        If it is neither, or cannot be read.
+    """
+    name = str(model)
+    if name in PUBLISHED:
+        backbone, energies = load_published(name)
+        why = f"self-energies of {name} as published"
+        potential = Potential(
+            backbone.requires_grad_(False), EnergyReference(energies, "self-energies", why)
+        )
+    elif name == "mini":
+        potential = Potential.load(MINI)
+    elif Path(name).exists():
+        potential = Potential.load(name)
+    else:
+        known = ", ".join([*PUBLISHED, "mini"])
+        raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
+    potential.metadata["base"] = name
+    return potential
+
+
+def load_base(name: str | Path, elements: Mapping[str, str] | None = None) -> Potential:
+    """A potential to start from, other elements standing on its own (``{"Si": "C"}``).
+
+    Raises
+    ------
+    TlpotError
+        As `load`, and as `tlpot.elements.donors.check_elements`.
+    """
+    base = load(name)
+    if not elements:
+        return base
+    check_elements(elements, base.elements)
+    donors, energies = dict(base.backbone.donors), dict(base.reference.values)
+    for element, donor in elements.items():
+        donors[element] = donors.get(donor, donor)
+        energies[element] = energies[donor]
+    backbone = ANI(base.backbone.architecture, donors)
+    backbone.load_state_dict(base.backbone.state_dict())
+    reference = replace(base.reference, values=energies)
+    return Potential(backbone.requires_grad_(False), reference, base.metadata)
+
+
+def member_spread(member_energy: Tensor) -> Tensor:
+    """Standard deviation over members, ``[M, ...]`` to ``[...]``; zero for a single member."""
+    if len(member_energy) == 1:
+        return torch.zeros_like(member_energy[0])
+    return member_energy.std(dim=0)
+
+
+def voigt(stress: np.ndarray) -> np.ndarray:
+    """``(3, 3)`` to ``(6,)``: xx, yy, zz, yz, xz, xy."""
+    return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -1,0 +1,327 @@
+"""The main job: from a config to a run folder with model, metrics and report."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlpot.config import Config, load_config, parse_config
+from tlpot.data.check import Checked, check_frames
+from tlpot.data.read import read_frames
+from tlpot.data.reference import EnergyReference, fit_reference
+from tlpot.data.split import Splits, split_frames
+from tlpot.data.units import check_units
+from tlpot.errors import TlpotError
+from tlpot.evaluation.metrics import Judgement, judge
+from tlpot.evaluation.plots import figures, read_history, write
+from tlpot.evaluation.report import write_report
+from tlpot.frames import Frame
+from tlpot.potential import Potential, load_base
+from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.freeze import LayerState, freeze
+from tlpot.training.trainer import Row, Trainer
+
+PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
+GAUSSIAN = 0.1
+"""Standard deviation of weights with ``init: scratch`` (Parunov 2022)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run knows before its first step.
+
+    Attributes
+    ----------
+    parts
+        ``train``, ``validation``, ``test`` → frames.
+    base
+        The pretrained potential on the fitted reference: the baseline.
+    potential
+        The potential to train, layers frozen and initialised as the config says.
+    layers
+        One row a layer: does it train?
+    """
+
+    config: Config
+    checked: Checked
+    splits: Splits
+    parts: dict[str, list[Frame]]
+    base: Potential
+    potential: Potential
+    layers: list[LayerState]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, the fine-tuned potential, and what ``metrics.json`` holds."""
+
+    folder: Path
+    potential: Potential
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def prepare(config: Config) -> Prepared:
+    """Read, check and split the data, load the base, fit the reference, freeze.
+
+    Raises
+    ------
+    TlpotError
+        For anything that would keep the run from being sound.
+    """
+    base = load_base(config.model.base, config.model.elements)
+    layers = freeze(base.backbone, config.model.freeze)
+    frames = read_frames(config.data.files, config.data.keys, config.data.energy)
+    checked = check_frames(frames, config.data, base.elements)
+    splits = split_frames(checked.frames, config.data.split)
+    parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
+    potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
+    base = _with_reference(base, parts["train"], check=config.model.init == "pretrained")
+    if config.model.init == "scratch":
+        potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
+        potential = _with_reference(potential, parts["train"])
+    else:
+        potential = Potential(potential.backbone, base.reference, potential.metadata)
+    return Prepared(config, checked, splits, parts, base, potential, layers)
+
+
+def finetune(
+    config: Config | Mapping[str, Any] | str | Path,
+    resume: bool = False,
+    on_start: Callable[[Prepared], None] = lambda prepared: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+) -> Run:
+    """Fine-tune as the config says and write the run folder.
+
+    Parameters
+    ----------
+    config
+        A `Config`, the same as nested dict, or the path of a YAML file.
+    resume
+        Continue an interrupted run in ``config.output``; the result is bit-identical to a run
+        without interruption.
+    on_start, on_epoch
+        Called before the first step and after each epoch (progress displays).
+
+    Raises
+    ------
+    TlpotError
+        On bad input; an existing run is never overwritten.
+    """
+    if isinstance(config, str | Path):
+        config = load_config(config)
+    elif not isinstance(config, Config):
+        config = parse_config(config)
+    folder = Path(config.output)
+    _refuse_to_overwrite(folder, config, resume)
+    device = choose_device(config.training.device)
+    prepared = prepare(config)
+    manifest = _manifest(prepared, device)
+    if resume and (folder / "manifest.json").exists():
+        _require_same_data(folder, manifest)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "config.yaml", config.dump())
+    _write_json(folder / "manifest.json", manifest)
+    on_start(prepared)
+
+    potential = prepared.potential
+    progress = _train(prepared, folder, device, resume, on_epoch)
+    judgement = judge(prepared.base, potential, prepared.parts)
+    manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
+    potential.metadata |= {
+        "training": config.model_dump(by_alias=True),
+        "data": manifest["data"],
+        "versions": manifest["versions"],
+        "test": {k: v for k, v in judgement.metrics["finetuned"]["test"].items() if k[:3] != "by_"},
+    }
+    potential.save(folder / "model.safetensors")
+    _report(folder, config, judgement, manifest)
+    return Run(folder, potential, judgement.metrics, manifest)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TlpotError(f"training.device: '{name}' cannot be used here ({error})") from None
+    return device
+
+
+def _train(
+    prepared: Prepared,
+    folder: Path,
+    device: torch.device,
+    resume: bool,
+    on_epoch: Callable[[Row], None],
+) -> Any:
+    """Train on the elements that occur; the others' zero columns and networks need no time."""
+    potential, backbone = prepared.potential, prepared.potential.backbone
+    present = {s for frames in prepared.parts.values() for f in frames for s in f.atoms.symbols}
+    compact = potential.for_elements(present).to(device)
+    batches = {
+        name: [compact.batch([frame]) for frame in prepared.parts[name]]
+        for name in ("train", "validation")
+    }
+    settings = prepared.config.training
+    trainer = Trainer(compact, batches["train"], batches["validation"], settings, folder)
+    if resume and (folder / CHECKPOINT).exists():
+        trainer.resume()
+    if not settings.tensorboard:
+        progress = trainer.fit(on_epoch)
+    else:
+        with _event_writer(folder) as writer:
+
+            def log(row: Row) -> None:
+                for name, value in row.items():
+                    if value is not None and name != "epoch":
+                        writer.add_scalar(name, value, row["epoch"])
+                on_epoch(row)
+
+            progress = trainer.fit(log)
+    backbone.absorb(compact.to(potential.device).backbone)
+    backbone.requires_grad_(False)
+    return progress
+
+
+def _event_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TlpotError(
+            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _with_reference(potential: Potential, train: list[Frame], check: bool = False) -> Potential:
+    """The potential on the reference that fits its residual on the training frames."""
+    predictions = potential.predict(train)
+    if check:
+        check_units(train, predictions)
+    table = potential.reference.table()
+    own = [table[torch.as_tensor(f.atoms.numbers)].sum().item() for f in train]
+    network = np.array([p.energy for p in predictions]) - own
+    reference: EnergyReference = fit_reference(train, network, potential.reference.values)
+    return Potential(potential.backbone, reference, potential.metadata)
+
+
+def _refuse_to_overwrite(folder: Path, config: Config, resume: bool) -> None:
+    stored = folder / "config.yaml"
+    if not resume:
+        if stored.exists():
+            raise TlpotError(
+                f"output: {folder} already holds a run; choose another folder "
+                f"(output=…), or continue it with --resume"
+            )
+    elif not stored.exists():
+        raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
+    elif load_config(stored) != config:
+        raise TlpotError(
+            f"{stored} differs from this config: a resumed run must keep its settings. "
+            "Undo the change, or start a new run in another folder"
+        )
+
+
+def _require_same_data(folder: Path, manifest: dict[str, Any]) -> None:
+    stored = json.loads((folder / "manifest.json").read_text())
+    if stored["data"]["files"] != manifest["data"]["files"] or stored["split"] != manifest["split"]:
+        raise TlpotError(
+            f"{folder}: the data files changed since this run began; start a new run in another "
+            "folder"
+        )
+
+
+def _manifest(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    frames = prepared.checked.frames
+    everything = frames + [r.frame for r in prepared.checked.rejected]
+    files = sorted({f.source for f in everything})
+    total = sum(layer.parameters for layer in prepared.layers)
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "data": {
+            "files": [
+                {
+                    "path": path,
+                    "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+                    "frames": sum(f.source == path for f in frames),
+                }
+                for path in files
+            ],
+            "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
+            "checked": prepared.checked.summary(),
+        },
+        "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(device),
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        },
+        "seconds": None,
+        "best_epoch": None,
+        "trainable_parameters": {
+            "total": total,
+            "trainable": sum(x.parameters for x in prepared.layers if x.trainable),
+            "layers": [asdict(layer) for layer in prepared.layers],
+        },
+        "elements": prepared.config.model.elements,
+        "energy_reference": {
+            "kind": prepared.potential.reference.kind,
+            "why": prepared.potential.reference.why,
+            "values_eV": {
+                s: v
+                for s, v in prepared.potential.reference.values.items()
+                if any(s in f.atoms.symbols for f in prepared.parts["train"])
+            },
+        },
+    }
+
+
+def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[str, Any]) -> None:
+    history = read_history(folder / "history.csv")
+    pictures = figures(judgement, history)
+    write(pictures["parity"], folder / "parity.png")
+    _write_json(folder / "metrics.json", judgement.metrics)
+    _write_json(folder / "manifest.json", manifest)
+    write_report(
+        folder / "report.html",
+        config=config,
+        metrics=judgement.metrics,
+        manifest=manifest,
+        history=history,
+        figures=pictures,
+    )
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    _write(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,51 @@
+"""The loss: L = λ·MSE(F) + (1−λ)·MSE(E/N) [+ w·MSE(V·stress/N)]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tlpot.config import Training
+from tlpot.frames import Batch
+from tlpot.potential import Output
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Scalar tensors: the total and its unweighted terms.
+
+    ``forces`` (eV/Å)², ``energy`` eV²/atom², ``stress`` eV²/atom².
+    """
+
+    total: Tensor
+    forces: Tensor
+    energy: Tensor
+    stress: Tensor
+
+
+def loss(output: Output, batch: Batch, settings: Training) -> Loss:
+    """Loss of one batch, in eV and Å.
+
+    MSE(F) sums the squared error of an atom's three force components and averages over the atoms
+    of the batch; MSE(E/N) averages the squared error of the energy per atom over its frames
+    (Parunov 2022). The stress term averages |virial − V·stress|²/N² (sum over the nine
+    components) over the frames with a stress label. Missing labels are left out.
+    """
+    sizes = batch.n_atoms
+    force_error = (output.forces - batch.forces).square().sum(dim=1)
+    energy_error = ((output.energy - batch.energy) / sizes).square()
+    virial = batch.stress * batch.volumes[:, None, None]
+    stress_error = ((output.virial - virial) / sizes[:, None, None]).square().sum(dim=(1, 2))
+    forces, energy, stress = map(_mean_labelled, (force_error, energy_error, stress_error))
+    share = settings.force_share
+    total = share * forces + (1.0 - share) * energy
+    if settings.stress_weight:
+        total = total + settings.stress_weight * stress
+    return Loss(total, forces, energy, stress)
+
+
+def _mean_labelled(error: Tensor) -> Tensor:
+    labelled = error[~torch.isnan(error)]
+    return labelled.mean() if len(labelled) else error.new_zeros(())

@@ -1,0 +1,231 @@
+"""The training loop. It knows batches, a loss and parameters; it knows no backbone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from tlpot.config import Training
+from tlpot.frames import Batch
+from tlpot.potential import Potential
+from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
+from tlpot.training.loss import loss
+
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
+FINAL_RATE = 0.01
+"""Cosine ends at this share of the learning rate."""
+
+Row = dict[str, float | int | None]
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything a resumed run needs besides weights and optimiser."""
+
+    epoch: int = 0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    seconds: float = 0.0
+    history: list[Row] = field(default_factory=list)
+
+
+class Trainer:
+    """Fine-tunes the trainable weights of a potential, in place.
+
+    Parameters
+    ----------
+    potential
+        Its backbone's parameters with ``requires_grad`` are trained.
+    train, validation
+        One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
+    settings
+        The config's ``training`` section.
+    folder
+        Receives ``history.csv`` and the checkpoint after every epoch.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        train: Sequence[Batch],
+        validation: Sequence[Batch],
+        settings: Training,
+        folder: Path,
+    ) -> None:
+        self.potential, self.settings, self.folder = potential, settings, folder
+        self.train, self.validation = self._keep([*train], [*validation])
+        named = dict(potential.backbone.named_parameters())
+        self.parameters = [p for p in named.values() if p.requires_grad]
+        self.optimiser = AdamW(
+            self.parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.steps_per_epoch = -(-len(self.train) // settings.batch_size)
+        self.plateau = self.cosine = None
+        if settings.schedule == "plateau":
+            self.plateau = ReduceLROnPlateau(
+                self.optimiser, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE
+            )
+        else:
+            self.cosine = LambdaLR(self.optimiser, self._rate)
+        self.average = self._copy() if settings.ema else None
+        self.best = self._copy()
+        self.progress = Progress()
+
+    def fit(self, on_epoch: Callable[[Row], None] = lambda row: None) -> Progress:
+        """Run to the last epoch (or until patience ends) and leave the best weights in place.
+
+        Best is the lowest validation loss; without validation frames, the last epoch.
+        """
+        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+            row = self._run_epoch()
+            self._write_history()
+            save_checkpoint(self.folder, self._state())
+            on_epoch(row)
+        self._assign(self.best)
+        return self.progress
+
+    def resume(self) -> None:
+        """Take up the folder's checkpoint; what follows is bit-identical to no interruption."""
+        state = load_checkpoint(self.folder)
+        self._assign(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        (self.plateau or self.cosine).load_state_dict(state["schedule"])  # type: ignore[union-attr]
+        self.average, self.best = state["average"], state["best"]
+        self.progress = Progress(**state["progress"])
+
+    def _run_epoch(self) -> Row:
+        started = time.perf_counter()
+        epoch = self.progress.epoch + 1
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.train), generator=generator).tolist()
+        sums = torch.zeros(3, dtype=torch.float64)
+        for start in range(0, len(order), self.settings.batch_size):
+            chosen = order[start : start + self.settings.batch_size]
+            terms = self._step(self._join([self.train[i] for i in chosen]))
+            sums += len(chosen) * terms
+        total, forces, energy = (sums / len(order)).tolist()
+        row: Row = {
+            "epoch": epoch,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "train_loss": total,
+            "train_force_loss": forces,
+            "train_energy_loss": energy,
+        }
+        row |= self._validate()
+        self.progress.epoch = epoch
+        judged = row["validation_loss"]
+        if judged is None or judged < self.progress.best_loss:
+            self.progress.best_loss = total if judged is None else judged
+            self.progress.best_epoch = epoch
+            self.best = self._copy() if self.average is None else [a.clone() for a in self.average]
+        if self.plateau is not None:
+            self.plateau.step(total if judged is None else judged)
+        self.progress.seconds += time.perf_counter() - started
+        row["seconds"] = self.progress.seconds
+        self.progress.history.append(row)
+        return row
+
+    def _step(self, batch: Batch) -> Tensor:
+        output = self.potential.evaluate(batch, training=True)
+        terms = loss(output, batch, self.settings)
+        gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        self.optimiser.step()
+        if self.cosine is not None:
+            self.cosine.step()
+        if self.average is not None:
+            steps = self.optimiser.state[self.parameters[0]]["step"].item()
+            decay = min(self.settings.ema, (1 + steps) / (10 + steps))
+            torch._foreach_lerp_(self.average, self._values(), 1.0 - decay)
+        return torch.stack([terms.total, terms.forces, terms.energy]).detach().cpu()
+
+    def _validate(self) -> Row:
+        names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
+        if not self.validation:
+            return {f"validation_{name}": None for name in names}
+        trained = self._copy()
+        if self.average is not None:
+            self._assign(self.average)
+        sums = torch.zeros(3, dtype=torch.float64)
+        for start in range(0, len(self.validation), 16):
+            chosen = self.validation[start : start + 16]
+            batch = self._join(chosen)
+            terms = loss(self.potential.evaluate(batch), batch, self.settings)
+            sums += len(chosen) * torch.stack([terms.total, terms.energy, terms.forces]).cpu()
+        self._assign(trained)
+        total, energy, forces = (sums / len(self.validation)).tolist()
+        values = (total, 1e3 * energy**0.5, 1e3 * (forces / 3) ** 0.5)
+        return {f"validation_{name}": v for name, v in zip(names, values, strict=True)}
+
+    def _keep(self, *parts: list[Batch]) -> Iterator[list[Batch]]:
+        left = self.settings.keep_gb * 1e9
+        for part in parts:
+            for i, batch in enumerate(part):
+                if left > 0:
+                    part[i] = self.potential.backbone.keep(batch)
+                    left -= part[i].kept.nbytes
+            yield part
+
+    def _join(self, batches: Sequence[Batch]) -> Batch:
+        keep = self.potential.backbone.keep
+        return Batch.join([b if b.kept is not None else keep(b) for b in batches])
+
+    def _rate(self, step: int) -> float:
+        warmup = self.settings.warmup_epochs * self.steps_per_epoch
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.settings.schedule == "constant":
+            return 1.0
+        total = max(self.settings.epochs * self.steps_per_epoch - warmup, 1)
+        fall = 0.5 * (1 + cos(pi * min((step - warmup) / total, 1.0)))
+        return FINAL_RATE + (1 - FINAL_RATE) * fall
+
+    def _out_of_patience(self) -> bool:
+        patience, progress = self.settings.patience, self.progress
+        return patience is not None and progress.epoch - progress.best_epoch >= patience
+
+    def _values(self) -> list[Tensor]:
+        return [p.detach() for p in self.parameters]
+
+    def _copy(self) -> list[Tensor]:
+        return [p.clone() for p in self._values()]
+
+    def _assign(self, values: Sequence[Tensor]) -> None:
+        torch._foreach_copy_(self._values(), list(values))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "weights": self._values(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": (self.plateau or self.cosine).state_dict(),  # type: ignore[union-attr]
+            "average": self.average,
+            "best": self.best,
+            "progress": vars(self.progress),
+        }
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.progress.history[0]))
+        writer.writeheader()
+        writer.writerows(self.progress.history)
+        partial = self.folder / "history.csv.part"
+        partial.write_text(text.getvalue())
+        os.replace(partial, self.folder / "history.csv")
