@@ -123,7 +123,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
+        moved: dict[str, Any] = {k: v if v is None else v.to(device) for k, v in vars(self).items()}
         return Batch(**moved)
 
     @classmethod

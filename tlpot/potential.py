@@ -117,20 +117,15 @@ class Potential:
         Forces and virial are −∂E/∂r and ∂E/∂strain of the ensemble-mean energy, assembled from
         ∂E/∂vectors. With `training` the result can be differentiated in the weights.
         """
-        vectors = batch.vectors.detach().requires_grad_()
-        batch = replace(batch, vectors=vectors)
-        with torch.enable_grad():
-            members = self.backbone.atomic_energies(batch).double()
-            mean = members.mean(dim=0)
-            (slope,) = torch.autograd.grad(mean.sum(), vectors, create_graph=training)
+        members, slope = self.backbone.energy_and_slope(batch, training)
+        members, slope = members.double(), slope.double()
+        mean = members.mean(dim=0)
         first, second = batch.pairs
-        forces = torch.zeros(len(batch.numbers), 3, dtype=slope.dtype, device=slope.device)
+        forces = slope.new_zeros(len(batch.numbers), 3)
         forces = forces.index_add(0, first, slope).index_add(0, second, -slope)
-        products = vectors.detach()[:, :, None] * slope[:, None, :]
+        products = batch.vectors[:, :, None] * slope[:, None, :]
         virial = products.new_zeros(batch.n_frames, 3, 3)
         virial = virial.index_add(0, batch.frame[first], products)
-        if not training:
-            members, mean = members.detach(), mean.detach()
         atomic = mean + self.reference.table().to(mean.device)[batch.numbers]
         return Output(
             energy=batch.sum_frames(atomic),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import cast
 
 import torch
 import torchani
 from ase.data import atomic_numbers
 from ase.units import Hartree
 from torch import Tensor, nn
-from torch.nn.functional import celu
 from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.neighbors import Neighbors
 from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
 
+from tlpot.backbones.base import plain_energy_and_slope
 from tlpot.engine.descriptors import Constants, describe
+from tlpot.engine.networks import energy_and_slope
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch
 
@@ -29,6 +31,11 @@ PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
     "ani1x": torchani.models.ANI1x,
     "ani1ccx": torchani.models.ANI1ccx,
 }
+
+
+def celu(x: Tensor) -> Tensor:
+    """CELU with `ALPHA`; torch's own has a derivative of float32 precision in float64."""
+    return x.clamp(min=0.0) + ALPHA * torch.expm1(x.clamp(max=0.0) / ALPHA)
 
 
 @dataclass(frozen=True)
@@ -143,15 +150,27 @@ class ANI(nn.Module):
     def keep(self, batch: Batch) -> Batch:
         """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
         constants = self.architecture.constants()
-        dtype = self.networks[self.symbols[0]]["input"].weight.dtype
-        species, vectors = self.species[batch.numbers], batch.vectors.to(dtype)
+        species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
         return replace(batch, kept=describe(constants, species, batch.pairs, vectors))
 
+    def energy_and_slope(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+        """As `Backbone.energy_and_slope`; with kept descriptors no descriptor is computed."""
+        if batch.kept is None:
+            return plain_energy_and_slope(self, batch, training)
+        kept, species = batch.kept, self.species[batch.numbers]
+        with torch.set_grad_enabled(training):
+            energies = kept.values.new_zeros(self.members, len(species))
+            slope = torch.zeros_like(kept.values)
+            for symbol, atoms in self._by_element(species):
+                weights = [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
+                e, g = energy_and_slope(kept.values[atoms], weights, ALPHA)
+                energies = energies.index_copy(1, atoms, e)
+                slope = slope.index_copy(0, atoms, g)
+            return energies * Hartree, kept.slope(slope * Hartree)
+
     def descriptors(self, species: Tensor, batch: Batch) -> Tensor:
-        """Atomic environment vectors ``Tensor[atoms, features]``: kept ones, else torchani's."""
-        if batch.kept is not None:
-            return batch.kept(batch.vectors)
-        vectors = batch.vectors.to(self.networks[self.symbols[0]]["input"].weight.dtype)
+        """Atomic environment vectors ``Tensor[atoms, features]``, torchani's own."""
+        vectors = batch.vectors.to(self.dtype)
         neighbours = Neighbors(batch.pairs, vectors.norm(dim=1), -vectors)
         unused_positions = vectors.new_empty(1, len(species), 3)
         return self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[0]
@@ -159,16 +178,26 @@ class ANI(nn.Module):
     def network_energies(self, species: Tensor, features: Tensor) -> Tensor:
         """``[atoms]``, ``[atoms, features]`` to ``[members, atoms]`` eV."""
         energies = features.new_zeros(self.members, len(species))
+        for symbol, atoms in self._by_element(species):
+            x = features[atoms].expand(self.members, -1, -1)
+            for name in LAYERS[:-1]:
+                x = celu(self.layer(symbol, name)(x))
+            energies = energies.index_copy(1, atoms, self.layer(symbol, "output")(x).squeeze(2))
+        return energies * Hartree
+
+    def layer(self, symbol: str, name: str) -> Layer:
+        """One layer of one element (`LAYERS`)."""
+        return cast(Layer, self.networks.get_submodule(f"{symbol}.{name}"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.layer(self.symbols[0], "input").weight.dtype
+
+    def _by_element(self, species: Tensor) -> Iterator[tuple[str, Tensor]]:
         for index, symbol in enumerate(self.symbols):
             atoms = (species == index).nonzero().squeeze(1)
-            if len(atoms) == 0:
-                continue
-            x = features[atoms].expand(self.members, -1, -1)
-            layers = self.networks[symbol]
-            for name in LAYERS[:-1]:
-                x = celu(layers[name](x), ALPHA)
-            energies = energies.index_copy(1, atoms, layers["output"](x).squeeze(2))
-        return energies * Hartree
+            if len(atoms):
+                yield symbol, atoms
 
     @torch.no_grad()
     def with_elements(self, symbols: Iterable[str]) -> ANI:
@@ -183,14 +212,16 @@ class ANI(nn.Module):
         donors = {e: d for e, d in self.donors.items() if e not in symbols and d in symbols}
         other = ANI(self.architecture.with_symbols(symbols, self.donors), donors)
         columns = self._columns(other.architecture)
-        for symbol, layers in other.networks.items():
-            own = self.networks[self.donors.get(symbol, symbol)]
+        for symbol in symbols:
             for name in LAYERS:
-                weight = own[name].weight[..., columns] if name == "input" else own[name].weight
-                layers[name].weight.copy_(weight).requires_grad_(own[name].weight.requires_grad)
-                layers[name].bias.copy_(own[name].bias).requires_grad_(own[name].bias.requires_grad)
+                own = self.layer(self.donors.get(symbol, symbol), name)
+                new = other.layer(symbol, name)
+                weight = own.weight[..., columns] if name == "input" else own.weight
+                new.weight.data, new.bias.data = weight.clone(), own.bias.clone()
+                new.weight.requires_grad_(own.weight.requires_grad)
+                new.bias.requires_grad_(own.bias.requires_grad)
         other.left_out = nn.Parameter(torch.ones(1))
-        return other.to(self.species.device, own[name].weight.dtype)
+        return other.to(self.species.device, self.dtype)
 
     @torch.no_grad()
     def absorb(self, trained: ANI) -> None:
@@ -200,9 +231,10 @@ class ANI(nn.Module):
         to any weight without one: the first-layer columns that the smaller model left out.
         """
         columns = self._columns(trained.architecture)
-        for symbol, layers in trained.networks.items():
+        assert trained.left_out is not None
+        for symbol in trained.symbols:
             for name in LAYERS:
-                own, new = self.networks[symbol][name], layers[name]
+                own, new = self.layer(symbol, name), trained.layer(symbol, name)
                 own.bias.copy_(new.bias)
                 if name != "input":
                     own.weight.copy_(new.weight)
@@ -244,8 +276,9 @@ class ANI(nn.Module):
             networks = {}
             for symbol, widths in zip(symbols, full.architecture.widths, strict=True):
                 network = AtomicNetwork((full.aev.out_dim, *widths, 1), "celu", bias=True)
-                for target, name in zip((*network.layers, network.final_layer), LAYERS, strict=True):
-                    source = full.networks[symbol][name]
+                targets = (*network.layers, network.final_layer)
+                for target, name in zip(targets, LAYERS, strict=True):
+                    source = full.layer(symbol, name)
                     target.weight.data = source.weight[m].detach().clone()
                     target.bias.data = source.bias[m].detach().clone()
                 networks[symbol] = network
@@ -283,7 +316,7 @@ def from_torchani(module: torchani.arch.ANI) -> tuple[ANI, dict[str, float]]:
         networks = [member.atomics[symbol] for member in members]
         stacks = zip(*[(*n.layers, n.final_layer) for n in networks], strict=True)
         for name, layers in zip(LAYERS, stacks, strict=True):
-            target = backbone.networks[symbol][name]
+            target = backbone.layer(symbol, name)
             target.weight.data = torch.stack([layer.weight.detach() for layer in layers])
             target.bias.data = torch.stack([layer.bias.detach() for layer in layers])
     energies = module.energy_shifter.self_energies.double() * Hartree

@@ -27,8 +27,9 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
 
     Every kind (crystal, molecule) and composition gives its share by itself, largest first, so
     that the test frames mirror the whole; what rounding leaves is owed by the next in line. With
-    `split.group` all frames that share a file, a composition or an info value stay together, and
-    the groups, largest first, fill the parts up to their shares of all frames.
+    `split.group` all frames that share a file, a composition or an info value stay together
+    (a crystal and its molecule have one composition), and the groups, largest first, fill the
+    parts up to their shares of all frames.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:
         if group == "file":
             key: object = frame.source
         elif group == "composition":
-            key = frame.formula
+            key = str(frame.atoms.symbols.formula.reduce()[0].format("hill"))
         elif group in frame.info:
             key = str(frame.info[group])
         else:

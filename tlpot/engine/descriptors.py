@@ -85,9 +85,9 @@ class Descriptors:
     angular_rows: Tensor
     angular_jacobian: Tensor
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """`values`, differentiable (to any order) in ``vectors[pairs, 3]`` through J."""
-        return _Constant.apply(vectors, self)
+    def slope(self, features_slope: Tensor) -> Tensor:
+        """∂E/∂vectors ``[pairs, 3]`` from ∂E/∂x ``[atoms, features]``, differentiable in it."""
+        return _Pull.apply(features_slope, self)
 
     @property
     def nbytes(self) -> int:
@@ -152,30 +152,17 @@ class Descriptors:
         return cls(**joined)
 
 
-class _Constant(torch.autograd.Function):
-    """x as a function of the vectors: constant value, gradient Jᵀ."""
-
-    @staticmethod
-    def forward(ctx, vectors, descriptors):  # type: ignore[no-untyped-def]
-        ctx.descriptors, ctx.dtype = descriptors, vectors.dtype
-        return descriptors.values
-
-    @staticmethod
-    def backward(ctx, slope):  # type: ignore[no-untyped-def]
-        return _Pull.apply(slope, ctx.descriptors, ctx.dtype), None
-
-
 class _Pull(torch.autograd.Function):
-    """Jᵀ·slope; its own gradient is J."""
+    """Jᵀ·slope; its gradient is J."""
 
     @staticmethod
-    def forward(ctx, slope, descriptors, dtype):  # type: ignore[no-untyped-def]
-        ctx.descriptors, ctx.dtype = descriptors, slope.dtype
-        return descriptors.pull(slope).to(dtype)
+    def forward(ctx, slope, descriptors):  # type: ignore[no-untyped-def]
+        ctx.descriptors = descriptors
+        return descriptors.pull(slope)
 
     @staticmethod
     def backward(ctx, vectors):  # type: ignore[no-untyped-def]
-        return ctx.descriptors.push(vectors.to(ctx.dtype)), None, None
+        return ctx.descriptors.push(vectors), None
 
 
 def describe(constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor) -> Descriptors:
