@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tlpot.calculator import TLPotCalculator
     from tlpot.data.read import read_frames
     from tlpot.errors import TlpotError
-    from tlpot.run import finetune
     from tlpot.potential import load
+    from tlpot.run import finetune
 
 __all__ = ["TLPotCalculator", "TlpotError", "finetune", "load", "read_frames"]
 

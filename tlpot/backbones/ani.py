@@ -16,8 +16,8 @@ from torchani.neighbors import Neighbors
 from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
 
-from tlpot.backbones.base import plain_energy_and_slope
-from tlpot.engine.descriptors import Constants, describe
+from tlpot.engine.descriptors import keep
+from tlpot.engine.environment import Constants, Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch
@@ -149,24 +149,27 @@ class ANI(nn.Module):
     @torch.no_grad()
     def keep(self, batch: Batch) -> Batch:
         """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
-        constants = self.architecture.constants()
-        species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
-        return replace(batch, kept=describe(constants, species, batch.pairs, vectors))
+        return replace(batch, kept=keep(self._environment(batch)))
 
     def energy_and_slope(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
         """As `Backbone.energy_and_slope`; with kept descriptors no descriptor is computed."""
-        if batch.kept is None:
-            return plain_energy_and_slope(self, batch, training)
-        kept, species = batch.kept, self.species[batch.numbers]
+        if training and batch.kept is None:
+            batch = self.keep(batch)
+        descriptor = batch.kept or Descriptor(self._environment(batch))
+        species, x = self.species[batch.numbers], descriptor.values
         with torch.set_grad_enabled(training):
-            energies = kept.values.new_zeros(self.members, len(species))
-            slope = torch.zeros_like(kept.values)
+            energies = x.new_zeros(self.members, len(species))
+            slope = torch.zeros_like(x)
             for symbol, atoms in self._by_element(species):
                 weights = [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
-                e, g = energy_and_slope(kept.values[atoms], weights, ALPHA)
+                e, g = energy_and_slope(x[atoms], weights, ALPHA)
                 energies = energies.index_copy(1, atoms, e)
                 slope = slope.index_copy(0, atoms, g)
-            return energies * Hartree, kept.slope(slope * Hartree)
+            return energies * Hartree, descriptor.slope(slope * Hartree)
+
+    def _environment(self, batch: Batch) -> Environment:
+        species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
+        return Environment(self.architecture.constants(), species, batch.pairs, vectors)
 
     def descriptors(self, species: Tensor, batch: Batch) -> Tensor:
         """Atomic environment vectors ``Tensor[atoms, features]``, torchani's own."""

@@ -90,7 +90,7 @@ class Inspection:
             console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
         if self.groups:
             console.print(self.table())
-        if self.checked.rejected or self.checked.surplus:
+        if self.checked.rejected:
             console.print(self.checked.table())
         for picture in self.pictures:
             console.print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
@@ -102,9 +102,9 @@ class Inspection:
         )
         for name in ("file", "formula", "kind"):
             table.add_column(name, overflow="fold")
-        columns = "read usable atoms E E_min…E_max spread mean|F| max|F| stress".split()
-        for name in columns:
-            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        for name in ("read", "usable", "atoms", "E", "E min…max", "spread", "mean|F|", "max|F|"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("stress", justify="right")
         for group in self.groups:
             table.add_row(group.file, group.formula, group.kind, *_row(group))
         return table

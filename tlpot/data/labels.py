@@ -25,10 +25,12 @@ _NAMES = {
     "forces": re.compile(rf"{_PREFIX}forces?"),
     "stress": re.compile(rf"{_PREFIX}(?:stress|virials?)"),
 }
-_NOT_TOTAL = set(
-    "kinetic interaction formation binding cohesive atomization adsorption lattice relative "
-    "reaction zero zpe dispersion vdw d3 d4 mbd external constraint per".split()
+_OTHER = re.compile(
+    "kinetic|interaction|formation|binding|cohesive|atomization|adsorption|lattice|relative|"
+    "reaction|zpe|dispersion|vdw|d3|d4|mbd|external|constraint|solvation|strain|hull|fermi|gap|"
+    "nuclear|exchange|correlation|hartree|coulomb|electrostatic"
 )
+"""Prefixes of energies and forces that are a part or a difference, not the total."""
 _CLOSE = {"energy": (2e-7, 1e-6), "forces": (1e-5, 1e-5), "stress": (1e-5, 1e-6)}
 """rtol and atol within which two labels of one frame are the same number (float32 rounding)."""
 
@@ -99,7 +101,7 @@ def _kind(key: str) -> str:
     """Which label a name stands for, or an empty string."""
     for kind, pattern in _NAMES.items():
         match = pattern.fullmatch(key.removesuffix(" (in info)").lower())
-        if match and match["prefix"] not in _NOT_TOTAL:
+        if match and not _OTHER.fullmatch(match["prefix"] or ""):
             return kind
     return ""
 

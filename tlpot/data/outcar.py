@@ -26,7 +26,8 @@ def read_outcar(path: Path) -> list[Atoms]:
     Returns
     -------
     One Atoms an ionic step, labels (`energy`: sigma→0, `free_energy`: TOTEN; eV, eV/Å, eV/Å³) in
-    a SinglePointCalculator. ``info`` has `converged`; where it applies `incomplete` (a reason;
+    a SinglePointCalculator. ``info`` has `converged` (False also where the electronic steps used up
+    NELM: VASP 5 then claims that EDIFF is reached); where it applies `incomplete` (a reason;
     positions may be NaN and there are no labels), `machine_learned` (no labels), and `charge`.
 
     Raises
@@ -183,7 +184,7 @@ class _Step:
             self.aborted = True
         elif "direct lattice vectors" in line and "position" not in line:
             self.cell = _table(lines.take(3))
-        elif "  in kB  " in line and header.isif >= 2:
+        elif line.startswith("  in kB") and header.isif >= 2:
             self.stress = -KBAR * numbers(line.split("kB")[1])[[0, 1, 2, 4, 5, 3]]
         elif "POSITION" in line and "TOTAL-FORCE" in line:
             lines.take(1)

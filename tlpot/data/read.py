@@ -159,7 +159,7 @@ def _read_images(path: Path) -> list[Atoms]:
             head = file.read(1000)
     except (OSError, EOFError) as error:
         raise TlpotError(f"{path}: cannot be opened ({error}); is the copy complete?") from None
-    if path.suffix.lower() in PICKLES or head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04")):
+    if path.suffix.lower() in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
         raise TlpotError(
             f"{path}: a pickle can run code when it is loaded, so tlpot reads none. Convert it to "
             ".extxyz or .traj where you trust it."

@@ -48,10 +48,12 @@ def _repeats_among_alike(group: list[tuple[int, Frame]]) -> dict[int, tuple[str,
     )
     direction = np.random.default_rng(0).normal(size=points.shape[1])
     shadow = points @ (direction / np.linalg.norm(direction))
-    order = np.argsort(shadow)
+    order = np.argsort(shadow, kind="stable")
     reach = SAME_PLACE * np.sqrt(points.shape[1])
     found: dict[int, tuple[str, str]] = {}
     for rank, one in enumerate(order):
+        if group[one][0] in found:
+            continue
         for two in order[rank + 1 :]:
             if shadow[two] - shadow[one] > reach:
                 break
@@ -65,10 +67,8 @@ def _judge(
     first: tuple[int, Frame], second: tuple[int, Frame], found: dict[int, tuple[str, str]]
 ) -> dict[int, tuple[str, str]]:
     (i, one), (j, two) = first, second
-    assert one.energy is not None and two.energy is not None
-    assert one.forces is not None and two.forces is not None
-    energy = abs(one.energy - two.energy) / len(one)
-    force = float(np.abs(one.forces - two.forces).max())
+    energy_gap, force_gap = (a - b for a, b in zip(_labels(one), _labels(two), strict=True))
+    energy, force = abs(float(energy_gap)), float(np.abs(force_gap).max())
     if energy <= SAME_ENERGY and force <= SAME_FORCE:
         return {} if j in found else {j: ("duplicate", f"the same as {_as_seen_from(two, one)}")}
     seen = (
@@ -78,6 +78,10 @@ def _judge(
         i: ("contradicting labels", f"{seen} in {_as_seen_from(one, two)}"),
         j: ("contradicting labels", f"{seen} in {_as_seen_from(two, one)}"),
     }
+
+
+def _labels(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(frame.energy, dtype=float) / len(frame), np.array(frame.forces, dtype=float)
 
 
 def _as_seen_from(here: Frame, there: Frame) -> str:

@@ -9,48 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import pi
 
 import torch
 from torch import Tensor
 
-TRIPLES_AT_ONCE = 100_000
-
-
-@dataclass(frozen=True)
-class Constants:
-    """The descriptor's constants; names and units as in `tlpot.backbones.ani.Architecture`."""
-
-    elements: int
-    radial_cutoff: float
-    radial_eta: float
-    radial_shifts: tuple[float, ...]
-    angular_cutoff: float
-    angular_eta: float
-    angular_zeta: float
-    angular_shifts: tuple[float, ...]
-    angular_sections: tuple[float, ...]
-
-    @property
-    def radial(self) -> int:
-        """Columns of one element's radial block."""
-        return len(self.radial_shifts)
-
-    @property
-    def angular(self) -> int:
-        """Columns of one element pair's angular block."""
-        return len(self.angular_shifts) * len(self.angular_sections)
-
-    @property
-    def element_pairs(self) -> int:
-        return self.elements * (self.elements + 1) // 2
-
-    def pair_index(self, device: torch.device) -> Tensor:
-        """``Tensor[elements, elements]`` row of the angular block of two elements."""
-        index = torch.zeros(self.elements, self.elements, dtype=torch.long, device=device)
-        first, second = torch.triu_indices(self.elements, self.elements, device=device)
-        index[first, second] = index[second, first] = torch.arange(len(first), device=device)
-        return index
+from tlpot.engine.environment import Descriptor, Environment, outer
 
 
 @dataclass
@@ -165,114 +128,28 @@ class _Pull(torch.autograd.Function):
         return ctx.descriptors.push(vectors), None
 
 
-def describe(constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor) -> Descriptors:
-    """Descriptors and Jacobian of one batch.
-
-    Parameters
-    ----------
-    species
-        ``Tensor[atoms]`` element index of each atom.
-    pairs, vectors
-        ``Tensor[2, pairs]`` and ``Tensor[pairs, 3]`` (Å) as in `tlpot.frames.Batch`; the dtype of
-        `vectors` is the dtype of the result.
-    """
-    c, atoms = constants, len(species)
-    distance = vectors.norm(dim=1)
-    unit = vectors / distance[:, None]
-    term, slope = _radial(c, distance)
-    rows = pairs * c.elements + species[pairs.flip(0)]
-    radial = vectors.new_zeros(atoms * c.elements, c.radial)
-    radial.index_add_(0, rows[0], term).index_add_(0, rows[1], term)
-
-    close = (distance <= c.angular_cutoff).nonzero().squeeze(1)
-    edge_pair = close.repeat(2)
-    sign = torch.cat([torch.ones_like(close), -torch.ones_like(close)])
-    ends = pairs[:, close]
-    centre, order = torch.cat([ends[0], ends[1]]).sort(stable=True)
-    neighbour = torch.cat([ends[1], ends[0]])[order]
-    edge_pair, edge_sign = edge_pair[order], sign[order].to(vectors.dtype)
-    outward = unit[edge_pair] * edge_sign[:, None]
-    length = distance[edge_pair]
-
-    element_pair = c.pair_index(species.device)
-    edges = len(centre)
-    other = species[neighbour]
-    angular = vectors.new_zeros(atoms * c.element_pairs, c.angular)
-    jacobian = vectors.new_zeros(edges * c.elements, 3, c.angular)
-    for a, b in _triples(centre):
-        value, by_a, by_b, by_cos = _angular(c, length[a], length[b], outward[a], outward[b])
-        angular.index_add_(0, centre[a] * c.element_pairs + element_pair[other[a], other[b]], value)
-        cos = (outward[a] * outward[b]).sum(1, keepdim=True)
-        for near, far, by_near in ((a, b, by_a), (b, a, by_b)):
-            turn = (outward[far] - cos * outward[near]) / length[near][:, None]
-            block = torch.einsum("tx,tf->txf", outward[near], by_near)
-            block += torch.einsum("tx,tf->txf", turn, by_cos)
-            jacobian.index_add_(0, near * c.elements + other[far], block)
-    jacobian = jacobian.view(edges, c.elements, 3, c.angular).transpose(1, 2)
+def keep(environment: Environment) -> Descriptors:
+    """Descriptors and Jacobian of one batch."""
+    env, c = environment, environment.constants
+    _, slope = env.radial()
+    jacobian = slope.new_zeros(len(env.centre) * c.elements, 3, c.angular)
+    for a, b in env.triples():
+        f = env.angular(a, b)
+        fade, radial = f.fade[:, None], f.radial
+        by_cos = outer(radial * fade, f.angle_slope)
+        for near, far, fade_slope in ((a, b, f.fade_a), (b, a, f.fade_b)):
+            by_length = outer(f.radial_slope * fade + radial * fade_slope[:, None], f.angle)
+            block = torch.einsum("tx,tf->txf", env.outward[near], by_length)
+            block += torch.einsum("tx,tf->txf", env.turn(near, far), by_cos)
+            jacobian.index_add_(0, near * c.elements + env.other[far], block)
+    jacobian = jacobian.view(-1, c.elements, 3, c.angular).transpose(1, 2)
     return Descriptors(
-        values=torch.cat([radial.view(atoms, -1), angular.view(atoms, -1)], dim=1),
-        pairs=pairs,
-        radial_rows=rows,
-        radial_jacobian=torch.einsum("px,pf->pxf", unit, slope),
-        edge_pair=edge_pair,
-        edge_sign=edge_sign,
-        angular_rows=centre[:, None] * c.element_pairs + element_pair[other],
-        angular_jacobian=jacobian.reshape(edges, 3, -1),
+        values=Descriptor(env).values,
+        pairs=env.pairs,
+        radial_rows=env.radial_rows,
+        radial_jacobian=torch.einsum("px,pf->pxf", env.unit, slope),
+        edge_pair=env.edge_pair,
+        edge_sign=env.edge_sign,
+        angular_rows=env.centre[:, None] * c.element_pairs + env.element_pair[env.other],
+        angular_jacobian=jacobian.reshape(len(env.centre), 3, -1),
     )
-
-
-def _radial(c: Constants, distance: Tensor) -> tuple[Tensor, Tensor]:
-    """Radial terms ``[pairs, radial]`` (torchani's factor ¼ included) and their slope."""
-    off = distance[:, None] - distance.new_tensor(c.radial_shifts)
-    gauss = 0.25 * torch.exp(-c.radial_eta * off**2)
-    fade, fade_slope = _cutoff(distance, c.radial_cutoff)
-    slope = fade_slope[:, None] - 2 * c.radial_eta * off * fade[:, None]
-    return gauss * fade[:, None], gauss * slope
-
-
-def _cutoff(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    phase = distance * (pi / cutoff)
-    return 0.5 * torch.cos(phase) + 0.5, (-0.5 * pi / cutoff) * torch.sin(phase)
-
-
-def _angular(
-    c: Constants, ra: Tensor, rb: Tensor, ua: Tensor, ub: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Angular terms ``[triples, angular]`` and their slopes in ra, rb and the cosine."""
-    cos = 0.95 * (ua * ub).sum(1, keepdim=True)
-    sin = torch.sqrt(1 - cos**2)
-    sections = ra.new_tensor(c.angular_sections)
-    half = (1 + cos * sections.cos() + sin * sections.sin()) / 2
-    power = half ** (c.angular_zeta - 1)
-    angle = 2 * half * power
-    angle_slope = 0.95 * c.angular_zeta * power * (sections.cos() - cos / sin * sections.sin())
-    off = (ra + rb)[:, None] / 2 - ra.new_tensor(c.angular_shifts)
-    gauss = torch.exp(-c.angular_eta * off**2)
-    gauss_slope = -c.angular_eta * off * gauss
-    fade_a, slope_a = _cutoff(ra, c.angular_cutoff)
-    fade_b, slope_b = _cutoff(rb, c.angular_cutoff)
-    fade = (fade_a * fade_b)[:, None]
-
-    def outer(radial: Tensor, angular: Tensor) -> Tensor:
-        return (radial[:, :, None] * angular[:, None, :]).flatten(1)
-
-    return (
-        outer(gauss * fade, angle),
-        outer(gauss_slope * fade + gauss * (slope_a * fade_b)[:, None], angle),
-        outer(gauss_slope * fade + gauss * (slope_b * fade_a)[:, None], angle),
-        outer(gauss * fade, angle_slope),
-    )
-
-
-def _triples(centre: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of edges with the same centre (``centre`` sorted), in chunks."""
-    if len(centre) == 0:
-        return []
-    _, counts = centre.unique_consecutive(return_counts=True)
-    starts = counts.cumsum(0) - counts
-    start = starts.repeat_interleave(counts)
-    rank = torch.arange(len(centre), device=centre.device) - start
-    second = torch.arange(len(centre), device=centre.device).repeat_interleave(rank)
-    before = rank.cumsum(0) - rank
-    first = torch.arange(len(second), device=centre.device) - before[second] + start[second]
-    return list(zip(first.split(TRIPLES_AT_ONCE), second.split(TRIPLES_AT_ONCE), strict=True))

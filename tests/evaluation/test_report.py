@@ -1,0 +1,155 @@
+import base64
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tlpot.config import parse_config
+from tlpot.evaluation import plots
+from tlpot.evaluation.metrics import judge
+from tlpot.evaluation.report import (
+    lattice_error,
+    print_evaluation,
+    print_summary,
+    write_report,
+)
+
+EVIL = "<script>alert('x').traj"
+
+
+@pytest.fixture
+def manifest() -> dict:
+    layers = [
+        {"name": f"{element}.{layer}", "parameters": 1234, "trainable": layer != "output"}
+        for element in "HO"
+        for layer in ("input", "output")
+    ]
+    return {
+        "versions": {"tlpot": "0.1.0", "torch": "2.9.0"},
+        "data": {
+            "files": [{"path": EVIL, "sha256": "0123456789abcdef" * 4, "frames": 13}],
+            "checked": {"kept": 10, "rejected": {"repeats another frame": 3}},
+        },
+        "split": {"seed": 7, "train": [0, 1], "validation": [], "test": [2, 3, 4]},
+        "hardware": {"cpu": "a CPU", "cores": 2, "device": "cpu"},
+        "seconds": 3725.0,
+        "trainable_parameters": {"total": 4936, "trainable": 2468, "layers": layers},
+        "elements": {"Si": "C"},
+        "energy_reference": {"kind": "per atom", "why": "one composition", "values_eV": {"H": -1}},
+    }
+
+
+@pytest.fixture
+def report(tmp_path, frames, noisy, history, manifest):
+    """Writes a report and gives back the page."""
+
+    def write(judgement=None, figures=None) -> str:
+        judgement = judgement or judge(noisy(0.2), noisy(0.002), {"test": frames, "train": frames})
+        write_report(
+            tmp_path / "report.html",
+            config=parse_config({"data": {"files": [EVIL]}, "output": "runs/a 'b'"}),
+            metrics=judgement.metrics,
+            manifest=manifest,
+            history=history,
+            figures=figures or {},
+        )
+        return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    return write
+
+
+def test_page_loads_nothing(report, frames, noisy, history):
+    judgement = judge(noisy(0.2), noisy(0.002), {"test": frames})
+    page = report(judgement, plots.figures(judgement, history))
+    assert not re.search(r"https?://|@import|url\(|<script|<link|<iframe", page)
+    sources = re.findall(r'src="([^"]+)"', page)
+    assert len(sources) == 4
+    for source in sources:
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+
+
+def test_page_escapes_what_users_name(report):
+    page = report()
+    assert "&lt;script&gt;alert(" in page
+
+
+def test_page_has_the_key_numbers(report, frames, noisy):
+    judgement = judge(noisy(0.2), noisy(0.002), {"test": frames, "train": frames})
+    page = report(judgement)
+    for model in ("baseline", "finetuned"):
+        entry = judgement.metrics[model]["test"]
+        for key in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_vector"):
+            assert plots.short(entry[key]) in page
+    for text in ("ANI-2x, fine-tuned on CH₄, H₂O", "1 h 2 min", "repeats another frame", "seed 7",
+                 "2,468 of", "1,234 frozen", "one composition", "best validation loss was at epoch "
+                 "19 of 20", "Si stands on C", "0123456789abcdef…", "a CPU"):  # fmt: skip
+        assert re.search(r"\s+".join(map(re.escape, text.split())), page), text
+
+
+def test_snippet_is_python(report):
+    page = report()
+    snippet = re.search(r"<pre>(from ase.+?)</pre>", page, re.DOTALL)
+    assert snippet is not None
+    text = snippet[1].replace("&#34;", '"').replace("&#39;", "'")
+    compile(text, "snippet", "exec")
+    assert "runs/a 'b'/model.safetensors" in text
+
+
+def test_page_without_test_frames_says_so(report, frames, noisy):
+    page = report(judge(noisy(0.2), noisy(0.002), {"train": frames}))
+    assert "No test frames were held out" in page
+    assert "Breakdowns need test frames" in page
+    assert "fine-tuned on &lt;script&gt;alert(" in page
+
+
+def test_page_warns_when_training_made_it_worse(report, frames, noisy):
+    page = report(judge(noisy(0.01), noisy(0.1), {"test": frames}))
+    assert "made the energy RMSE worse" in page
+    assert "<img" not in page
+
+
+def test_lattice_error_is_per_molecule(frames, noisy):
+    entry = judge(noisy(0.1), noisy(0.01), {"test": frames}).metrics["finetuned"]["test"]
+    found = lattice_error(entry)
+    centred = entry["by_system"]["H2O crystal"]["energy_rmse_centered_meV_per_atom"]
+    assert found["system"] == "H2O crystal"
+    assert found["per_molecule"] == pytest.approx(3 * centred * 0.0964853, rel=1e-5)
+    assert found["difference"] == pytest.approx(math.sqrt(2) * found["per_molecule"])
+    assert lattice_error({}) is None
+
+
+def printed(show, what) -> str:
+    console = Console(width=100, file=io.StringIO())
+    show(what, console)
+    return console.file.getvalue()
+
+
+def test_summary_shows_before_and_after_for_parts_with_frames(frames, noisy):
+    results = judge(noisy(0.2), noisy(0.02), {"test": frames}).metrics
+    text = printed(print_summary, results)
+    assert "test" in text
+    assert "10 frames" in text
+    assert "validation" not in text
+    before, after = (
+        plots.short(results[model]["test"]["force_rmse_meV_per_A_vector"]) for model in results
+    )
+    assert f"{before} → {after}" in text
+
+
+def test_evaluation_shows_groups(frames, noisy):
+    result = judge(noisy(0.2), noisy(0.02), {"test": frames}).metrics["finetuned"]["test"]
+    text = printed(print_evaluation, result)
+    for name in ("all", "crystal", "H2O molecule", "CH4 molecule", "O"):
+        assert re.search(rf"^\s*{name}\s", text, re.MULTILINE)
+
+
+def test_a_run_without_validation_has_no_best_epoch(report, history):
+    for column in history:
+        if column.startswith("validation"):
+            history[column] = history[column] * np.nan
+    assert "best validation loss" not in report()

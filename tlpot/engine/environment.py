@@ -1,0 +1,214 @@
+"""Neighbourhoods of a batch and ANI's terms over them (Smith et al. 2017, eqs. 2–4).
+
+Pairs give radial terms; edges (pairs within the angular cutoff, seen from one end) and triples
+(two edges of one centre) give angular ones. An angular term is a product of a radial factor in
+the mean of both lengths and an angular factor in the cosine, so it is kept as its two factors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+
+TRIPLES_AT_ONCE = 65_536
+"""Bounds the memory of the triples' terms."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The descriptor's constants; names and units as in `tlpot.backbones.ani.Architecture`."""
+
+    elements: int
+    radial_cutoff: float
+    radial_eta: float
+    radial_shifts: tuple[float, ...]
+    angular_cutoff: float
+    angular_eta: float
+    angular_zeta: float
+    angular_shifts: tuple[float, ...]
+    angular_sections: tuple[float, ...]
+
+    @property
+    def radial(self) -> int:
+        """Columns of one element's radial block."""
+        return len(self.radial_shifts)
+
+    @property
+    def angular(self) -> int:
+        """Columns of one element pair's angular block."""
+        return len(self.angular_shifts) * len(self.angular_sections)
+
+    @property
+    def element_pairs(self) -> int:
+        return self.elements * (self.elements + 1) // 2
+
+    def pair_index(self, device: torch.device) -> Tensor:
+        """``Tensor[elements, elements]`` row of the angular block of two elements."""
+        index = torch.zeros(self.elements, self.elements, dtype=torch.long, device=device)
+        first, second = torch.triu_indices(self.elements, self.elements, device=device)
+        index[first, second] = index[second, first] = torch.arange(len(first), device=device)
+        return index
+
+
+@dataclass
+class AngularFactors:
+    """Factors of the angular terms of some triples, and their slopes.
+
+    ``radial`` ``[triples, shifts]`` without cutoff, ``radial_slope`` its slope in either length;
+    ``angle`` ``[triples, sections]``, ``angle_slope`` its slope in the cosine; ``fade``
+    ``[triples]`` both cutoffs' product, ``fade_a`` and ``fade_b`` its slopes in the two lengths.
+    """
+
+    radial: Tensor
+    radial_slope: Tensor
+    angle: Tensor
+    angle_slope: Tensor
+    fade: Tensor
+    fade_a: Tensor
+    fade_b: Tensor
+
+
+class Environment:
+    """Pairs, edges and triples of one batch.
+
+    Parameters
+    ----------
+    species
+        ``Tensor[atoms]`` element index of each atom.
+    pairs, vectors
+        ``Tensor[2, pairs]`` and ``Tensor[pairs, 3]`` (Å) as in `tlpot.frames.Batch`; the dtype of
+        `vectors` is the dtype of all results.
+    """
+
+    def __init__(self, constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor) -> None:
+        self.constants, self.atoms, self.pairs = constants, len(species), pairs
+        self.distance = vectors.norm(dim=1)
+        self.unit = vectors / self.distance[:, None]
+        self.radial_rows = pairs * constants.elements + species[pairs.flip(0)]
+
+        close = (self.distance <= constants.angular_cutoff).nonzero().squeeze(1)
+        ends = pairs[:, close]
+        self.centre, order = torch.cat([ends[0], ends[1]]).sort(stable=True)
+        self.edge_pair = close.repeat(2)[order]
+        self.edge_sign = torch.ones_like(order, dtype=vectors.dtype)
+        self.edge_sign[order >= len(close)] = -1.0
+        self.other = species[torch.cat([ends[1], ends[0]])[order]]
+        self.outward = self.unit[self.edge_pair] * self.edge_sign[:, None]
+        self.length = self.distance[self.edge_pair]
+        self.element_pair = constants.pair_index(species.device)
+
+    def radial(self) -> tuple[Tensor, Tensor]:
+        """Radial terms ``[pairs, radial]`` (torchani's factor ¼ included) and their slope."""
+        c, distance = self.constants, self.distance
+        off = distance[:, None] - distance.new_tensor(c.radial_shifts)
+        gauss = 0.25 * torch.exp(off.square() * -c.radial_eta)
+        fade, fade_slope = _cutoff(distance, c.radial_cutoff)
+        slope = fade_slope[:, None] - 2 * c.radial_eta * off * fade[:, None]
+        return gauss * fade[:, None], gauss * slope
+
+    def triples(self) -> list[tuple[Tensor, Tensor]]:
+        """Both edges of every triple, in chunks of `TRIPLES_AT_ONCE`."""
+        if len(self.centre) == 0:
+            return []
+        counts = torch.bincount(self.centre, minlength=self.atoms)
+        start = (counts.cumsum(0) - counts)[self.centre]
+        edges = torch.arange(len(self.centre), device=start.device)
+        rank = edges - start
+        second = edges.repeat_interleave(rank)
+        shift = start - (rank.cumsum(0) - rank)
+        first = torch.arange(len(second), device=start.device) + shift[second]
+        return list(zip(first.split(TRIPLES_AT_ONCE), second.split(TRIPLES_AT_ONCE), strict=True))
+
+    def angular_rows(self, a: Tensor, b: Tensor) -> Tensor:
+        """Row (atom, element pair) of the angular block that each triple adds to."""
+        pair = self.element_pair[self.other[a], self.other[b]]
+        return self.centre[a] * self.constants.element_pairs + pair
+
+    def angular(self, a: Tensor, b: Tensor) -> AngularFactors:
+        """Factors of the angular terms of the triples of edges `a` and `b`."""
+        c = self.constants
+        ra, rb = self.length[a], self.length[b]
+        cos = 0.95 * (self.outward[a] * self.outward[b]).sum(1, keepdim=True)
+        sin = torch.sqrt(1 - cos.square())
+        sections = ra.new_tensor(c.angular_sections)
+        half = (1 + cos * sections.cos() + sin * sections.sin()) / 2
+        power = half ** (c.angular_zeta - 1)
+        turn = sections.cos() - cos / sin * sections.sin()
+        off = (ra + rb)[:, None] / 2 - ra.new_tensor(c.angular_shifts)
+        gauss = torch.exp(off.square() * -c.angular_eta)
+        (fade_a, slope_a), (fade_b, slope_b) = (_cutoff(r, c.angular_cutoff) for r in (ra, rb))
+        return AngularFactors(
+            radial=gauss,
+            radial_slope=-c.angular_eta * off * gauss,
+            angle=2 * half * power,
+            angle_slope=0.95 * c.angular_zeta * power * turn,
+            fade=fade_a * fade_b,
+            fade_a=slope_a * fade_b,
+            fade_b=slope_b * fade_a,
+        )
+
+    def turn(self, near: Tensor, far: Tensor) -> Tensor:
+        """∂cos/∂(vector of edge `near`), ``[triples, 3]``."""
+        u, v = self.outward[near], self.outward[far]
+        return (v - (u * v).sum(1, keepdim=True) * u) / self.length[near][:, None]
+
+
+class Descriptor:
+    """Descriptors of one geometry, and their vector–Jacobian product without any stored J.
+
+    Attributes
+    ----------
+    values
+        ``Tensor[atoms, features]``: radial blocks by element, then angular ones by element pair.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = env = environment
+        c = env.constants
+        term, self._radial_slope = env.radial()
+        radial = term.new_zeros(env.atoms * c.elements, c.radial)
+        radial.index_add_(0, env.radial_rows[0], term).index_add_(0, env.radial_rows[1], term)
+        angular = term.new_zeros(env.atoms * c.element_pairs, c.angular)
+        self._triples = []
+        for a, b in env.triples():
+            rows, factors = env.angular_rows(a, b), env.angular(a, b)
+            strength = factors.radial * factors.fade[:, None]
+            angular.index_add_(0, rows, outer(strength, factors.angle))
+            self._triples.append((a, b, rows, factors))
+        self.values = torch.cat([radial.view(env.atoms, -1), angular.view(env.atoms, -1)], dim=1)
+
+    def slope(self, features_slope: Tensor) -> Tensor:
+        """∂E/∂vectors ``[pairs, 3]`` from ∂E/∂x ``[atoms, features]``."""
+        env, c = self.environment, self.environment.constants
+        radial, angular = features_slope.split(
+            [c.elements * c.radial, c.element_pairs * c.angular], dim=1
+        )
+        radial, angular = radial.reshape(-1, c.radial), angular.reshape(-1, c.angular)
+        both_ends = radial[env.radial_rows[0]] + radial[env.radial_rows[1]]
+        by_pair = (both_ends * self._radial_slope).sum(1, keepdim=True) * env.unit
+        by_edge = torch.zeros_like(env.outward)
+        shape = (-1, len(c.angular_shifts), len(c.angular_sections))
+        for a, b, rows, f in self._triples:
+            weight = angular[rows].view(shape)
+            by_angle = (weight * f.radial[:, :, None]).sum(1)
+            stretch = ((weight * f.radial_slope[:, :, None]).sum(1) * f.angle).sum(1) * f.fade
+            level = (by_angle * f.angle).sum(1)
+            bend = ((by_angle * f.angle_slope).sum(1) * f.fade)[:, None]
+            for near, far, fade in ((a, b, f.fade_a), (b, a, f.fade_b)):
+                along = (stretch + level * fade)[:, None] * env.outward[near]
+                by_edge.index_add_(0, near, along + bend * env.turn(near, far))
+        return by_pair.index_add_(0, env.edge_pair, by_edge * env.edge_sign[:, None])
+
+
+def outer(radial: Tensor, angular: Tensor) -> Tensor:
+    """``[triples, shifts]`` × ``[triples, sections]`` as ``[triples, angular]``."""
+    return (radial[:, :, None] * angular[:, None, :]).flatten(1)
+
+
+def _cutoff(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """½cos(πr/rc) + ½ and its slope."""
+    phase = distance * (pi / cutoff)
+    return 0.5 * torch.cos(phase) + 0.5, (-0.5 * pi / cutoff) * torch.sin(phase)
