@@ -1,9 +1,44 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that several rooms share: structures, small random potentials, labelled frames."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.spacegroup import crystal
+
+from tlpot.backbones.ani import ANI, LAYERS, Architecture
+from tlpot.backbones.base import plain_energy_and_slope
+from tlpot.data.reference import EnergyReference
+from tlpot.frames import Frame
+from tlpot.potential import Potential, load
+
+SMALL = Architecture(
+    symbols=("H", "C", "N", "O"),
+    widths=((12, 10, 8), (10, 8, 6), (8, 8, 8), (12, 8, 6)),
+    members=3,
+    radial_cutoff=4.6,
+    radial_eta=6.0,
+    radial_shifts=(0.9, 1.5, 2.1, 2.9),
+    angular_cutoff=3.3,
+    angular_eta=5.0,
+    angular_zeta=9.0,
+    angular_shifts=(0.9, 1.6),
+    angular_sections=(0.5, 1.4, 2.5),
+)
+"""ANI in miniature: every kind of term, cutoffs below the published ones."""
+
+SELF_ENERGIES = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +48,167 @@ def tlpot_data() -> Path:
     if not Path(folder, "README.md").is_file():
         pytest.skip("TLPOT_DATA does not name the folder of reference data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[[str], Potential]:
+    """Loads a published potential once; skips where its weights would have to be downloaded."""
+    folder = os.environ.get("TORCHANI_DATA_DIR", "")
+
+    @cache
+    def get(name: str = "ani2x") -> Potential:
+        if not Path(folder, "StateDicts", f"{name}_state_dict.pt").is_file():
+            pytest.skip(f"TORCHANI_DATA_DIR names no folder with the weights of {name}")
+        return load(name)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Potential]:
+    """Builds a small random potential; float64 unless told, so that physics can be tight."""
+
+    def build(
+        seed: int = 0,
+        members: int = 3,
+        donors: dict[str, str] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> Potential:
+        backbone = ANI(replace(SMALL, members=members), donors)
+        random = torch.Generator().manual_seed(seed)
+        for symbol in SMALL.symbols:
+            for name in LAYERS:
+                layer = backbone.layer(symbol, name)
+                fan_in = layer.weight.shape[2]
+                size = (3.0 if name == "input" else 1.0) * fan_in**-0.5
+                layer.weight.data.normal_(0.0, size, generator=random)
+                layer.bias.data.normal_(0.0, 0.05, generator=random)
+                if name == "output":
+                    layer.weight.data *= 0.1
+        energies = SELF_ENERGIES | {e: -5.0 for e in donors or {}}
+        reference = EnergyReference(energies, "self-energies", "made up")
+        return Potential(backbone.to(dtype).requires_grad_(False), reference)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def plain() -> Callable[[Potential], Potential]:
+    """The same potential by automatic differentiation: the reference for the fast engine."""
+
+    class Plain:
+        def __init__(self, backbone: ANI) -> None:
+            self.backbone = backbone
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.backbone, name)
+
+        def energy_and_slope(self, batch, training):
+            return plain_energy_and_slope(self.backbone, replace(batch, kept=None), training)
+
+    return lambda potential: Potential(Plain(potential.backbone), potential.reference)
+
+
+@pytest.fixture
+def urea() -> Atoms:
+    """Urea's tetragonal cell, 16 atoms (Swaminathan 1984), rattled off its symmetry."""
+    sites = {
+        "C": (0.0, 0.5, 0.3280),
+        "O": (0.0, 0.5, 0.5962),
+        "N": (0.1447, 0.6447, 0.1785),
+        "H": (0.2552, 0.7552, 0.2841),
+        "H2": (0.1428, 0.6428, -0.0339),
+    }
+    cell = [5.565, 5.565, 4.684, 90, 90, 90]
+    built = crystal([s[0] for s in sites], list(sites.values()), spacegroup=113, cellpar=cell)
+    atoms = Atoms(built.symbols, built.positions, cell=built.cell, pbc=True)
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+def water_ice(seed: int, repeat: int = 1) -> Atoms:
+    """One water molecule in a sheared 3 Å box, far smaller than any cutoff, strained at random."""
+    random = np.random.default_rng(seed)
+    cell = np.array([[3.1, 0.0, 0.0], [0.4, 3.0, 0.0], [-0.3, 0.2, 2.9]])
+    atoms = molecule("H2O", cell=cell, pbc=True).repeat((repeat, 1, 1))
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * random.normal(size=(3, 3))), True)
+    atoms.positions += 0.05 * random.normal(size=atoms.positions.shape)
+    return atoms
+
+
+@pytest.fixture(scope="session")
+def structures() -> Callable[[int], list[Atoms]]:
+    """`n` unlike structures: tiny cells, their doubles and molecules."""
+
+    def build(n: int) -> list[Atoms]:
+        found = []
+        for seed in range(n):
+            if seed % 4 == 3:
+                atoms = molecule(["CH3OH", "CH4", "NH3"][seed % 3])
+                atoms.rattle(0.05, seed=seed)
+            else:
+                atoms = water_ice(seed, 1 + seed % 2)
+            found.append(atoms)
+        return found
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def teacher(small) -> Potential:
+    """The small potential with every weight nudged: what a student is trained towards."""
+    potential = small()
+    random = torch.Generator().manual_seed(9)
+    for parameter in potential.backbone.parameters():
+        parameter += 0.05 * torch.empty_like(parameter).normal_(generator=random)
+    values = {s: e - 0.3 for s, e in SELF_ENERGIES.items()}
+    return Potential(potential.backbone, replace(potential.reference, values=values))
+
+
+@pytest.fixture(scope="session")
+def labelled(structures, teacher) -> Callable[[int], list[Frame]]:
+    """`n` structures with the teacher's energy, forces and (of crystals) stress."""
+
+    def build(n: int) -> list[Frame]:
+        found = structures(n)
+        return [
+            Frame(atoms, p.energy, p.forces, p.stress, "teacher.extxyz", i)
+            for i, (atoms, p) in enumerate(zip(found, teacher.predict(found), strict=True))
+        ]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def write_frames() -> Callable[[Path, list[Frame]], Path]:
+    """Writes labelled frames as extxyz."""
+
+    def write(path: Path, frames: list[Frame]) -> Path:
+        images = []
+        for frame in frames:
+            atoms = frame.atoms.copy()
+            labels = {"energy": frame.energy, "forces": frame.forces, "stress": frame.stress}
+            atoms.calc = SinglePointCalculator(atoms, **labels)
+            images.append(atoms)
+        ase.io.write(path, images)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory, small) -> Path:
+    """A small potential in a file, to name as ``model.base``."""
+    return small(dtype=torch.float32).save(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+@pytest.fixture
+def settings(tmp_path, labelled, write_frames, base_model) -> dict:
+    """A config, as nested dict, of a run of two seconds; ``output`` is not there yet."""
+    data = write_frames(tmp_path / "frames.extxyz", labelled(16))
+    return {
+        "data": {"files": [str(data)], "split": {"test": 0.2, "validation": 0.2}},
+        "model": {"base": str(base_model)},
+        "training": {"epochs": 3, "batch_size": 4, "device": "cpu"},
+        "output": str(tmp_path / "run"),
+    }

@@ -1,0 +1,38 @@
+# make quickstart   fine-tune the bundled model on the bundled urea data, offline, in minutes
+# make test         lint, types and tests, from a clean checkout
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $(STAMP)
+
+install: $(STAMP)
+
+quickstart: $(STAMP)
+	rm -rf runs/quickstart
+	$(BIN)/tlpot finetune examples/quickstart.yaml
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench-speed: $(STAMP)
+	$(BIN)/python benchmarks/speed.py
+
+bench-x23: $(STAMP)
+	$(BIN)/python benchmarks/x23_finetune.py
+
+clean:
+	rm -rf .venv runs build *.egg-info
+
+.PHONY: help install quickstart test bench-speed bench-x23 clean
