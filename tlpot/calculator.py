@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class TLPotCalculator(Calculator):
     ``forces_std`` (eV/Å per component).
     """
 
-    implemented_properties = [
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
         "energy",
         "free_energy",
         "forces",
@@ -75,20 +75,21 @@ class TLPotCalculator(Calculator):
             raise PropertyNotImplementedError("stress needs a cell periodic in three directions")
         batch = self._batch(self.atoms)
         assert self._compact is not None
-        output = self._compact.evaluate(batch)
-        energy = output.energy.item()
+        members = "forces_std" in properties
+        output = self._compact.evaluate(batch, members=members)
+        energy = output.energy.mean().item()
         self.results = {
             "energy": energy,
             "free_energy": energy,
-            "forces": output.forces.cpu().numpy(),
-            "energies": output.atomic.cpu().numpy(),
-            "energy_std": member_spread(output.member_energy).item(),
+            "forces": output.forces.mean(dim=0).cpu().numpy(),
+            "energies": output.atomic.mean(dim=0).cpu().numpy(),
+            "energy_std": member_spread(output.energy).item(),
         }
         if self.atoms.pbc.all():
-            self.results["stress"] = voigt(output.virial[0].cpu().numpy() / self.atoms.get_volume())
-        if "forces_std" in properties:
-            members = self._compact.member_forces(batch)
-            self.results["forces_std"] = member_spread(members).cpu().numpy()
+            virial = output.virial.mean(dim=0)[0].cpu().numpy()
+            self.results["stress"] = voigt(virial / self.atoms.get_volume())
+        if members:
+            self.results["forces_std"] = member_spread(output.forces).cpu().numpy()
 
     def _batch(self, atoms: Atoms) -> Batch:
         if self._list is None or not self._list.covers(atoms):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tlpot.config import Config, load_config
+from tlpot.config import Config, Data, Keys, load_config
 from tlpot.errors import TlpotError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=Fal
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
 ]
+Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
 
 @app.command()
@@ -46,20 +48,22 @@ def finetune(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
-    files: Annotated[list[str], typer.Argument(help="labelled structures")],
+    files: Files,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    energy_key: Key = None,
+    forces_key: Key = None,
+    stress_key: Key = None,
 ) -> None:
     """Judge a model on labelled structures."""
-    from tlpot.config import Data
     from tlpot.data.check import check_frames
     from tlpot.data.read import read_frames
     from tlpot.evaluation import metrics, report
     from tlpot.potential import load
 
     potential = load(model)
-    checked = check_frames(
-        read_frames(files), Data(files=files, bad_frames="drop"), potential.elements
-    )
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    settings = Data(files=files, keys=keys, bad_frames="drop")
+    checked = check_frames(read_frames(files, keys), settings, potential.elements)
     if checked.rejected:
         err.print(checked.table())
     result = metrics.evaluate(potential, checked.frames)
@@ -71,14 +75,17 @@ def evaluate(
 
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="files, folders or globs")],
+    files: Files,
     output: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("inspect"),
+    energy_key: Key = None,
+    forces_key: Key = None,
+    stress_key: Key = None,
 ) -> None:
     """Show what is in the data, what would be refused and why."""
-    from tlpot.config import Data
     from tlpot.data.inspect import inspect_files
 
-    inspect_files(files, output, Data(files=files)).print(out)
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    inspect_files(files, output, Data(files=files, keys=keys)).print(out)
 
 
 @app.command()

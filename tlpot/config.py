@@ -20,6 +20,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, values: Any) -> Any:
+        return {} if values is None else values
+
 
 class Keys(Section):
     """Names of the labels in the files; left out, they are detected."""
@@ -101,6 +106,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "thesis": {
         "lambda": 0.9,
+        "fit": "mean",
         "epochs": 100,
         "batch_size": 2,
         "learning_rate": 1e-4,
@@ -121,6 +127,9 @@ class Training(Section):
     )
     force_share: float = Field(
         0.03, ge=0, le=1, alias="lambda", description="λ in L = λ·MSE(F) + (1−λ)·MSE(E/N)"
+    )
+    fit: Literal["mean", "members"] = Field(
+        "members", description="what the loss judges: the ensemble mean, or each member by itself"
     )
     stress_weight: float = Field(
         0.0, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
@@ -185,7 +194,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TlpotError(f"{path} is not valid YAML: {error}") from None
     for override in overrides or []:
-        _override(values, override)
+        if isinstance(values, dict):
+            _override(values, override)
     return parse_config(values, str(path))
 
 
@@ -206,10 +216,15 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
     *sections, last = key.strip().split(".")
     for section in sections:
-        values = values.setdefault(section, {})
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
         if not isinstance(values, dict):
             raise TlpotError(f"override '{override}': '{section}' is not a section")
-    values[last] = yaml.safe_load(text)
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
 
 
 def _explain(problem: Any) -> str:

@@ -139,8 +139,12 @@ class Batch:
             frame=torch.zeros(len(atoms), dtype=torch.long),
             pairs=torch.from_numpy(pairs),
             vectors=torch.from_numpy(vectors),
-            volumes=torch.tensor([atoms.get_volume() if atoms.pbc.all() else nan]).double(),
-            energy=torch.tensor([nan if frame.energy is None else frame.energy]).double(),
+            volumes=torch.tensor(
+                [atoms.get_volume() if atoms.pbc.all() else nan], dtype=torch.float64
+            ),
+            energy=torch.tensor(
+                [nan if frame.energy is None else frame.energy], dtype=torch.float64
+            ),
             forces=torch.as_tensor(np.array(forces), dtype=torch.float64),
             stress=torch.as_tensor(stress[_VOIGT], dtype=torch.float64)[None],
         )

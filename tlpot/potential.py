@@ -58,13 +58,12 @@ class Prediction:
 class Output:
     """Tensors behind predictions: a batch of ``F`` frames and ``A`` atoms, ``M`` members.
 
-    ``energy[F]`` eV (reference included), ``atomic[A]`` eV, ``member_energy[M, F]`` eV (without
-    reference), ``forces[A, 3]`` eV/Å, ``virial[F, 3, 3]`` = dE/dstrain in eV. float64.
+    ``energy[M, F]`` and ``atomic[M, A]`` eV, reference included; ``forces[K, A, 3]`` eV/Å and
+    ``virial[K, F, 3, 3]`` = dE/dstrain in eV, where K is M, or 1 for those of the mean. float64.
     """
 
     energy: Tensor
     atomic: Tensor
-    member_energy: Tensor
     forces: Tensor
     virial: Tensor
 
@@ -111,26 +110,25 @@ class Potential:
         cutoff = self.backbone.cutoff
         return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
 
-    def evaluate(self, batch: Batch, training: bool = False) -> Output:
+    def evaluate(self, batch: Batch, training: bool = False, members: bool = False) -> Output:
         """Energies, forces and virial of a batch.
 
-        Forces and virial are −∂E/∂r and ∂E/∂strain of the ensemble-mean energy, assembled from
-        ∂E/∂vectors. With `training` the result can be differentiated in the weights.
+        Forces and virial are −∂E/∂r and ∂E/∂strain, assembled from ∂E/∂vectors: of the mean
+        energy, or with `members` of every member. With `training` the result can be
+        differentiated in the weights.
         """
-        members, slope = self.backbone.energy_and_slope(batch, training)
-        members, slope = members.double(), slope.double()
-        mean = members.mean(dim=0)
+        atomic, slope = self.backbone.energy_and_slope(batch, training, members)
+        atomic, slope = atomic.double(), slope.double()
         first, second = batch.pairs
-        forces = slope.new_zeros(len(batch.numbers), 3)
-        forces = forces.index_add(0, first, slope).index_add(0, second, -slope)
-        products = batch.vectors[:, :, None] * slope[:, None, :]
-        virial = products.new_zeros(batch.n_frames, 3, 3)
-        virial = virial.index_add(0, batch.frame[first], products)
-        atomic = mean + self.reference.table().to(mean.device)[batch.numbers]
+        forces = slope.new_zeros(len(slope), len(batch.numbers), 3)
+        forces = forces.index_add(1, first, slope).index_add(1, second, -slope)
+        products = batch.vectors[:, :, None] * slope[:, :, None, :]
+        virial = slope.new_zeros(len(slope), batch.n_frames, 3, 3)
+        virial = virial.index_add(1, batch.frame[first], products)
+        atomic = atomic + self.reference.table().to(atomic.device)[batch.numbers]
         return Output(
             energy=batch.sum_frames(atomic),
             atomic=atomic,
-            member_energy=batch.sum_frames(members),
             forces=forces,
             virial=(virial + virial.mT) / 2,
         )
@@ -151,12 +149,13 @@ class Potential:
         batch = self.batch(frames)
         output = self.evaluate(batch)
         sizes = batch.n_atoms.tolist()
-        stress = (output.virial / batch.volumes[:, None, None]).cpu().numpy()
-        spread = member_spread(output.member_energy).tolist()
-        forces, atomic = output.forces.cpu().split(sizes), output.atomic.cpu().split(sizes)
+        stress = (output.virial[0] / batch.volumes[:, None, None]).cpu().numpy()
+        energy, spread = output.energy.mean(dim=0).tolist(), member_spread(output.energy).tolist()
+        forces = output.forces[0].cpu().split(sizes)
+        atomic = output.atomic.mean(dim=0).cpu().split(sizes)
         return [
             Prediction(
-                energy=output.energy[i].item(),
+                energy=energy[i],
                 forces=forces[i].numpy(),
                 stress=None if np.isnan(stress[i]).any() else voigt(stress[i]),
                 energy_std=spread[i],
@@ -164,16 +163,6 @@ class Potential:
             )
             for i in range(len(frames))
         ]
-
-    def member_forces(self, batch: Batch) -> Tensor:
-        """``Tensor[members, atoms, 3]`` eV/Å, one backward pass a member."""
-        vectors = batch.vectors.detach().requires_grad_()
-        with torch.enable_grad():
-            totals = self.backbone.atomic_energies(replace(batch, vectors=vectors)).sum(dim=1)
-            slopes = [torch.autograd.grad(e, vectors, retain_graph=True)[0] for e in totals]
-        slope = torch.stack(slopes)
-        forces = slope.new_zeros(len(slope), len(batch.numbers), 3)
-        return forces.index_add(1, batch.pairs[0], slope).index_add(1, batch.pairs[1], -slope)
 
     def for_elements(self, symbols: Collection[str]) -> Potential:
         """The same potential without the networks and descriptors of all other elements.
@@ -235,15 +224,19 @@ class Potential:
                 weights = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, json.JSONDecodeError, OSError) as error:
             raise TlpotError(f"{path} is not a safetensors model file ({error})") from None
-        if header.get("format") != FORMAT:
-            raise TlpotError(f"{path} is no tlpot model (format {header.get('format')!r})")
-        backbone = ANI(Architecture.from_dict(header["architecture"]), header["elements"])
-        dtype = next(iter(weights.values())).dtype
-        missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
+        try:
+            backbone = ANI(Architecture.from_dict(header["architecture"]), header["elements"])
+            reference = EnergyReference(**header["reference"])
+            dtype = next(iter(weights.values())).dtype
+            missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+            metadata = dict(header["metadata"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
         if unexpected or any(name.startswith("networks.") for name in missing):
             raise TlpotError(f"{path}: the weights do not fit the architecture it states")
-        reference = EnergyReference(**header["reference"])
-        return cls(backbone.requires_grad_(False), reference, header["metadata"])
+        return cls(backbone.requires_grad_(False), reference, metadata)
 
 
 def load(model: str | Path) -> Potential:
@@ -274,7 +267,8 @@ def load(model: str | Path) -> Potential:
     else:
         known = ", ".join([*PUBLISHED, "mini"])
         raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
-    potential.metadata["base"] = name
+    if name in (*PUBLISHED, "mini"):
+        potential.metadata["base"] = name
     return potential
 
 

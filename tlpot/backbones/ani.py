@@ -151,7 +151,9 @@ class ANI(nn.Module):
         """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
         return replace(batch, kept=keep(self._environment(batch)))
 
-    def energy_and_slope(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+    def energy_and_slope(
+        self, batch: Batch, training: bool = False, members: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """As `Backbone.energy_and_slope`; with kept descriptors no descriptor is computed."""
         if training and batch.kept is None:
             batch = self.keep(batch)
@@ -159,12 +161,12 @@ class ANI(nn.Module):
         species, x = self.species[batch.numbers], descriptor.values
         with torch.set_grad_enabled(training):
             energies = x.new_zeros(self.members, len(species))
-            slope = torch.zeros_like(x)
+            slope = x.new_zeros(self.members if members else 1, *x.shape)
             for symbol, atoms in self._by_element(species):
                 weights = [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
-                e, g = energy_and_slope(x[atoms], weights, ALPHA)
+                e, g = energy_and_slope(x[atoms], weights, ALPHA, members)
                 energies = energies.index_copy(1, atoms, e)
-                slope = slope.index_copy(0, atoms, g)
+                slope = slope.index_copy(1, atoms, g)
             return energies * Hartree, descriptor.slope(slope * Hartree)
 
     def _environment(self, batch: Batch) -> Environment:

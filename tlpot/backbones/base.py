@@ -28,11 +28,14 @@ class Backbone(Protocol):
         """``Tensor[members, atoms]``, eV, differentiable in ``batch.vectors``."""
         ...
 
-    def energy_and_slope(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
-        """Atomic energies and ∂(sum of their member mean)/∂``batch.vectors``.
+    def energy_and_slope(
+        self, batch: Batch, training: bool = False, members: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Atomic energies and the slope of their sum in ``batch.vectors``.
 
-        Returns ``Tensor[members, atoms]`` eV and ``Tensor[pairs, 3]`` eV/Å, differentiable in the
-        weights if `training`. `plain_energy_and_slope` is the reference to agree with.
+        Returns ``Tensor[members, atoms]`` eV and ``Tensor[1, pairs, 3]`` eV/Å for the member mean,
+        or ``Tensor[members, pairs, 3]`` if `members`; differentiable in the weights if `training`.
+        `plain_energy_and_slope` is the reference to agree with.
         """
         ...
 
@@ -46,12 +49,15 @@ class Backbone(Protocol):
 
 
 def plain_energy_and_slope(
-    backbone: Backbone, batch: Batch, training: bool
+    backbone: Backbone, batch: Batch, training: bool = False, members: bool = False
 ) -> tuple[Tensor, Tensor]:
     """`Backbone.energy_and_slope` by automatic differentiation of ``atomic_energies``."""
     vectors = batch.vectors.detach().requires_grad_()
     with torch.enable_grad():
-        members = backbone.atomic_energies(replace(batch, vectors=vectors))
-        total = members.mean(dim=0).sum()
-        (slope,) = torch.autograd.grad(total, vectors, create_graph=training)
-    return members if training else members.detach(), slope
+        energies = backbone.atomic_energies(replace(batch, vectors=vectors))
+        totals = energies.sum(dim=1) if members else energies.mean(dim=0).sum()[None]
+        slopes = [
+            torch.autograd.grad(e, vectors, create_graph=training, retain_graph=True)[0]
+            for e in totals
+        ]
+    return energies if training else energies.detach(), torch.stack(slopes)

@@ -49,7 +49,7 @@ class Descriptors:
     angular_jacobian: Tensor
 
     def slope(self, features_slope: Tensor) -> Tensor:
-        """∂E/∂vectors ``[pairs, 3]`` from ∂E/∂x ``[atoms, features]``, differentiable in it."""
+        """∂E/∂vectors ``[k, pairs, 3]`` from ∂E/∂x ``[k, atoms, features]``, differentiable."""
         return _Pull.apply(features_slope, self)
 
     @property
@@ -57,42 +57,40 @@ class Descriptors:
         return sum(getattr(self, f.name).nbytes for f in fields(self))
 
     def pull(self, slope: Tensor) -> Tensor:
-        """Jᵀ·slope: ``[atoms, features]`` to ``[pairs, 3]``."""
+        """Jᵀ·slope: ``[k, atoms, features]`` to ``[k, pairs, 3]``."""
         radial, angular = self._blocks(slope)
-        at_ends = radial[self.radial_rows[0]] + radial[self.radial_rows[1]]
-        by_pair = torch.bmm(self.radial_jacobian, at_ends[:, :, None])[:, :, 0]
-        rows = angular[self.angular_rows].flatten(1)
-        by_edge = torch.bmm(self.angular_jacobian, rows[:, :, None])[:, :, 0]
-        return by_pair.index_add_(0, self.edge_pair, by_edge * self.edge_sign[:, None])
+        at_ends = radial[:, self.radial_rows[0]] + radial[:, self.radial_rows[1]]
+        by_pair = torch.bmm(self.radial_jacobian, at_ends.permute(1, 2, 0))
+        rows = angular[:, self.angular_rows].flatten(2)
+        by_edge = torch.bmm(self.angular_jacobian, rows.permute(1, 2, 0))
+        by_pair.index_add_(0, self.edge_pair, by_edge * self.edge_sign[:, None, None])
+        return by_pair.permute(2, 0, 1)
 
     def push(self, vectors: Tensor) -> Tensor:
-        """J·vectors: ``[pairs, 3]`` to ``[atoms, features]``."""
-        out = torch.zeros_like(self.values)
-        n_radial = self.radial_jacobian.shape[2]
-        change = torch.bmm(vectors[:, None, :], self.radial_jacobian)[:, 0]
-        atoms, n_angular = len(out), self.angular_jacobian.shape[2] // self.angular_rows.shape[1]
-        n_columns = self._radial_columns
-        radial = out.new_zeros(atoms * n_columns // n_radial, n_radial)
-        radial.index_add_(0, self.radial_rows[0], change)
-        radial.index_add_(0, self.radial_rows[1], change)
-        outward = vectors[self.edge_pair] * self.edge_sign[:, None]
-        change = torch.bmm(outward[:, None, :], self.angular_jacobian)
-        angular = out.new_zeros((out.numel() - radial.numel()) // n_angular, n_angular)
-        angular.index_add_(0, self.angular_rows.flatten(), change.view(-1, n_angular))
-        out[:, :n_columns] = radial.view(atoms, -1)
-        out[:, n_columns:] = angular.view(atoms, -1)
-        return out
+        """J·vectors: ``[k, pairs, 3]`` to ``[k, atoms, features]``."""
+        out = vectors.new_zeros(len(vectors), *self.values.shape)
+        radial, angular = self._blocks(out)
+        vectors = vectors.permute(1, 0, 2)
+        change = torch.bmm(vectors, self.radial_jacobian).transpose(0, 1)
+        radial.index_add_(1, self.radial_rows[0], change)
+        radial.index_add_(1, self.radial_rows[1], change)
+        outward = vectors[self.edge_pair] * self.edge_sign[:, None, None]
+        change = torch.bmm(outward, self.angular_jacobian)
+        change = change.view(*change.shape[:2], -1, angular.shape[2]).transpose(0, 1).flatten(1, 2)
+        angular.index_add_(1, self.angular_rows.flatten(), change)
+        return torch.cat([part.view(*out.shape[:2], -1) for part in (radial, angular)], dim=2)
 
     @property
     def _radial_columns(self) -> int:
         return self.angular_rows.shape[1] * self.radial_jacobian.shape[2]
 
     def _blocks(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """``[atoms, features]`` as radial and angular rows."""
+        """``[k, atoms, features]`` as radial and angular rows, ``[k, rows, columns]`` each."""
         n_angular = self.angular_jacobian.shape[2] // self.angular_rows.shape[1]
-        radial, angular = features[:, : self._radial_columns], features[:, self._radial_columns :]
-        n_radial = self.radial_jacobian.shape[2]
-        return radial.reshape(-1, n_radial), angular.reshape(-1, n_angular)
+        n_radial, split = self.radial_jacobian.shape[2], self._radial_columns
+        radial, angular = features[..., :split], features[..., split:]
+        k = len(features)
+        return radial.reshape(k, -1, n_radial), angular.reshape(k, -1, n_angular)
 
     def to(self, device: torch.device | str) -> Descriptors:
         return Descriptors(**{name: tensor.to(device) for name, tensor in vars(self).items()})
@@ -102,8 +100,8 @@ class Descriptors:
         """Descriptors of several batches as one; rows, atoms and pairs are renumbered."""
         offset = {name: [0] for name in ("pairs", "radial_rows", "angular_rows", "edge_pair")}
         for p in parts:
-            radial, angular = p._blocks(p.values)
-            sizes = (len(p.values), len(radial), len(angular), p.pairs.shape[1])
+            radial, angular = p._blocks(p.values[None])
+            sizes = (len(p.values), radial.shape[1], angular.shape[1], p.pairs.shape[1])
             for starts, size in zip(offset.values(), sizes, strict=True):
                 starts.append(starts[-1] + size)
         joined = {}

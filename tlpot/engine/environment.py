@@ -83,7 +83,9 @@ class Environment:
         `vectors` is the dtype of all results.
     """
 
-    def __init__(self, constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor) -> None:
+    def __init__(
+        self, constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor
+    ) -> None:
         self.constants, self.atoms, self.pairs = constants, len(species), pairs
         self.distance = vectors.norm(dim=1)
         self.unit = vectors / self.distance[:, None]
@@ -181,7 +183,10 @@ class Descriptor:
         self.values = torch.cat([radial.view(env.atoms, -1), angular.view(env.atoms, -1)], dim=1)
 
     def slope(self, features_slope: Tensor) -> Tensor:
-        """∂E/∂vectors ``[pairs, 3]`` from ∂E/∂x ``[atoms, features]``."""
+        """∂E/∂vectors ``[k, pairs, 3]`` from ∂E/∂x ``[k, atoms, features]``."""
+        return torch.stack([self._slope(one) for one in features_slope])
+
+    def _slope(self, features_slope: Tensor) -> Tensor:
         env, c = self.environment, self.environment.constants
         radial, angular = features_slope.split(
             [c.elements * c.radial, c.element_pairs * c.angular], dim=1

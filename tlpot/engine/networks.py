@@ -16,8 +16,10 @@ Weights = Sequence[Tensor]
 """weight and bias of each layer in turn: ``[members, out, in]``, ``[members, out]``."""
 
 
-def energy_and_slope(x: Tensor, weights: Weights, alpha: float) -> tuple[Tensor, Tensor]:
-    """Energies of the members and the slope of their mean.
+def energy_and_slope(
+    x: Tensor, weights: Weights, alpha: float, members: bool
+) -> tuple[Tensor, Tensor]:
+    """Energies of the members and their slope, or the slope of their mean.
 
     Parameters
     ----------
@@ -25,26 +27,29 @@ def energy_and_slope(x: Tensor, weights: Weights, alpha: float) -> tuple[Tensor,
         ``Tensor[atoms, features]`` descriptors of atoms of one element.
     weights
         Of its layers, CELU with `alpha` between them.
+    members
+        Whether every member's slope is wanted.
 
     Returns
     -------
     energies : ``Tensor[members, atoms]``
-    slope : ``Tensor[atoms, features]``, ∂(mean over members)/∂x
+    slope : ``Tensor[1, atoms, features]``, ∂(mean over members)/∂x, or
+        ``Tensor[members, atoms, features]``
 
     Both are differentiable in the weights; `x` is taken as constant.
     """
-    return _Network.apply(x, alpha, *weights)
+    return _Network.apply(x, alpha, members, *weights)
 
 
 class _Network(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, alpha, *weights):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, alpha, members, *weights):  # type: ignore[no-untyped-def]
         matrices, biases = weights[0::2], weights[1::2]
         activations = _activate(x, matrices, biases, alpha)
         energies = torch.einsum("mno,mo->mn", activations[-1], matrices[-1][:, 0])
         energies += biases[-1]
         gates = [_gate(a, alpha) for a in activations]
-        slopes, x_slope = _descend(gates, matrices)
+        slopes, x_slope = _descend(gates, matrices, members)
         ctx.alpha = alpha
         ctx.save_for_backward(x, *weights, *activations, *gates, *slopes)
         return energies, x_slope
@@ -58,7 +63,7 @@ class _Network(torch.autograd.Function):
         members = len(energy_bar)
 
         # Up through the slopes: what the loss says of ∂E/∂x reaches every layer's gate.
-        rises = [slope_bar / members]
+        rises = [slope_bar if len(slope_bar) == members else slope_bar[0] / members]
         below = _rows(rises[0], matrices[0])
         z_bars = []
         for layer in range(depth):
@@ -85,7 +90,7 @@ class _Network(torch.autograd.Function):
             ]
             if layer:
                 a_bar = torch.bmm(z_bar, matrices[layer])
-        return None, None, *gradients
+        return None, None, None, *gradients
 
 
 def _activate(x: Tensor, matrices: Weights, biases: Weights, alpha: float) -> list[Tensor]:
@@ -103,20 +108,26 @@ def _gate(activation: Tensor, alpha: float) -> Tensor:
     return (activation / alpha).add_(1.0).clamp_(max=1.0)
 
 
-def _descend(gates: Sequence[Tensor], matrices: Weights) -> tuple[list[Tensor], Tensor]:
-    """∂E/∂a of each hidden layer (``[members, atoms, out]``) and of x (mean over members)."""
+def _descend(
+    gates: Sequence[Tensor], matrices: Weights, members: bool
+) -> tuple[list[Tensor], Tensor]:
+    """∂E/∂a of each hidden layer (``[members, atoms, out]``) and of x."""
     slopes = [matrices[-1].expand_as(gates[-1])]
     for gate, matrix in zip(gates[:0:-1], matrices[-2:0:-1], strict=True):
         slopes.insert(0, torch.bmm(slopes[0] * gate, matrix))
     first = slopes[0] * gates[0]
-    members, atoms, width = first.shape
-    side_by_side = first.transpose(0, 1).reshape(atoms, members * width)
-    x_slope = side_by_side @ matrices[0].reshape(members * width, -1)
-    return slopes, x_slope / members
+    if members:
+        return slopes, torch.bmm(first, matrices[0])
+    count, atoms, width = first.shape
+    side_by_side = first.transpose(0, 1).reshape(atoms, count * width)
+    x_slope = side_by_side @ matrices[0].reshape(count * width, -1)
+    return slopes, x_slope[None] / count
 
 
 def _rows(x: Tensor, matrix: Tensor) -> Tensor:
-    """``x @ matrix[m].T`` for all members in one product: ``[members, atoms, out]``."""
+    """``x @ matrix[m].T``, in one product if all members share x: ``[members, atoms, out]``."""
+    if x.dim() == 3:
+        return torch.bmm(x, matrix.mT)
     members, width, features = matrix.shape
     product = x @ matrix.reshape(members * width, features).T
     return product.view(len(x), members, width).transpose(0, 1)
@@ -125,6 +136,7 @@ def _rows(x: Tensor, matrix: Tensor) -> Tensor:
 def _outer(left1: Tensor, right1: Tensor, left2: Tensor, right2: Tensor) -> Tensor:
     """left1ᵀ·right1 + left2ᵀ·right2, summed over atoms; x-like factors have no member axis."""
     if right1.dim() == 3:
+        right2 = right2.expand(len(right1), -1, -1)
         return torch.baddbmm(torch.bmm(left1.mT, right1), left2.mT, right2)
     members, atoms, width = left1.shape
     left = torch.cat([left1, left2], dim=1).transpose(0, 1).reshape(2 * atoms, members * width)

@@ -32,18 +32,26 @@ def loss(output: Output, batch: Batch, settings: Training) -> Loss:
     of the batch; MSE(E/N) averages the squared error of the energy per atom over its frames
     (Parunov 2022). The stress term averages |virial − V·stress|²/N² (sum over the nine
     components) over the frames with a stress label. Missing labels are left out.
+
+    With ``fit: mean`` the errors are those of the ensemble mean. With ``fit: members`` each
+    member has errors of its own and L is the mean of their losses: the loss of the mean plus the
+    variance over members.
     """
+    energy = output.energy
+    if settings.fit == "mean":
+        energy = energy.mean(dim=0, keepdim=True)
     sizes = batch.n_atoms
-    force_error = (output.forces - batch.forces).square().sum(dim=1)
-    energy_error = ((output.energy - batch.energy) / sizes).square()
+    force_error = (output.forces - batch.forces).square().sum(dim=-1)
+    energy_error = ((energy - batch.energy) / sizes).square()
     virial = batch.stress * batch.volumes[:, None, None]
-    stress_error = ((output.virial - virial) / sizes[:, None, None]).square().sum(dim=(1, 2))
-    forces, energy, stress = map(_mean_labelled, (force_error, energy_error, stress_error))
+    stress_error = ((output.virial - virial) / sizes[:, None, None]).square().sum(dim=(-2, -1))
+    terms = map(_mean_labelled, (force_error, energy_error, stress_error))
+    forces, energies, stress = terms
     share = settings.force_share
-    total = share * forces + (1.0 - share) * energy
+    total = share * forces + (1.0 - share) * energies
     if settings.stress_weight:
         total = total + settings.stress_weight * stress
-    return Loss(total, forces, energy, stress)
+    return Loss(total, forces, energies, stress)
 
 
 def _mean_labelled(error: Tensor) -> Tensor:

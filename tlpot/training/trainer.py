@@ -141,7 +141,8 @@ class Trainer:
         return row
 
     def _step(self, batch: Batch) -> Tensor:
-        output = self.potential.evaluate(batch, training=True)
+        members = self.settings.fit == "members"
+        output = self.potential.evaluate(batch, training=True, members=members)
         terms = loss(output, batch, self.settings)
         gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -161,6 +162,7 @@ class Trainer:
         names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
         if not self.validation:
             return {f"validation_{name}": None for name in names}
+        judge = self.settings.model_copy(update={"fit": "mean"})
         trained = self._copy()
         if self.average is not None:
             self._assign(self.average)
@@ -168,7 +170,7 @@ class Trainer:
         for start in range(0, len(self.validation), 16):
             chosen = self.validation[start : start + 16]
             batch = self._join(chosen)
-            terms = loss(self.potential.evaluate(batch), batch, self.settings)
+            terms = loss(self.potential.evaluate(batch), batch, judge)
             sums += len(chosen) * torch.stack([terms.total, terms.energy, terms.forces]).cpu()
         self._assign(trained)
         total, energy, forces = (sums / len(self.validation)).tolist()
