@@ -9,6 +9,7 @@ from os.path import commonpath
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -98,15 +99,16 @@ class Inspection:
     def table(self) -> Table:
         """Structures, energies and forces of every group (the thesis's Table 3.1)."""
         table = Table(
-            title="Energies in eV/atom (spread in meV/atom), forces in eV/Å, of the usable frames"
+            title="Energies in eV/atom, their spread in meV/atom, |F| in eV/Å, of usable frames",
+            box=SIMPLE,
+            padding=(0, 1, 0, 0),
         )
-        for name in ("file", "formula", "kind"):
-            table.add_column(name, overflow="fold")
-        for name in ("read", "usable", "atoms", "E", "E min…max", "spread", "mean|F|", "max|F|"):
+        table.add_column("group", overflow="fold")
+        names = ["usable", "atoms", "E min…max", "spread", "mean", "max |F|", "stress"]
+        for name in names:
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("stress", justify="right")
         for group in self.groups:
-            table.add_row(group.file, group.formula, group.kind, *_row(group))
+            table.add_row(f"{group.file}\n{group.formula} {group.kind}", *_row(group))
         return table
 
 
@@ -180,17 +182,16 @@ def _short(sources: set[str]) -> dict[str, str]:
 
 
 def _row(group: Group) -> list[str]:
-    counts = [str(group.n_read), str(len(group.frames))]
+    usable = f"{len(group.frames)}/{group.n_read}"
     if not group.frames:
-        return [*counts, *"–––––––"]
+        return [usable, *"––––––"]
     sizes = sorted({len(frame) for frame in group.frames})
     atoms = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
     energies, forces = group.energies(), group.forces()
     stress = sum(frame.stress is not None for frame in group.frames)
     return [
-        *counts,
+        usable,
         atoms,
-        f"{energies.mean():.3f}",
         f"{energies.min():.3f}…{energies.max():.3f}",
         f"{1e3 * energies.std():.1f}",
         f"{forces.mean():.2f}",

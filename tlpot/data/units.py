@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 PLAUSIBLE = 4.0
 """Labels may be this many times larger or smaller than the pretrained prediction."""
-CORRELATION = 0.5
-"""Below it the prediction is no yardstick and nothing is said."""
+CORRELATION = {"forces": 0.5, "energies": 0.8}
+"""Below it, or below 3/√n for n numbers, the prediction is no yardstick and nothing is said: the
+energies of a few polymorphs may well come out in the wrong order."""
 
 KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
 FORCE_UNITS = {
@@ -30,6 +31,7 @@ FORCE_UNITS = {
     "meV/Å": 1e3,
 }
 ENERGY_UNITS = {
+    "their negative (the sign is flipped)": -1.0,
     "Hartree": 1 / units.Hartree,
     "Rydberg": 1 / units.Rydberg,
     "kcal/mol": 1 / KCAL,
@@ -75,7 +77,8 @@ def _compare(
         return
     correlation = float(labels @ predicted) / scale
     factor = correlation * float(np.linalg.norm(labels) / np.linalg.norm(predicted))
-    if abs(correlation) < CORRELATION or 1 / PLAUSIBLE < factor < PLAUSIBLE:
+    yardstick = abs(correlation) >= max(CORRELATION[what], 3 / len(labels) ** 0.5)
+    if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE:
         return
     guess = min(known, key=lambda unit: _distance(factor, known[unit]))
     files = ", ".join(sorted({f.source for f in frames})[:3])

@@ -76,7 +76,8 @@ class Descriptors:
         radial.index_add_(1, self.radial_rows[1], change)
         outward = vectors[self.edge_pair] * self.edge_sign[:, None, None]
         change = torch.bmm(outward, self.angular_jacobian)
-        change = change.view(*change.shape[:2], -1, angular.shape[2]).transpose(0, 1).flatten(1, 2)
+        by_element = change.view(*change.shape[:2], *self.angular_rows.shape[1:], angular.shape[2])
+        change = by_element.transpose(0, 1).flatten(1, 2)
         angular.index_add_(1, self.angular_rows.flatten(), change)
         return torch.cat([part.view(*out.shape[:2], -1) for part in (radial, angular)], dim=2)
 
@@ -149,5 +150,5 @@ def keep(environment: Environment) -> Descriptors:
         edge_pair=env.edge_pair,
         edge_sign=env.edge_sign,
         angular_rows=env.centre[:, None] * c.element_pairs + env.element_pair[env.other],
-        angular_jacobian=jacobian.reshape(len(env.centre), 3, -1),
+        angular_jacobian=jacobian.reshape(len(env.centre), 3, c.elements * c.angular),
     )

@@ -49,45 +49,43 @@ class _Network(torch.autograd.Function):
         energies = torch.einsum("mno,mo->mn", activations[-1], matrices[-1][:, 0])
         energies += biases[-1]
         gates = [_gate(a, alpha) for a in activations]
-        slopes, x_slope = _descend(gates, matrices, members)
+        slopes = _descend(gates, matrices)
+        if members:
+            x_slope = torch.bmm(slopes[0], matrices[0])
+        else:
+            x_slope = (_side_by_side(slopes[0]) @ matrices[0].flatten(0, 1))[None] / len(energies)
         ctx.alpha = alpha
-        ctx.save_for_backward(x, *weights, *activations, *gates, *slopes)
+        ctx.save_for_backward(x, *matrices, *activations, *gates, *slopes)
         return energies, x_slope
 
     @staticmethod
     def backward(ctx, energy_bar, slope_bar):  # type: ignore[no-untyped-def]
         x, *saved = ctx.saved_tensors
-        depth = len(saved) // 5  # hidden layers: 2·(depth + 1) weights, then 3·depth tensors
-        matrices, saved = saved[: 2 * (depth + 1) : 2], saved[2 * (depth + 1) :]
+        depth = len(saved) // 4  # hidden layers: depth + 1 matrices, then 3·depth tensors
+        matrices, saved = saved[: depth + 1], saved[depth + 1 :]
         activations, gates, slopes = saved[:depth], saved[depth : 2 * depth], saved[2 * depth :]
         members = len(energy_bar)
 
         # Up through the slopes: what the loss says of ∂E/∂x reaches every layer's gate.
         rises = [slope_bar if len(slope_bar) == members else slope_bar[0] / members]
         below = _rows(rises[0], matrices[0])
-        z_bars = []
+        bends = []
         for layer in range(depth):
-            gate, slope = gates[layer], slopes[layer]
-            curvature = torch.where(gate < 1.0, gate / ctx.alpha, 0.0)
-            z_bars.append(below * slope * curvature)
-            rises.append(below * gate)
+            bend = (below * slopes[layer]).masked_fill_(gates[layer] >= 1.0, 0.0)
+            bends.append(bend)
+            rises.append(below.mul_(gates[layer]))
             if layer + 1 < depth:
                 below = torch.bmm(rises[-1], matrices[layer + 1].mT)
 
         # Down through the energies, gathering both contributions to each weight.
-        gradients: list[Tensor] = []
-        output = matrices[-1]
         top = torch.einsum("mn,mno->mo", energy_bar, activations[-1]) + rises[-1].sum(1)
-        gradients[:0] = [top[:, None], energy_bar.sum(1, keepdim=True)]
-        a_bar = energy_bar[:, :, None] * output
+        gradients = [top[:, None], energy_bar.sum(1, keepdim=True)]
+        a_bar = energy_bar[:, :, None] * matrices[-1]
         for layer in reversed(range(depth)):
-            z_bar = z_bars[layer].addcmul_(a_bar, gates[layer])
-            drop = slopes[layer] * gates[layer]
+            z_bar = (gates[layer] * a_bar).add_(bends[layer], alpha=1.0 / ctx.alpha)
             below_a = activations[layer - 1] if layer else x
-            gradients[:0] = [
-                _outer(drop, rises[layer], z_bar, below_a),
-                z_bar.sum(1),
-            ]
+            matrix_bar = _outer(slopes[layer], rises[layer], z_bar, below_a)
+            gradients[:0] = [matrix_bar, z_bar.sum(1)]
             if layer:
                 a_bar = torch.bmm(z_bar, matrices[layer])
         return None, None, None, *gradients
@@ -108,28 +106,25 @@ def _gate(activation: Tensor, alpha: float) -> Tensor:
     return (activation / alpha).add_(1.0).clamp_(max=1.0)
 
 
-def _descend(
-    gates: Sequence[Tensor], matrices: Weights, members: bool
-) -> tuple[list[Tensor], Tensor]:
-    """∂E/∂a of each hidden layer (``[members, atoms, out]``) and of x."""
-    slopes = [matrices[-1].expand_as(gates[-1])]
-    for gate, matrix in zip(gates[:0:-1], matrices[-2:0:-1], strict=True):
-        slopes.insert(0, torch.bmm(slopes[0] * gate, matrix))
-    first = slopes[0] * gates[0]
-    if members:
-        return slopes, torch.bmm(first, matrices[0])
-    count, atoms, width = first.shape
-    side_by_side = first.transpose(0, 1).reshape(atoms, count * width)
-    x_slope = side_by_side @ matrices[0].reshape(count * width, -1)
-    return slopes, x_slope[None] / count
+def _descend(gates: Sequence[Tensor], matrices: Weights) -> list[Tensor]:
+    """∂E/∂z of each hidden layer, ``[members, atoms, out]``."""
+    slopes = [gates[-1] * matrices[-1]]
+    for gate, matrix in zip(gates[-2::-1], matrices[-2:0:-1], strict=True):
+        slopes.insert(0, gate * torch.bmm(slopes[0], matrix))
+    return slopes
+
+
+def _side_by_side(tensor: Tensor) -> Tensor:
+    """``[members, atoms, out]`` as ``[atoms, members · out]``."""
+    return tensor.transpose(0, 1).flatten(1)
 
 
 def _rows(x: Tensor, matrix: Tensor) -> Tensor:
     """``x @ matrix[m].T``, in one product if all members share x: ``[members, atoms, out]``."""
     if x.dim() == 3:
         return torch.bmm(x, matrix.mT)
-    members, width, features = matrix.shape
-    product = x @ matrix.reshape(members * width, features).T
+    members, width, _ = matrix.shape
+    product = x @ matrix.flatten(0, 1).T
     return product.view(len(x), members, width).transpose(0, 1)
 
 
@@ -138,6 +133,6 @@ def _outer(left1: Tensor, right1: Tensor, left2: Tensor, right2: Tensor) -> Tens
     if right1.dim() == 3:
         right2 = right2.expand(len(right1), -1, -1)
         return torch.baddbmm(torch.bmm(left1.mT, right1), left2.mT, right2)
-    members, atoms, width = left1.shape
-    left = torch.cat([left1, left2], dim=1).transpose(0, 1).reshape(2 * atoms, members * width)
+    members, _, width = left1.shape
+    left = torch.cat([_side_by_side(left1), _side_by_side(left2)])
     return (left.T @ torch.cat([right1, right2])).view(members, width, -1)

@@ -41,12 +41,10 @@ def loss(output: Output, batch: Batch, settings: Training) -> Loss:
     if settings.fit == "mean":
         energy = energy.mean(dim=0, keepdim=True)
     sizes = batch.n_atoms
-    force_error = (output.forces - batch.forces).square().sum(dim=-1)
-    energy_error = ((energy - batch.energy) / sizes).square()
     virial = batch.stress * batch.volumes[:, None, None]
-    stress_error = ((output.virial - virial) / sizes[:, None, None]).square().sum(dim=(-2, -1))
-    terms = map(_mean_labelled, (force_error, energy_error, stress_error))
-    forces, energies, stress = terms
+    forces = _mean_square(output.forces - batch.forces, batch.forces)
+    energies = _mean_square((energy - batch.energy) / sizes, batch.energy)
+    stress = _mean_square((output.virial - virial) / sizes[:, None, None], virial)
     share = settings.force_share
     total = share * forces + (1.0 - share) * energies
     if settings.stress_weight:
@@ -54,6 +52,8 @@ def loss(output: Output, batch: Batch, settings: Training) -> Loss:
     return Loss(total, forces, energies, stress)
 
 
-def _mean_labelled(error: Tensor) -> Tensor:
-    labelled = error[~torch.isnan(error)]
-    return labelled.mean() if len(labelled) else error.new_zeros(())
+def _mean_square(error: Tensor, label: Tensor) -> Tensor:
+    """Squares of ``[k, n, ...]`` summed over the last axes, averaged over k and labelled n."""
+    known = ~torch.isnan(label).reshape(len(label), -1).any(dim=1, keepdim=True)
+    squares = torch.where(known, error.reshape(len(error), len(label), -1), 0.0).square()
+    return squares.sum() / (len(error) * known.sum().clamp(min=1))

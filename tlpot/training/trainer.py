@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tlpot.config import Training
+from tlpot.errors import TlpotError
 from tlpot.frames import Batch
 from tlpot.potential import Potential
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
@@ -75,13 +76,13 @@ class Trainer:
             fused=True,
         )
         self.steps_per_epoch = -(-len(self.train) // settings.batch_size)
-        self.plateau = self.cosine = None
+        self.warmup = settings.warmup_epochs * self.steps_per_epoch
+        self.rate = LambdaLR(self.optimiser, self._rate)
+        self.plateau = None
         if settings.schedule == "plateau":
             self.plateau = ReduceLROnPlateau(
                 self.optimiser, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE
             )
-        else:
-            self.cosine = LambdaLR(self.optimiser, self._rate)
         self.average = self._copy() if settings.ema else None
         self.best = self._copy()
         self.progress = Progress()
@@ -104,7 +105,9 @@ class Trainer:
         state = load_checkpoint(self.folder)
         self._assign(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
-        (self.plateau or self.cosine).load_state_dict(state["schedule"])  # type: ignore[union-attr]
+        self.rate.load_state_dict(state["rate"])
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
         self.average, self.best = state["average"], state["best"]
         self.progress = Progress(**state["progress"])
 
@@ -119,6 +122,11 @@ class Trainer:
             terms = self._step(self._join([self.train[i] for i in chosen]))
             sums += len(chosen) * terms
         total, forces, energy = (sums / len(order)).tolist()
+        if not isfinite(total):
+            raise TlpotError(
+                f"training diverged in epoch {epoch}: the loss is {total}. Lower "
+                "training.learning_rate, or set training.clip"
+            )
         row: Row = {
             "epoch": epoch,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
@@ -150,8 +158,8 @@ class Trainer:
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.optimiser.step()
-        if self.cosine is not None:
-            self.cosine.step()
+        if self.plateau is None or self.rate.last_epoch < self.warmup:
+            self.rate.step()
         if self.average is not None:
             steps = self.optimiser.state[self.parameters[0]]["step"].item()
             decay = min(self.settings.ema, (1 + steps) / (10 + steps))
@@ -191,13 +199,12 @@ class Trainer:
         return Batch.join([b if b.kept is not None else keep(b) for b in batches])
 
     def _rate(self, step: int) -> float:
-        warmup = self.settings.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self.settings.schedule == "constant":
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        if self.settings.schedule != "cosine":
             return 1.0
-        total = max(self.settings.epochs * self.steps_per_epoch - warmup, 1)
-        fall = 0.5 * (1 + cos(pi * min((step - warmup) / total, 1.0)))
+        total = max(self.settings.epochs * self.steps_per_epoch - self.warmup, 1)
+        fall = 0.5 * (1 + cos(pi * min((step - self.warmup) / total, 1.0)))
         return FINAL_RATE + (1 - FINAL_RATE) * fall
 
     def _out_of_patience(self) -> bool:
@@ -217,7 +224,8 @@ class Trainer:
         return {
             "weights": self._values(),
             "optimiser": self.optimiser.state_dict(),
-            "schedule": (self.plateau or self.cosine).state_dict(),  # type: ignore[union-attr]
+            "rate": self.rate.state_dict(),
+            "plateau": None if self.plateau is None else self.plateau.state_dict(),
             "average": self.average,
             "best": self.best,
             "progress": vars(self.progress),
