@@ -67,15 +67,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
 
 
-def sampler(work: Callable[[], Any], device: torch.device) -> Sampler:
-    """`work` timed from an idle device to an idle device."""
+def sampler(work: Callable[[], Any], device: torch.device, times: int = 1) -> Sampler:
+    """Seconds of `work`, done `times` times in a row, from an idle device to an idle device."""
 
     def sample() -> float:
         synchronise(device)
         started = time.perf_counter()
-        work()
+        for _ in range(times):
+            work()
         synchronise(device)
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / times
 
     return sample
 

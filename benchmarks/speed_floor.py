@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -49,7 +50,7 @@ def layers(potential: Potential, numbers: torch.Tensor) -> list[Layer]:
     for index, widths in enumerate(backbone.architecture.widths):
         atoms = int((species == index).sum())
         sizes = (inputs, *widths)
-        for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
             found.append(Layer(backbone.members, atoms, n_in, n_out, first=i == 0))
     return found
 

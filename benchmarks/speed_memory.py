@@ -74,7 +74,7 @@ def _work(job: dict[str, Any], atoms: Any, device: torch.device) -> Callable[[],
             moved = atoms.copy()
             moved.rattle(0.01, seed=seed)
             visited.append(moved.positions)
-        return sampler(Calling(calculator, atoms, visited).call, device)
+        return sampler(Calling(calculator, atoms, visited), device)
     frame = Frame(atoms, -1.0, atoms.positions * 0.0)
     if contender == "tlpot":
         return TlpotTraining([frame], device, steps=1).sample

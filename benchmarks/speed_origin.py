@@ -1,19 +1,21 @@
 """The origin's way of training, written after its description (Parunov 2022).
 
-torchani's ANI-2x with its default neighbour list, one frame at a time, float32, ensemble mean, self-energies in the
-energy, L = λ·MSE(F) + (1−λ)·MSE(E/N), torch's default AdamW on all weights.
+torchani's ANI-2x with its default neighbour list, one frame at a time, float32, ensemble mean,
+self-energies in the energy, L = λ·MSE(F) + (1−λ)·MSE(E/N), torch's default AdamW on all weights.
 
 It needs torch and torchani only, 2.2.4 (the origin's) or newer, so that a venv of its own can run
-it: ``python speed_origin.py frames.json`` answers each line ``0 1`` on its standard input (the
+it: ``python speed_origin.py job.json cpu`` answers each line ``0 1`` on its standard input (the
 frames of one step) with the seconds that step took.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +29,12 @@ FORCE_SHARE, RATE, DECAY = 0.9, 1e-4, 0.1
 class OriginTraining:
     """Frames are dicts of lists: ``numbers``, ``positions``, ``cell``, ``energy``, ``forces``."""
 
-    def __init__(self, frames: Sequence[dict], device: str = "cpu") -> None:
-        self.model = torchani.models.ANI2x(periodic_table_index=True).to(device)
-        self.model.requires_grad_(True)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=RATE, weight_decay=DECAY
-        )
+    def __init__(
+        self, frames: Sequence[dict], device: str = "cpu", model: torch.nn.Module | None = None
+    ) -> None:
+        self.model = model or torchani.models.ANI2x(periodic_table_index=True)
+        self.model.to(device).requires_grad_(True)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=DECAY)
         self.frames = [
             {name: torch.tensor(value, device=device) for name, value in frame.items()}
             for frame in frames
@@ -58,11 +60,15 @@ class OriginTraining:
 
 
 class OriginProcess:
-    """The same in another interpreter, with its own torchani."""
+    """The same in another interpreter, with its own torchani.
 
-    def __init__(self, python: Path, frames_file: Path, device: str) -> None:
+    `job` is a JSON file: ``frames``, and ``architecture`` (`tlpot.backbones.ani.Architecture`) for
+    a torchani that cannot download its weights.
+    """
+
+    def __init__(self, python: Path, job: Path, device: str) -> None:
         self.process = subprocess.Popen(
-            [str(python), __file__, str(frames_file), device],
+            [str(python), __file__, str(job), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -87,10 +93,60 @@ class OriginProcess:
         return line
 
 
-def serve(frames_file: str, device: str) -> None:
+def untrained(architecture: dict) -> torch.nn.Module:
+    """torchani 2.2.4's ANI-2x from its parts, with random weights: as fast as the trained one."""
+    symbols, width = architecture["symbols"], len(architecture["symbols"])
+
+    def constant(name: str) -> torch.Tensor:
+        return torch.tensor(architecture[name]).view(-1)
+
+    descriptors = torchani.AEVComputer(
+        architecture["radial_cutoff"],
+        architecture["angular_cutoff"],
+        constant("radial_eta"),
+        constant("radial_shifts"),
+        constant("angular_eta"),
+        constant("angular_zeta"),
+        constant("angular_shifts"),
+        constant("angular_sections"),
+        width,
+    )
+
+    def network(widths: Sequence[int]) -> torch.nn.Module:
+        layers, inputs = [], descriptors.aev_length
+        for outputs in widths:
+            layers += [torch.nn.Linear(inputs, outputs), torch.nn.CELU(0.1)]
+            inputs = outputs
+        return torch.nn.Sequential(*layers, torch.nn.Linear(inputs, 1))
+
+    members = [
+        torchani.ANIModel(
+            OrderedDict(
+                (s, network(w)) for s, w in zip(symbols, architecture["widths"], strict=True)
+            )
+        )
+        for _ in range(architecture["members"])
+    ]
+    return torchani.nn.Sequential(
+        torchani.SpeciesConverter(symbols),
+        descriptors,
+        torchani.nn.Ensemble(members),
+        torchani.EnergyShifter([0.0] * width),
+    )
+
+
+def serve(job_file: str, device: str) -> None:
     """Answer `OriginProcess`."""
-    training = OriginTraining(json.loads(Path(frames_file).read_text()), device)
+    job = json.loads(Path(job_file).read_text())
     versions = {"torchani": torchani.__version__, "torch": torch.__version__}
+    with contextlib.redirect_stdout(sys.stderr):  # torchani 2.2.4 prints where its files are
+        try:
+            training = OriginTraining(job["frames"], device)
+            versions["weights"] = "ANI-2x"
+        except OSError as error:
+            print(f"weights cannot be had ({type(error).__name__}), taking random ones")
+            training = OriginTraining(job["frames"], device, untrained(job["architecture"]))
+            versions["weights"] = "random (ANI-2x could not be downloaded)"
     print(json.dumps(versions), flush=True)
     for line in sys.stdin:
         started = time.perf_counter()

@@ -29,7 +29,7 @@ class Attribution(TorchDispatchMode):
         super().__init__()
         self.seconds: dict[str, float] = defaultdict(float)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         started = time.perf_counter()
         result = func(*args, **(kwargs or {}))
         took = time.perf_counter() - started

@@ -65,7 +65,5 @@ def trajectory(potential: Potential, atoms: Atoms, steps: int) -> list[np.ndarra
 def thermal(atoms: Atoms) -> Atoms:
     """A copy with velocities for 300 K; always the same ones."""
     atoms = atoms.copy()
-    MaxwellBoltzmannDistribution(
-        atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0)
-    )
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
     return atoms

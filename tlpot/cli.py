@@ -40,8 +40,12 @@ def finetune(
     settings = load_config(config, overrides)
     from tlpot import console, run
 
-    with console.TrainingDisplay(settings, err) as display:
-        done = run.finetune(settings, resume, display.on_start, display.on_epoch)
+    try:
+        with console.TrainingDisplay(settings, err) as display:
+            done = run.finetune(settings, resume, display.on_start, display.on_epoch)
+    except KeyboardInterrupt:
+        err.print("stopped; finished epochs are kept: continue with --resume")
+        raise typer.Exit(130) from None
     console.print_run(done, out)
 
 
@@ -124,9 +128,6 @@ def main(arguments: list[str] | None = None) -> Any:
     except TlpotError as error:
         err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; finished epochs are kept: continue with --resume")
-        sys.exit(130)
 
 
 def _escape(text: str) -> str:

@@ -222,6 +222,8 @@ def _with_reference(potential: Potential, train: list[Frame], check: bool = Fals
 
 def _refuse_to_overwrite(folder: Path, config: Config, resume: bool) -> None:
     stored = folder / "config.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise TlpotError(f"output: {folder} is a file; name a folder")
     if not resume:
         if stored.exists():
             raise TlpotError(
@@ -230,6 +232,8 @@ def _refuse_to_overwrite(folder: Path, config: Config, resume: bool) -> None:
             )
     elif not stored.exists():
         raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
+    elif (folder / "report.html").exists() and not (folder / CHECKPOINT).exists():
+        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
     elif load_config(stored) != config:
         raise TlpotError(
             f"{stored} differs from this config: a resumed run must keep its settings. "

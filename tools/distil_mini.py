@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS
 from tlpot.data.reference import EnergyReference
-from tlpot.engine.descriptors import Descriptors
+from tlpot.engine.networks import energy_and_slope
 from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load_base
 
@@ -62,33 +61,18 @@ class Sample:
         )
 
 
-class Pull(torch.autograd.Function):
-    """∂E/∂vectors ``[members, pairs, 3]`` from ∂E/∂descriptors ``[members, atoms, features]``."""
-
-    @staticmethod
-    def forward(ctx: Any, slope: Tensor, descriptors: Descriptors) -> Tensor:
-        ctx.descriptors = descriptors
-        return torch.stack([descriptors.pull(s) for s in slope])
-
-    @staticmethod
-    def backward(ctx: Any, vectors: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return torch.stack([ctx.descriptors.push(v) for v in vectors]), None
-
-
-def forces_from(slope: Tensor, batch: Batch) -> Tensor:
-    """``[members, atoms, 3]`` eV/Å from ∂E/∂descriptors, eV."""
-    pull = Pull.apply(slope, batch.kept)
-    forces = slope.new_zeros(len(slope), len(batch.numbers), 3)
+def forces_from(pull: Tensor, batch: Batch) -> Tensor:
+    """``[members, atoms, 3]`` eV/Å from ∂E/∂vectors ``[members, pairs, 3]``."""
+    forces = pull.new_zeros(len(pull), len(batch.numbers), 3)
     return forces.index_add(1, batch.pairs[0], pull).index_add(1, batch.pairs[1], -pull)
 
 
 def label(teacher: ANI, batch: Batch) -> Sample:
     """Teacher's atomic energies and forces, averaged over two of its members a student."""
-    features = batch.kept.values.clone().requires_grad_()
-    energies = teacher.network_energies(teacher.species[batch.numbers], features)
-    pairs = energies.view(MEMBERS, -1, energies.shape[1]).mean(dim=1)
-    slopes = [torch.autograd.grad(e.sum(), features, retain_graph=True)[0] for e in pairs]
-    return Sample(batch, pairs.detach(), forces_from(torch.stack(slopes), batch))
+    atomic, slope = teacher.energy_and_slope(batch, members=True)
+    forces = forces_from(slope, batch)
+    two = (MEMBERS, teacher.members // MEMBERS)
+    return Sample(batch, atomic.unflatten(0, two).mean(1), forces.unflatten(0, two).mean(1))
 
 
 def load_samples(path: str, teacher: ANI) -> tuple[list[Sample], list[str], list[str]]:
@@ -148,24 +132,15 @@ class Student(nn.Module):
         for k in range(len(SYMBOLS)):
             atoms = (species == k).nonzero().squeeze(1)
             if len(atoms):
-                energy, slope = self._element(k, (features[atoms] - self.mean[k]) / self.scale[k])
+                x = (features[atoms] - self.mean[k]) / self.scale[k]
+                energy, slope = energy_and_slope(x, self._weights(k), ALPHA, members=True)
                 energies = energies.index_copy(1, atoms, energy)
                 slopes = slopes.index_copy(1, atoms, slope / self.scale[k])
         return energies, slopes
 
-    def _element(self, k: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The networks of one element and their gradient, written out."""
-        weights, biases = [w[k] for w in self.weights], [b[k][:, None] for b in self.biases]
-        z = (x @ weights[0].flatten(0, 1).T).view(len(x), MEMBERS, -1).transpose(0, 1) + biases[0]
-        steps = []
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            steps.append(torch.exp(z.clamp(max=0) / ALPHA))
-            celu = z.clamp(min=0) + ALPHA * (steps[-1] - 1)
-            z = torch.baddbmm(bias, celu, weight.mT)
-        slope = weights[-1] * steps[-1]
-        for weight, step in zip(weights[-2:0:-1], steps[-2::-1], strict=True):
-            slope = torch.bmm(slope, weight) * step
-        return z[..., 0], torch.bmm(slope, weights[0])
+    def _weights(self, k: int) -> list[Tensor]:
+        """Weight and bias of each layer of one element in turn."""
+        return [p[k] for pair in zip(self.weights, self.biases, strict=True) for p in pair]
 
     @torch.no_grad()
     def fill(self, ani: ANI) -> None:
@@ -211,7 +186,7 @@ def loss_of(student: Student, species: Tensor, sample: Sample) -> Tensor:
     batch = sample.batch
     energies, slopes = student(species[batch.numbers], batch.kept.values)
     wrong = energies - sample.atomic
-    force = (forces_from(slopes, batch) - sample.forces).square().sum(-1)
+    force = (forces_from(batch.kept.slope(slopes), batch) - sample.forces).square().sum(-1)
     force = force / (1 + sample.forces.square().sum(-1) / 9.0)
     total = batch.sum_frames(wrong).square() / batch.n_atoms
     return 20 * total.mean() + 3 * wrong.square().mean() + force.mean()
@@ -223,7 +198,9 @@ def train(
     """Adam with a cosine decay; the result is an exponential average of the weights."""
     rng = np.random.default_rng(options.seed)
     steps = options.epochs * (len(samples) // options.batch_size)
-    adam = torch.optim.Adam(student.parameters(), lr=options.rate, betas=(0.9, 0.99))
+    adam = torch.optim.AdamW(
+        student.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.02
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         adam, lambda n: min(1.0, n / 100) * (0.5 + 0.5 * math.cos(math.pi * n / steps)) + 1e-4
     )
@@ -256,7 +233,7 @@ def errors(student: Student, samples: Sequence[Sample], species: Tensor) -> dict
         sample = Sample.join(samples[start : start + CHUNK])
         batch = sample.batch
         atomic, slopes = student(species[batch.numbers], batch.kept.values)
-        forces = forces_from(slopes, batch)
+        forces = forces_from(batch.kept.slope(slopes), batch)
         wrong = batch.sum_frames(atomic.mean(0) - sample.atomic.mean(0)) / batch.n_atoms
         energy.append(wrong)
         force.append((forces.mean(0) - sample.forces.mean(0)).flatten())
@@ -282,8 +259,8 @@ def main() -> None:
     parser.add_argument("structures", help="extended XYZ from mini_data.py")
     parser.add_argument("output", help="model file to write (mini.safetensors)")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from ase.io import write
 from ase.spacegroup import crystal
 from mini_molecules import ALWAYS_TRAINED, HYDROGEN_BONDED, TEST_SHARE, molecules
 from rdkit import Chem, RDLogger
-from rdkit.Chem import AllChem
+from rdkit.Chem import AllChem, Descriptors
 from scipy.spatial.transform import Rotation
 from vesin import NeighborList
 
@@ -40,6 +40,9 @@ for _a, _ra in RADIUS.items():
     for _b, _rb in RADIUS.items():
         LIMIT[_a, _b] = HYDROGEN_BOND if {_a, _b} in ({1, 7}, {1, 8}) else _ra + _rb
 
+GROWN = 900
+"""Molecules that `grown` adds to the listed ones."""
+
 Rng = np.random.Generator
 
 
@@ -55,6 +58,44 @@ def conformers(smiles: str, count: int, seed: int) -> list[Atoms]:
         AllChem.UFFOptimizeMoleculeConfs(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     return [Atoms(numbers, molecule.GetConformer(i).GetPositions()) for i in ids]
+
+
+FRAGMENTS = "C CC O N C#N C=O C(N)=O C(=O)O OC NC C=C C#C [N+](=O)[O-] NC=O C(C)=O OC=O CO CN"
+"""What `grown` attaches."""
+STRANGE = (
+    "[O,N]~[O]~[O,N] [N;!a]~[N;!a]~[N;!a] [r3]=* [C]=[C]=[C,N,O] [R]#* [r3,r4]~[#7]~[#7,#8] "
+    "[+;!$(*~[-])]"
+)
+"""SMARTS that `grown` avoids."""
+
+
+def grown(parents: Sequence[str], count: int, rng: Rng) -> list[str]:
+    """New molecules of up to 8 heavy atoms: a parent with an atom replaced or a fragment added."""
+    known, fresh = {Chem.CanonSmiles(s) for s in parents}, []
+    strange = [Chem.MolFromSmarts(s) for s in STRANGE.split()]
+    while len(fresh) < count:
+        parent = Chem.MolFromSmiles(str(rng.choice([*parents, *fresh])))
+        site = int(rng.integers(parent.GetNumAtoms()))
+        if rng.random() < 0.4:
+            molecule = Chem.RWMol(parent)
+            atom = molecule.GetAtomWithIdx(site)
+            atom.SetAtomicNum(int(rng.choice([6, 7, 8])))
+            atom.SetNumExplicitHs(0)
+        else:
+            fragment = Chem.MolFromSmiles(str(rng.choice(FRAGMENTS.split())))
+            molecule = Chem.RWMol(Chem.CombineMols(parent, fragment))
+            molecule.AddBond(site, parent.GetNumAtoms(), Chem.BondType.SINGLE)
+        if molecule.GetNumAtoms() > 8 or Chem.SanitizeMol(molecule, catchErrors=True):
+            continue
+        smiles = Chem.MolToSmiles(molecule)
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None or smiles in known or any(map(molecule.HasSubstructMatch, strange)):
+            continue
+        if Descriptors.NumRadicalElectrons(molecule):
+            continue
+        known.add(smiles)
+        fresh.append(smiles)
+    return fresh
 
 
 class Dynamics:
@@ -334,17 +375,19 @@ def main() -> None:
         print(f"{time.perf_counter() - began:7.0f} s  {text}", flush=True)
 
     listed = molecules()
+    by_hand = len(listed)
+    listed += [("grown", s) for s in grown([s for _, s in listed], GROWN, rng)]
     optional = [k for k, (_, smiles) in enumerate(listed) if smiles not in ALWAYS_TRAINED]
     held = set(rng.choice(optional, int(TEST_SHARE * len(listed)), replace=False).tolist())
     starts: list[Atoms] = []
     for k, (_, smiles) in enumerate(listed):
         split = "test" if k in held else "train"
-        for atoms in conformers(smiles, 2, options.seed + k):
+        for atoms in conformers(smiles, 2 if k < by_hand else 1, options.seed + k):
             atoms.info = {"kind": "molecule", "split": split, "smiles": smiles}
             starts.append(atoms)
     say(f"{len(listed)} molecules ({len(held)} held out), {len(starts)} conformers")
     starts = sorted(starts[:: round(1 / options.scale)], key=len)
-    frames = dynamics.run(starts, rng.uniform(200, 1000, len(starts)), rng, 5, (30, 60, 90, 120))
+    frames = dynamics.run(starts, rng.uniform(200, 1000, len(starts)), rng, 5, (30, 70))
     pools: dict[str, dict[str, list[Atoms]]] = {"train": {}, "test": {}}
     for atoms in frames:
         pools[atoms.info["split"]].setdefault(atoms.info["smiles"], []).append(atoms)
@@ -366,7 +409,7 @@ def main() -> None:
         if split == "train":
             packed += known_crystals(round(120 * n), rng)
         kelvin = rng.uniform(50, 500, len(packed))
-        frames += label(dynamics.run(packed, kelvin, rng, 20, (15, 40)), "crystal", split)
+        frames += label(dynamics.run(packed, kelvin, rng, 12, (10, 28)), "crystal", split)
         say(f"{split}: crystals done")
     write(options.output, frames, format="extxyz")
     say(f"{len(frames)} structures, {sum(map(len, frames))} atoms in {options.output}")

@@ -1,0 +1,345 @@
+"""The run folder: its contract, its figures, and what becomes of it after a kill."""
+
+import csv
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import tlpot
+from tlpot.config import load_config, parse_config
+from tlpot.errors import TlpotError
+from tlpot.evaluation.metrics import evaluate
+from tlpot.run import choose_device, prepare
+
+FILES = {
+    "config.yaml",
+    "model.safetensors",
+    "history.csv",
+    "metrics.json",
+    "parity.png",
+    "report.html",
+    "manifest.json",
+}
+METRICS = {
+    "energy_rmse_meV_per_atom",
+    "energy_rmse_centered_meV_per_atom",
+    "force_rmse_meV_per_A_component",
+    "force_rmse_meV_per_A_vector",
+    "n_frames",
+    "n_atoms",
+}
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def history(folder: Path) -> list[dict]:
+    """Rows of history.csv without the seconds."""
+    with (folder / "history.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_folder_holds_what_the_contract_names(finished):
+    assert {file.name for file in finished.folder.iterdir()} == FILES
+    assert (finished.folder / "parity.png").read_bytes().startswith(b"\x89PNG")
+    assert "<html" in (finished.folder / "report.html").read_text()
+    assert len(history(finished.folder)) == 3
+
+
+def test_config_is_resolved(finished):
+    stored = load_config(finished.folder / "config.yaml")
+    values = yaml.safe_load((finished.folder / "config.yaml").read_text())
+    assert stored.training.epochs == 3
+    assert values["training"]["lambda"] == 0.2
+    assert values["training"]["schedule"] == "cosine"
+    assert values["data"]["split"]["seed"] == 0
+
+
+def test_metrics_of_both_models_on_every_part(finished):
+    metrics = read_json(finished.folder / "metrics.json")
+    assert metrics == json.loads(json.dumps(finished.metrics))
+    for model in ("baseline", "finetuned"):
+        for part, n_frames in {"test": 4, "validation": 3, "train": 9}.items():
+            found = metrics[model][part]
+            assert set(found) >= METRICS
+            assert found["n_frames"] == n_frames
+            assert all(found[name] is not None for name in METRICS)
+    before, after = metrics["baseline"]["train"], metrics["finetuned"]["train"]
+    for name in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component"):
+        assert after[name] < before[name]
+
+
+def test_the_saved_model_is_the_one_that_was_judged(finished):
+    config = load_config(finished.folder / "config.yaml")
+    frames = tlpot.read_frames(config.data.files)
+    test = [frames[i] for i in read_json(finished.folder / "manifest.json")["split"]["test"]]
+    found = evaluate(tlpot.load(finished.folder), test)
+    stored = read_json(finished.folder / "metrics.json")["finetuned"]["test"]
+    for name in METRICS:
+        assert found[name] == pytest.approx(stored[name], rel=1e-6), name
+
+
+def test_manifest(finished):
+    manifest = read_json(finished.folder / "manifest.json")
+    for package in ("tlpot", "torch", "torchani", "ase"):
+        assert manifest["versions"][package] == importlib.metadata.version(package)
+    (file,) = manifest["data"]["files"]
+    assert file["frames"] == 16
+    assert len(file["sha256"]) == 64
+    split = manifest["split"]
+    indices = [split[part] for part in ("train", "validation", "test")]
+    assert sorted(i for part in indices for i in part) == list(range(16))
+    assert manifest["hardware"]["device"] == "cpu"
+    assert manifest["seconds"] > 0
+    assert manifest["elements"] == {}
+    assert manifest["energy_reference"]["kind"] in ("per element", "minimum norm")
+    assert set(manifest["energy_reference"]["values_eV"]) == {"H", "C", "N", "O"}
+    counted = manifest["trainable_parameters"]
+    weights = load_file(finished.folder / "model.safetensors")
+    assert counted["total"] == sum(w.numel() for w in weights.values())
+    frozen = sum(w.numel() for name, w in weights.items() if ".output." in name)
+    assert counted["total"] - counted["trainable"] == frozen > 0
+
+
+def test_the_model_keeps_its_history_and_its_frozen_layers(finished, base_model):
+    model = tlpot.load(finished.folder)
+    assert model.metadata["training"]["training"]["epochs"] == 3
+    assert model.metadata["versions"]["torch"]
+    assert model.metadata["test"]["n_frames"] == 4
+    start, end = load_file(base_model), load_file(finished.folder / "model.safetensors")
+    assert set(start) == set(end)
+    for name, tensor in end.items():
+        assert torch.equal(tensor, start[name]) == (".output." in name), name
+
+
+def test_the_energy_reference_knows_nothing_of_the_test_frames(settings):
+    config = parse_config(settings)
+    prepared = prepare(config)
+    part = prepared.parts["train"]
+    network = [p.energy for p in prepared.base.predict(part)]
+    errors = [(e - f.energy) / len(f) for e, f in zip(network, part, strict=True)]
+    assert abs(sum(errors)) < 1e-6
+    held_out = prepared.parts["test"] + prepared.parts["validation"]
+    network = [p.energy for p in prepared.base.predict(held_out)]
+    errors = [(e - f.energy) / len(f) for e, f in zip(network, held_out, strict=True)]
+    assert abs(sum(errors)) > 1e-4
+
+
+def test_the_same_config_gives_the_same_model(finished, tmp_path):
+    config = load_config(finished.folder / "config.yaml")
+    again = tlpot.finetune(config.model_copy(update={"output": str(tmp_path / "again")}))
+    a, b = (load_file(run.folder / "model.safetensors") for run in (finished, again))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert history(finished.folder) == history(again.folder)
+
+
+@pytest.mark.parametrize(
+    ("test", "validation"), [(0.0, 0.0), (0.25, 0.0), (0.0, 0.25)], ids=["none", "test", "valid"]
+)
+def test_a_share_of_zero_leaves_that_part_out(settings, test, validation):
+    settings["data"]["split"] = {"test": test, "validation": validation}
+    settings["training"]["epochs"] = 1
+    run = tlpot.finetune(settings)
+    assert {file.name for file in run.folder.iterdir()} == FILES
+    for part, share in {"test": test, "validation": validation}.items():
+        found = read_json(run.folder / "metrics.json")["finetuned"][part]
+        assert found["n_frames"] == 16 * share
+        assert (found["energy_rmse_meV_per_atom"] is None) == (share == 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"preset": "thesis", "epochs": 1}},
+        {"model": {"init": "scratch"}},
+        {"training": {"stress_weight": 0.5, "epochs": 1}},
+        {"training": {"keep_gb": 0, "epochs": 1, "fit": "mean"}},
+        {"data": {"max_frames": 8}},
+        {"data": {"split": {"group": "composition", "test": 0.2, "validation": 0.2}}},
+    ],
+    ids=str,
+)
+def test_options_run_to_the_end(settings, change):
+    for section, values in change.items():
+        settings[section] |= values
+    run = tlpot.finetune(settings)
+    assert {file.name for file in run.folder.iterdir()} == FILES
+    assert run.metrics["finetuned"]["test"]["energy_rmse_meV_per_atom"] > 0
+
+
+def test_a_stand_in_is_trained_and_used(settings, labelled, write_frames):
+    frames = labelled(16)
+    for frame in frames:
+        frame.atoms.symbols[frame.atoms.symbols == "C"] = "Si"
+    write_frames(Path(settings["data"]["files"][0]), frames)
+    settings["model"] |= {"elements": {"Si": "C"}, "freeze": []}
+    run = tlpot.finetune(settings)
+    model = tlpot.load(run.folder)
+    assert model.backbone.donors == {"Si": "C"}
+    assert read_json(run.folder / "manifest.json")["elements"] == {"Si": "C"}
+    silicon = next(f.atoms for f in frames if "Si" in f.atoms.symbols)
+    carbon = silicon.copy()
+    carbon.symbols[carbon.symbols == "Si"] = "C"
+    a, b = model.predict([silicon, carbon])
+    own = model.reference.values
+    assert a.energy - b.energy == pytest.approx(own["Si"] - own["C"], abs=1e-5)
+    assert abs(own["Si"] - own["C"]) > 1e-3
+
+
+def test_a_fine_tuned_model_is_a_base_too(settings, finished):
+    settings["model"]["base"] = str(finished.folder)
+    settings["training"]["epochs"] = 1
+    run = tlpot.finetune(settings)
+    before = run.metrics["baseline"]["train"]["force_rmse_meV_per_A_component"]
+    reached = finished.metrics["finetuned"]["train"]["force_rmse_meV_per_A_component"]
+    assert before == pytest.approx(reached, rel=1e-3)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"files": ["none.xyz"]}}, "none.xyz"),
+        ({"model": {"base": "ani9"}}, "ani9"),
+        ({"model": {"freeze": ["inptu"]}}, "did you mean 'input'"),
+        ({"model": {"elements": {"Si": "Ge"}}}, "donor Ge"),
+        ({"training": {"device": "cuda:99"}}, r"training\.device"),
+        ({"training": {"device": "abacus"}}, r"training\.device"),
+        ({"data": {"split": {"group": "weather"}}}, "weather"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(settings, change, message):
+    for section, values in change.items():
+        settings[section] |= values
+    with pytest.raises(TlpotError, match=message):
+        tlpot.finetune(settings)
+    assert not Path(settings["output"]).exists()
+
+
+def test_labels_in_another_unit_are_refused(settings, labelled, write_frames):
+    from dataclasses import replace
+
+    frames = [replace(f, forces=f.forces / 27.2114, stress=None) for f in labelled(16)]
+    write_frames(Path(settings["data"]["files"][0]), frames)
+    with pytest.raises(TlpotError, match="the forces are"):
+        tlpot.finetune(settings)
+    settings["model"]["init"] = "scratch"
+    tlpot.finetune(settings)
+
+
+def test_a_run_is_never_overwritten(finished, settings):
+    settings["output"] = str(finished.folder)
+    before = {file.name: file.read_bytes() for file in finished.folder.iterdir()}
+    with pytest.raises(TlpotError, match="already holds a run"):
+        tlpot.finetune(settings)
+    config = load_config(finished.folder / "config.yaml")
+    with pytest.raises(TlpotError, match="nothing to resume"):
+        tlpot.finetune(config, resume=True)
+    assert {file.name: file.read_bytes() for file in finished.folder.iterdir()} == before
+
+
+def test_output_that_is_a_file_is_refused(settings, tmp_path):
+    settings["output"] = settings["data"]["files"][0]
+    with pytest.raises(TlpotError, match="is a file"):
+        tlpot.finetune(settings)
+
+
+def test_without_tensorboard_its_option_is_refused(settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    settings["training"]["tensorboard"] = True
+    with pytest.raises(TlpotError, match=r"training\.tensorboard.*pip install"):
+        tlpot.finetune(settings)
+
+
+def test_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cuda")
+
+
+# --- stopping and resuming -----------------------------------------------------------------------
+
+
+def interrupt(row: dict) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def stopped(settings) -> dict:
+    """Settings of a run that was stopped after its first epoch."""
+    with pytest.raises(KeyboardInterrupt):
+        tlpot.finetune(settings, on_epoch=interrupt)
+    return settings
+
+
+def test_resume_needs_the_same_config(stopped):
+    stopped["training"]["learning_rate"] = 3e-4
+    with pytest.raises(TlpotError, match="differs from this config"):
+        tlpot.finetune(stopped, resume=True)
+
+
+def test_resume_needs_the_same_data(stopped, labelled, write_frames):
+    write_frames(Path(stopped["data"]["files"][0]), labelled(17)[1:])
+    with pytest.raises(TlpotError, match="data files changed"):
+        tlpot.finetune(stopped, resume=True)
+
+
+def test_resume_needs_a_run(settings):
+    with pytest.raises(TlpotError, match="no run to resume"):
+        tlpot.finetune(settings, resume=True)
+
+
+def test_a_run_stopped_before_its_first_epoch_starts_again(settings, finished):
+    def stop(prepared) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tlpot.finetune(settings, on_start=stop)
+    run = tlpot.finetune(settings, resume=True)
+    assert history(run.folder) == history(finished.folder)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_killed_run_resumes_bit_for_bit(settings, tmp_path, how):
+    settings["training"] |= {"epochs": 40, "schedule": "plateau", "warmup_epochs": 1, "ema": 0.9}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "tlpot", "finetune", str(config)]
+    folder = Path(settings["output"])
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (folder / "history.csv").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(how)
+        message = process.stderr.read()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "continue with --resume" in message
+        assert "Traceback" not in message
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert not (folder / "model.safetensors").exists(), "it had finished before the kill"
+    assert len(history(folder)) < 40
+
+    resumed = tlpot.finetune(config, resume=True)
+    whole = tlpot.finetune(settings | {"output": str(tmp_path / "whole")})
+    assert {file.name for file in folder.iterdir()} == FILES
+    a, b = (load_file(run.folder / "model.safetensors") for run in (resumed, whole))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+    assert history(resumed.folder) == history(whole.folder)
+    assert resumed.metrics == whole.metrics
+    assert os.path.getsize(folder / "report.html") > 1000

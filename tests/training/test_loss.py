@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from tlpot.config import Training
+from tlpot.frames import Batch
+from tlpot.potential import Output
+from tlpot.training.loss import loss
+
+NAN = float("nan")
+
+
+def double(values) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """A crystal of one atom in 10 Å³ with all labels, and a molecule of two atoms."""
+    return Batch(
+        numbers=torch.tensor([1, 1, 1]),
+        frame=torch.tensor([0, 1, 1]),
+        pairs=torch.zeros(2, 0, dtype=torch.long),
+        vectors=torch.zeros(0, 3),
+        volumes=double([10.0, NAN]),
+        energy=double([-1.0, -4.0]),
+        forces=double([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]]),
+        stress=double([[[0.1, 0, 0], [0, 0, 0], [0, 0, 0]], [[NAN] * 3] * 3]),
+    )
+
+
+@pytest.fixture
+def output() -> Output:
+    """Two members. Off by +0.5 and −0.1 eV (first), +0.2 eV both (second); see the tests."""
+    forces = double([[[2.0, 2, 2], [0, 0, 3], [0, 0, 0]], [[0.0, 0, 0], [0, 0, 3], [0, 0, 0]]])
+    virial = torch.zeros(2, 2, 3, 3, dtype=torch.float64)
+    virial[0, 0, 0, 0] = 3.0
+    virial[1, 0, 0, 1] = virial[1, 0, 1, 0] = 1.0
+    energy = double([[-0.5, -3.8], [-1.1, -3.8]])
+    return Output(energy=energy, atomic=double([]), forces=forces, virial=virial)
+
+
+def of_mean(output: Output) -> Output:
+    return Output(
+        output.energy, output.atomic, output.forces.mean(0)[None], output.virial.mean(0)[None]
+    )
+
+
+def test_loss_of_the_mean_by_hand(batch, output):
+    settings = Training.model_validate({"lambda": 0.25, "fit": "mean", "stress_weight": 2.0})
+    terms = loss(of_mean(output), batch, settings)
+    # mean forces (1, 1, 1), (0, 0, 3), 0: errors² 0 + 1 + 1, 9, 0 over three atoms
+    assert terms.forces.item() == pytest.approx(11 / 3)
+    # mean energies −0.8 and −3.8: (0.2 / 1)² and (0.2 / 2)² over two frames
+    assert terms.energy.item() == pytest.approx((0.04 + 0.01) / 2)
+    # mean virial xx 1.5 against 10 · 0.1, xy = yx = 0.5, one labelled frame of one atom
+    assert terms.stress.item() == pytest.approx(0.25 + 2 * 0.25)
+    expected = 0.25 * 11 / 3 + 0.75 * 0.025 + 2.0 * 0.75
+    assert terms.total.item() == pytest.approx(expected)
+
+
+def test_loss_of_the_members_by_hand(batch, output):
+    settings = Training.model_validate({"lambda": 0.25, "fit": "members", "stress_weight": 2.0})
+    terms = loss(output, batch, settings)
+    assert terms.forces.item() == pytest.approx(((1 + 4 + 4 + 9) / 3 + (1 + 9) / 3) / 2)
+    assert terms.energy.item() == pytest.approx((0.25 + 0.01 + 0.01 + 0.01) / 4)
+    assert terms.stress.item() == pytest.approx((4.0 + (1.0 + 2.0)) / 2)
+    expected = 0.25 * terms.forces + 0.75 * terms.energy + 2.0 * terms.stress
+    assert terms.total.item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(("share", "weight"), [(1.0, 0.0), (0.0, 0.0)])
+def test_lambda_at_its_ends_leaves_one_term(batch, output, share, weight):
+    settings = Training.model_validate({"lambda": share, "stress_weight": weight, "fit": "mean"})
+    terms = loss(of_mean(output), batch, settings)
+    assert terms.total.item() == pytest.approx((terms.forces if share else terms.energy).item())
+
+
+def test_energy_counts_by_atom_and_stress_by_atom(batch, output):
+    settings = Training.model_validate({"fit": "mean", "stress_weight": 1.0})
+    before = loss(of_mean(output), batch, settings)
+    batch.frame = torch.tensor([0, 0, 1])
+    batch.energy, output.energy[:] = double([-1.0, -3.8]), double([-0.8, -3.8])
+    after = loss(of_mean(output), batch, settings)
+    assert after.energy.item() == pytest.approx((0.1**2 + 0.0) / 2)
+    assert after.stress.item() == pytest.approx(before.stress.item() / 4)
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_missing_labels_are_left_out_and_leave_gradients_finite(batch, output, label):
+    settings = Training.model_validate({"fit": "mean", "stress_weight": 1.0})
+    one = of_mean(output)
+    for tensor in (one.energy, one.forces, one.virial):
+        tensor.requires_grad_()
+    missing = getattr(batch, label)
+    missing[0] = NAN
+    terms = loss(one, batch, settings)
+    expected = {"energy": 0.01, "forces": 9 / 2, "stress": 0.0}
+    assert getattr(terms, label).item() == pytest.approx(expected[label])
+    terms.total.backward()
+    for tensor in (one.energy, one.forces, one.virial):
+        assert torch.isfinite(tensor.grad).all()
+    missing[:] = NAN
+    assert getattr(loss(one, batch, settings), label).item() == 0.0
+
+
+def test_a_broken_prediction_is_not_taken_for_a_missing_label(batch, output):
+    output.forces[0, 0, 0] = NAN
+    assert torch.isnan(loss(output, batch, Training()).total)
