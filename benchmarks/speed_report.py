@@ -285,8 +285,8 @@ def _met(met: bool | None) -> str:
 METHOD = [
     "- Urea supercells, 16 to 1024 atoms, float32, ANI-2x with its eight members. `a x b` atoms: a "
     "frames of b atoms in one step; the others are one frame.",
-    "- The contenders of a row take turns in one process; ratios are medians over rounds of the "
-    "two times of the same round.",
+    "- The contenders of a size take turns in one process; ratios are medians over rounds of the "
+    "two times of the same round. A training sample is several steps in a row, for all of them.",
     "- tlpot's step is its trainer's, by the trainer's own clock: joining the kept frames, loss, "
     "gradient, clipping, AdamW, schedule, EMA and the epoch's copy of the best weights. "
     "Descriptors are computed once before (`keep`) and not in the time. The others compute "
@@ -299,4 +299,5 @@ METHOD = [
     "one frame at a time, torch's default AdamW on all weights.",
     "- Calculators see the positions of an MD at 300 K, 0.5 fs a step, and are asked once for "
     "energy and forces together; tlpot's also returns stress and the ensemble's spread.",
+    "- Memory and scaling: one process for each row; the scaling rows rebuild no neighbour list.",
 ]

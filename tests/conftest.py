@@ -208,7 +208,7 @@ def make_settings(data: Path, base: Path, output: Path) -> dict:
     return {
         "data": {"files": [str(data)], "split": {"test": 0.25, "validation": 0.2}},
         "model": {"base": str(base), "freeze": ["output"]},
-        "training": {"epochs": 3, "batch_size": 4, "device": "cpu", "lambda": 0.2},
+        "training": {"epochs": 3, "batch_size": 3, "warmup_epochs": 0, "device": "cpu", "lambda": 0.2},
         "output": str(output),
     }
 

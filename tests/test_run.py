@@ -3,7 +3,6 @@
 import csv
 import importlib.metadata
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -162,11 +161,8 @@ def test_a_share_of_zero_leaves_that_part_out(settings, test, validation):
     "change",
     [
         {"training": {"preset": "thesis", "epochs": 1}},
-        {"model": {"init": "scratch"}},
-        {"training": {"stress_weight": 0.5, "epochs": 1}},
-        {"training": {"keep_gb": 0, "epochs": 1, "fit": "mean"}},
-        {"data": {"max_frames": 8}},
-        {"data": {"split": {"group": "composition", "test": 0.2, "validation": 0.2}}},
+        {"model": {"init": "scratch"}, "data": {"max_frames": 8}},
+        {"training": {"stress_weight": 0.5, "keep_gb": 0, "fit": "mean", "epochs": 1}},
     ],
     ids=str,
 )
@@ -313,13 +309,30 @@ def test_a_run_stopped_before_its_first_epoch_starts_again(settings, finished):
     assert history(run.folder) == history(finished.folder)
 
 
+@pytest.fixture(scope="module")
+def long_settings(tmp_path_factory, labelled, write_frames, base_model) -> dict:
+    """Of a run that lasts long enough to be killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    data = write_frames(folder / "frames.extxyz", labelled(16))
+    training = {"epochs": 20, "schedule": "plateau", "warmup_epochs": 1, "ema": 0.9}
+    return {
+        "data": {"files": str(data)},
+        "model": {"base": str(base_model)},
+        "training": training | {"batch_size": 1, "device": "cpu"},
+        "output": str(folder / "run"),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(long_settings) -> tlpot.run.Run:
+    return tlpot.finetune(long_settings)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
-def test_a_killed_run_resumes_bit_for_bit(settings, tmp_path, how):
-    settings["training"] |= {"epochs": 40, "schedule": "plateau", "warmup_epochs": 1, "ema": 0.9}
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(settings))
+def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
+    folder, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(long_settings | {"output": str(folder)}))
     command = [sys.executable, "-m", "tlpot", "finetune", str(config)]
-    folder = Path(settings["output"])
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while not (folder / "history.csv").exists():
             assert process.poll() is None, process.stderr.read()
@@ -333,13 +346,11 @@ def test_a_killed_run_resumes_bit_for_bit(settings, tmp_path, how):
     else:
         assert process.returncode == -signal.SIGKILL
     assert not (folder / "model.safetensors").exists(), "it had finished before the kill"
-    assert len(history(folder)) < 40
+    assert len(history(folder)) < 20
 
     resumed = tlpot.finetune(config, resume=True)
-    whole = tlpot.finetune(settings | {"output": str(tmp_path / "whole")})
     assert {file.name for file in folder.iterdir()} == FILES
     a, b = (load_file(run.folder / "model.safetensors") for run in (resumed, whole))
     assert all(torch.equal(a[name], b[name]) for name in b)
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics == whole.metrics
-    assert os.path.getsize(folder / "report.html") > 1000

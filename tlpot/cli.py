@@ -46,7 +46,8 @@ def finetune(
     except KeyboardInterrupt:
         err.print("stopped; finished epochs are kept: continue with --resume")
         raise typer.Exit(130) from None
-    console.print_run(done, out)
+    if done.metrics:
+        console.print_run(done, out)
 
 
 @app.command()

@@ -27,7 +27,9 @@ class TrainingDisplay:
             TextColumn("{task.fields[errors]}"),
             console=console,
         )
-        self.task = self.progress.add_task("", total=config.training.epochs, errors="", visible=False)
+        self.task = self.progress.add_task(
+            "", total=config.training.epochs, errors="", visible=False
+        )
 
     def __enter__(self) -> TrainingDisplay:
         self.progress.start()

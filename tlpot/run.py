@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from tlpot.frames import Frame
 from tlpot.potential import Potential, load_base
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.freeze import LayerState, freeze
+from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row, Trainer
 
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
@@ -64,7 +66,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, the fine-tuned potential, and what ``metrics.json`` holds."""
+    """A finished run: its folder, the fine-tuned potential, and what ``metrics.json`` holds.
+
+    Of several processes only the writer has metrics.
+    """
 
     folder: Path
     potential: Potential
@@ -123,20 +128,24 @@ def finetune(
         config = load_config(config)
     elif not isinstance(config, Config):
         config = parse_config(config)
-    folder = Path(config.output)
+    folder, team = Path(config.output), Team()
     _refuse_to_overwrite(folder, config, resume)
-    device = choose_device(config.training.device)
+    device = choose_device(config.training.device, team)
     prepared = prepare(config)
-    manifest = _manifest(prepared, device)
+    manifest = _manifest(prepared, device) | {"processes": team.size}
     if resume and (folder / "manifest.json").exists():
         _require_same_data(folder, manifest)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "config.yaml", config.dump())
-    _write_json(folder / "manifest.json", manifest)
-    on_start(prepared)
+    team.wait()
+    if team.writer:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "config.yaml", config.dump())
+        _write_json(folder / "manifest.json", manifest)
+        on_start(prepared)
 
     potential = prepared.potential
-    progress = _train(prepared, folder, device, resume, on_epoch)
+    progress = _train(prepared, folder, device, team, resume, on_epoch)
+    if not team.writer:
+        return Run(folder, potential, {}, manifest)
     judgement = judge(prepared.base, potential, prepared.parts)
     manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
     potential.metadata |= {
@@ -150,10 +159,10 @@ def finetune(
     return Run(folder, potential, judgement.metrics, manifest)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, team: Team) -> torch.device:
     """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return team.device
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -166,6 +175,7 @@ def _train(
     prepared: Prepared,
     folder: Path,
     device: torch.device,
+    team: Team,
     resume: bool,
     on_epoch: Callable[[Row], None],
 ) -> Any:
@@ -178,34 +188,42 @@ def _train(
         for name in ("train", "validation")
     }
     settings = prepared.config.training
-    trainer = Trainer(compact, batches["train"], batches["validation"], settings, folder)
+    trainer = Trainer(compact, batches["train"], batches["validation"], settings, folder, team)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
-    if not settings.tensorboard:
-        progress = trainer.fit(on_epoch)
-    else:
-        with _event_writer(folder) as writer:
+    with _event_log(folder, settings.tensorboard and team.writer) as log:
 
-            def log(row: Row) -> None:
-                for name, value in row.items():
-                    if value is not None and name != "epoch":
-                        writer.add_scalar(name, value, row["epoch"])
+        def report(row: Row) -> None:
+            log(row)
+            if team.writer:
                 on_epoch(row)
 
-            progress = trainer.fit(log)
+        progress = trainer.fit(report)
     backbone.absorb(compact.to(potential.device).backbone)
     backbone.requires_grad_(False)
     return progress
 
 
-def _event_writer(folder: Path) -> Any:
+@contextmanager
+def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
+    """Writes each epoch's row as TensorBoard events, if wanted."""
+    if not wanted:
+        yield lambda row: None
+        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise TlpotError(
             "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
         ) from None
-    return SummaryWriter(str(folder / "tensorboard"))
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+
+        def log(row: Row) -> None:
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    writer.add_scalar(name, value, row["epoch"])
+
+        yield log
 
 
 def _with_reference(potential: Potential, train: list[Frame], check: bool = False) -> Potential:

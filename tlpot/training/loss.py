@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,18 @@ class Loss:
     stress: Tensor
 
 
-def loss(output: Output, batch: Batch, settings: Training) -> Loss:
+def count_labels(batches: Sequence[Batch]) -> tuple[int, int, int]:
+    """Atoms with forces, frames with an energy, frames with a stress."""
+    return (
+        sum(int((~b.forces[:, 0].isnan()).sum()) for b in batches),
+        sum(int((~b.energy.isnan()).sum()) for b in batches),
+        sum(int((~(b.stress[:, 0, 0] * b.volumes).isnan()).sum()) for b in batches),
+    )
+
+
+def loss(
+    output: Output, batch: Batch, settings: Training, counts: tuple[int, int, int] | None = None
+) -> Loss:
     """Loss of one batch, in eV and Å.
 
     MSE(F) sums the squared error of an atom's three force components and averages over the atoms
@@ -36,15 +48,23 @@ def loss(output: Output, batch: Batch, settings: Training) -> Loss:
     With ``fit: mean`` the errors are those of the ensemble mean. With ``fit: members`` each
     member has errors of its own and L is the mean of their losses: the loss of the mean plus the
     variance over members.
+
+    Parameters
+    ----------
+    counts
+        Labels that the means divide by, if `batch` is only a share of them (`count_labels`).
     """
     energy = output.energy
     if settings.fit == "mean":
         energy = energy.mean(dim=0, keepdim=True)
     sizes = batch.n_atoms
     virial = batch.stress * batch.volumes[:, None, None]
-    forces = _mean_square(output.forces - batch.forces, batch.forces)
-    energies = _mean_square((energy - batch.energy) / sizes, batch.energy)
-    stress = _mean_square((output.virial - virial) / sizes[:, None, None], virial)
+    errors = (
+        _error(output.forces, batch.forces).square().sum(dim=-1),
+        _error(energy, batch.energy).div(sizes).square(),
+        _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1)),
+    )
+    forces, energies, stress = map(_mean, errors, counts or count_labels([batch]))
     share = settings.force_share
     total = share * forces + (1.0 - share) * energies
     if settings.stress_weight:
@@ -52,8 +72,11 @@ def loss(output: Output, batch: Batch, settings: Training) -> Loss:
     return Loss(total, forces, energies, stress)
 
 
-def _mean_square(error: Tensor, label: Tensor) -> Tensor:
-    """Squares of ``[k, n, ...]`` summed over the last axes, averaged over k and labelled n."""
-    known = ~torch.isnan(label).reshape(len(label), -1).any(dim=1, keepdim=True)
-    squares = torch.where(known, error.reshape(len(error), len(label), -1), 0.0).square()
-    return squares.sum() / (len(error) * known.sum().clamp(min=1))
+def _error(output: Tensor, label: Tensor) -> Tensor:
+    """Zero, also in its gradient, where there is no label."""
+    return torch.where(label.isnan(), 0.0, output - label)
+
+
+def _mean(error: Tensor, count: int) -> Tensor:
+    """Mean of ``[members, labels]`` over members and `count` labels."""
+    return error.sum() / (len(error) * max(count, 1))

@@ -22,7 +22,8 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Batch
 from tlpot.potential import Potential
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
-from tlpot.training.loss import loss
+from tlpot.training.loss import count_labels, loss
+from tlpot.training.parallel import Team
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
 FINAL_RATE = 0.01
@@ -53,6 +54,8 @@ class Trainer:
         One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
     settings
         The config's ``training`` section.
+    team
+        The processes that share the work; by default those that torchrun started.
     folder
         Receives ``history.csv`` and the checkpoint after every epoch.
     """
@@ -64,7 +67,9 @@ class Trainer:
         validation: Sequence[Batch],
         settings: Training,
         folder: Path,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.potential, self.settings, self.folder = potential, settings, folder
         self.train, self.validation = self._keep([*train], [*validation])
         named = dict(potential.backbone.named_parameters())
@@ -94,8 +99,9 @@ class Trainer:
         """
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             row = self._run_epoch()
-            self._write_history()
-            save_checkpoint(self.folder, self._state())
+            if self.team.writer:
+                self._write_history()
+                save_checkpoint(self.folder, self._state())
             on_epoch(row)
         self._assign(self.best)
         return self.progress
@@ -119,8 +125,7 @@ class Trainer:
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]
-            terms = self._step(self._join([self.train[i] for i in chosen]))
-            sums += len(chosen) * terms
+            sums += len(chosen) * self._step([self.train[i] for i in chosen])
         total, forces, energy = (sums / len(order)).tolist()
         if not isfinite(total):
             raise TlpotError(
@@ -148,13 +153,21 @@ class Trainer:
         self.progress.history.append(row)
         return row
 
-    def _step(self, batch: Batch) -> Tensor:
-        members = self.settings.fit == "members"
-        output = self.potential.evaluate(batch, training=True, members=members)
-        terms = loss(output, batch, self.settings)
-        gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
+    def _step(self, batches: Sequence[Batch]) -> Tensor:
+        """One optimiser step; returns the loss and its force and energy terms."""
+        mine = self.team.share(batches)
+        values = torch.zeros(3, dtype=torch.float64, device=self.parameters[0].device)
+        gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
+        if mine:
+            batch, members = self._join(mine), self.settings.fit == "members"
+            output = self.potential.evaluate(batch, training=True, members=members)
+            terms = loss(output, batch, self.settings, count_labels(batches))
+            values = torch.stack([terms.total, terms.forces, terms.energy]).detach()
+            gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
+        pairs = zip(self.parameters, gradients, strict=True)
+        summed = self.team.add([torch.zeros_like(p) if g is None else g for p, g in pairs])
+        for parameter, gradient in zip(self.parameters, summed, strict=True):
+            parameter.grad = gradient
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.optimiser.step()
@@ -164,7 +177,7 @@ class Trainer:
             steps = self.optimiser.state[self.parameters[0]]["step"].item()
             decay = min(self.settings.ema, (1 + steps) / (10 + steps))
             torch._foreach_lerp_(self.average, self._values(), 1.0 - decay)
-        return torch.stack([terms.total, terms.forces, terms.energy]).detach().cpu()
+        return self.team.add([values])[0].cpu()
 
     def _validate(self) -> Row:
         names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
