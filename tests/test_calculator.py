@@ -160,7 +160,7 @@ def test_no_gradient_of_the_weights_is_left_behind(small, urea):
     assert all(not isinstance(value, torch.Tensor) for value in urea.calc.results.values())
 
 
-# --- with ASE's dynamics and optimisers, on the model that ships with tlpot ------------------------
+# --- with ASE's dynamics and optimisers, on the model that ships with tlpot ----------------------
 
 
 def test_energy_is_conserved(urea):

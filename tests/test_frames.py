@@ -28,15 +28,13 @@ def scattered(cell, pbc) -> Atoms:
 
 def brute_force(atoms: Atoms) -> list[tuple]:
     """Every pair of atoms and images within the cutoff, once, by trying many images."""
-    cell, found = atoms.cell.array, []
-    reach = [range(-14, 15) if p else [0] for p in atoms.pbc]
-    images = list(itertools.product(*reach))
+    found, reach = [], [range(-14, 15) if p else [0] for p in atoms.pbc]
+    images = np.array(list(itertools.product(*reach)))
+    shifts, upper = images @ atoms.cell.array, [tuple(n) > (0, 0, 0) for n in images]
     for i, j in itertools.combinations_with_replacement(range(len(atoms)), 2):
-        for n in images:
-            vector = atoms.positions[j] - atoms.positions[i] + np.array(n) @ cell
-            half = i != j or n > (0, 0, 0)
-            if half and np.linalg.norm(vector) <= CUTOFF:
-                found.append((i, j, round(float(np.linalg.norm(vector)), 6)))
+        lengths = np.linalg.norm(atoms.positions[j] - atoms.positions[i] + shifts, axis=1)
+        near = lengths[(lengths <= CUTOFF) & (upper if i == j else True)]
+        found += [(i, j, round(length, 6)) for length in near.tolist()]
     return sorted(found)
 
 

@@ -10,12 +10,15 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 
+from tlpot.backbones.ani import PUBLISHED
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load, load_base, member_spread
+
 
 @pytest.fixture
 def potential(request, small) -> Potential:
@@ -105,9 +108,7 @@ def test_wrapping_atoms_by_whole_cells_changes_nothing(potential, urea):
 def test_rotation_turns_forces_and_stress(potential, urea):
     before = one(potential, urea)
     turn = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
-    turned = Atoms(
-        urea.symbols, urea.positions @ turn.T, cell=urea.cell.array @ turn.T, pbc=True
-    )
+    turned = Atoms(urea.symbols, urea.positions @ turn.T, cell=urea.cell.array @ turn.T, pbc=True)
     after = one(potential, turned)
     assert after.energy == pytest.approx(before.energy, abs=1e-8)
     np.testing.assert_allclose(after.forces, before.forces @ turn.T, atol=1e-8)
@@ -240,7 +241,7 @@ def test_unknown_elements_are_refused_with_donors(potential):
         potential.for_elements({"Si", "H"})
 
 
-# --- stand-ins ---------------------------------------------------------------------------------
+# --- stand-ins -----------------------------------------------------------------------------------
 
 
 def test_a_stand_in_has_its_donors_network_and_its_own_reference(base_model):
@@ -271,7 +272,7 @@ def test_stand_ins_that_cannot_work_are_refused(base_model, elements, message):
         load_base(base_model, elements)
 
 
-# --- the model file ----------------------------------------------------------------------------
+# --- the model file ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -314,13 +315,21 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))
 
 
-def write_header(path: Path, good: Path, change) -> None:
-    from safetensors import safe_open
+def header(change):
+    """A good model file's weights under a changed header."""
 
-    with safe_open(good, "pt") as file:
-        header = json.loads(file.metadata()["tlpot"])
-    text = change(header)
-    save_file(load_file(good), path, {"tlpot": text if isinstance(text, str) else json.dumps(text)})
+    def write(path: Path, good: Path) -> None:
+        with safe_open(good, "pt") as file:
+            stored = json.loads(file.metadata()["tlpot"])
+        text = change(stored)
+        text = text if isinstance(text, str) else json.dumps(text)
+        save_file(load_file(good), path, {"tlpot": text})
+
+    return write
+
+
+def architecture(**values):
+    return header(lambda h: h | {"architecture": h["architecture"] | values})
 
 
 CORRUPTIONS = {
@@ -332,27 +341,15 @@ CORRUPTIONS = {
     "torch pickle": lambda path, good: torch.save(Bomb(), path),
     "foreign": lambda path, good: save_file({"w": torch.ones(2)}, path),
     "no weights": lambda path, good: save_file({}, path, {"tlpot": "{}"}),
-    "other format": lambda path, good: write_header(path, good, lambda h: h | {"format": "v9"}),
-    "list": lambda path, good: write_header(path, good, lambda h: []),
-    "no JSON": lambda path, good: write_header(path, good, lambda h: "{"),
-    "no architecture": lambda path, good: write_header(
-        path, good, lambda h: {k: v for k, v in h.items() if k != "architecture"}
-    ),
-    "other widths": lambda path, good: write_header(
-        path,
-        good,
-        lambda h: h | {"architecture": h["architecture"] | {"widths": [[4, 4, 4]] * 4}},
-    ),
-    "fewer elements": lambda path, good: write_header(
-        path,
-        good,
-        lambda h: h | {"architecture": h["architecture"] | {"symbols": ["H", "C", "N"]}},
-    ),
-    "odd architecture": lambda path, good: write_header(
-        path, good, lambda h: h | {"architecture": {"layers": 3}}
-    ),
-    "odd reference": lambda path, good: write_header(path, good, lambda h: h | {"reference": 3}),
-    "odd donor": lambda path, good: write_header(path, good, lambda h: h | {"elements": {"Si": "Xx"}}),
+    "other format": header(lambda h: h | {"format": "tlpot-model-9"}),
+    "list": header(lambda h: []),
+    "no JSON": header(lambda h: "{"),
+    "no architecture": header(lambda h: {k: v for k, v in h.items() if k != "architecture"}),
+    "odd architecture": header(lambda h: h | {"architecture": {"layers": 3}}),
+    "other widths": architecture(widths=[[4, 4, 4]] * 4),
+    "fewer elements": architecture(symbols=["H", "C", "N"]),
+    "odd reference": header(lambda h: h | {"reference": 3}),
+    "odd donor": header(lambda h: h | {"elements": {"Si": "Xx"}}),
 }
 
 
@@ -378,7 +375,7 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch, tmp_path):
     def offline() -> None:
         raise OSError("no network")
 
-    monkeypatch.setitem(load.__globals__["load_published"].__globals__["PUBLISHED"], "ani2x", offline)
+    monkeypatch.setitem(PUBLISHED, "ani2x", offline)
     with pytest.raises(TlpotError, match=r"TORCHANI_DATA_DIR.*mini"):
         load("ani2x")
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,43 @@ class Prediction:
 class Output:
     """Tensors behind predictions: a batch of ``F`` frames and ``A`` atoms, ``M`` members.
 
-    ``energy[M, F]`` and ``atomic[M, A]`` eV, reference included; ``forces[K, A, 3]`` eV/Å and
-    ``virial[K, F, 3, 3]`` = dE/dstrain in eV, where K is M, or 1 for those of the mean. float64.
+    Attributes
+    ----------
+    batch
+        What was evaluated.
+    atomic
+        ``Tensor[M, A]`` eV, reference included.
+    slope
+        ``Tensor[K, pairs, 3]`` ∂E/∂vectors, eV/Å; K is M, or 1 for that of the mean energy.
     """
 
-    energy: Tensor
+    batch: Batch
     atomic: Tensor
-    forces: Tensor
-    virial: Tensor
+    slope: Tensor
+
+    @cached_property
+    def energy(self) -> Tensor:
+        """``Tensor[M, F]`` eV."""
+        return self.batch.sum_frames(self.atomic)
+
+    @cached_property
+    def forces(self) -> Tensor:
+        """``Tensor[K, A, 3]`` eV/Å."""
+        k, atoms = len(self.slope), len(self.batch.numbers)
+        rows = self.slope.transpose(0, 1).flatten(1)
+        first, second = self.batch.pairs
+        forces = rows.new_zeros(atoms, 3 * k).index_add(0, first, rows)
+        return forces.index_add(0, second, rows, alpha=-1).view(atoms, k, 3).transpose(0, 1)
+
+    @cached_property
+    def virial(self) -> Tensor:
+        """``Tensor[K, F, 3, 3]`` dE/dstrain, eV."""
+        k, frames = len(self.slope), self.batch.n_frames
+        products = torch.einsum("pi,kpj->pkij", self.batch.vectors, self.slope).flatten(1)
+        frame = self.batch.frame[self.batch.pairs[0]]
+        virial = products.new_zeros(frames, 9 * k).index_add(0, frame, products)
+        virial = virial.view(frames, k, 3, 3).transpose(0, 1)
+        return (virial + virial.mT) / 2
 
 
 class Potential:
@@ -118,20 +148,8 @@ class Potential:
         differentiated in the weights.
         """
         atomic, slope = self.backbone.energy_and_slope(batch, training, members)
-        atomic, slope = atomic.double(), slope.double()
-        first, second = batch.pairs
-        forces = slope.new_zeros(len(slope), len(batch.numbers), 3)
-        forces = forces.index_add(1, first, slope).index_add(1, second, -slope)
-        products = batch.vectors[:, :, None] * slope[:, :, None, :]
-        virial = slope.new_zeros(len(slope), batch.n_frames, 3, 3)
-        virial = virial.index_add(1, batch.frame[first], products)
-        atomic = atomic + self.reference.table().to(atomic.device)[batch.numbers]
-        return Output(
-            energy=batch.sum_frames(atomic),
-            atomic=atomic,
-            forces=forces,
-            virial=(virial + virial.mT) / 2,
-        )
+        atomic = atomic.double() + self.reference.table().to(atomic.device)[batch.numbers]
+        return Output(batch, atomic, slope.double())
 
     def predict(self, structures: Sequence[Frame | Atoms]) -> list[Prediction]:
         """Energy, forces, stress and spread of many structures, evaluated in batches."""

@@ -109,7 +109,7 @@ def test_published_stand_in_gives_the_donors_energies(published):
     agrees(potential, potential.to_torchani().double(), silane)
 
 
-# --- smaller selves ----------------------------------------------------------------------------
+# --- smaller selves ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ def weights(members: int = 2, sizes: tuple[int, ...] = (5, 4, 3, 4, 1)) -> list[
     random = torch.Generator().manual_seed(0)
     shapes = [
         shape
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+        for n_in, n_out in pairwise(sizes)
         for shape in ((members, n_out, n_in), (members, n_out))
     ]
     made = [torch.empty(s, dtype=torch.float64).normal_(0, 0.5, generator=random) for s in shapes]
@@ -40,8 +42,10 @@ def by_autograd(x, parts, members):
 def test_energy_slope_and_their_gradients_are_autograds(atoms, members):
     x, parts = descriptors(atoms), weights()
     results = []
-    for function in (lambda: energy_and_slope(x, parts, ALPHA, members),
-                     lambda: by_autograd(x, parts, members)):
+    for function in (
+        lambda: energy_and_slope(x, parts, ALPHA, members),
+        lambda: by_autograd(x, parts, members),
+    ):
         energies, slope = function()
         loss = (energies - 1.0).square().sum() + (slope * x.cos()).square().sum()
         results.append([energies, slope, *torch.autograd.grad(loss, parts)])

@@ -64,9 +64,7 @@ def test_nothing_left_to_train_is_an_error(small, patterns):
 
 
 @pytest.mark.parametrize("patterns", [("input", "output"), ("H.hidden1",), ("O.*",)], ids=" ".join)
-def test_frozen_tensors_stay_bit_identical_and_the_others_move(
-    small, labelled, tmp_path, patterns
-):
+def test_frozen_tensors_stay_bit_identical_and_the_others_move(small, labelled, tmp_path, patterns):
     potential, before = small(), dict(small().backbone.named_parameters())
     freeze(potential.backbone, patterns)
     compact = potential.for_elements({"H", "O"})

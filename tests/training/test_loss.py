@@ -1,9 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tlpot.config import Training
 from tlpot.frames import Batch
-from tlpot.potential import Output
 from tlpot.training.loss import loss
 
 NAN = float("nan")
@@ -29,20 +30,20 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def output() -> Output:
-    """Two members. Off by +0.5 and −0.1 eV (first), +0.2 eV both (second); see the tests."""
+def output() -> SimpleNamespace:
+    """What `loss` asks of `tlpot.potential.Output`, of two members."""
     forces = double([[[2.0, 2, 2], [0, 0, 3], [0, 0, 0]], [[0.0, 0, 0], [0, 0, 3], [0, 0, 0]]])
     virial = torch.zeros(2, 2, 3, 3, dtype=torch.float64)
     virial[0, 0, 0, 0] = 3.0
     virial[1, 0, 0, 1] = virial[1, 0, 1, 0] = 1.0
     energy = double([[-0.5, -3.8], [-1.1, -3.8]])
-    return Output(energy=energy, atomic=double([]), forces=forces, virial=virial)
+    return SimpleNamespace(energy=energy, forces=forces, virial=virial)
 
 
-def of_mean(output: Output) -> Output:
-    return Output(
-        output.energy, output.atomic, output.forces.mean(0)[None], output.virial.mean(0)[None]
-    )
+def of_mean(output: SimpleNamespace) -> SimpleNamespace:
+    """Forces and virial of the mean energy alone."""
+    one = {name: getattr(output, name).mean(0)[None] for name in ("forces", "virial")}
+    return SimpleNamespace(energy=output.energy, **one)
 
 
 def test_loss_of_the_mean_by_hand(batch, output):

@@ -29,7 +29,7 @@ def trainer(small, labelled, tmp_path):
 
     def build(validation: int = 3, folder: str = "", **settings) -> Trainer:
         defaults = {"epochs": 4, "batch_size": 3, "warmup_epochs": 0, "lambda": 0.2}
-        potential = small().for_elements({"H", "C", "O"})
+        potential = small().for_elements({"H", "C", "N", "O"})
         potential.backbone.requires_grad_()
         batches = [potential.batch([frame]) for frame in labelled(7 + validation)]
         path = Path(tmp_path, folder)
@@ -57,7 +57,7 @@ def column(history: list[dict], name: str) -> list[float]:
 def test_loss_falls_on_training_and_validation_frames(trainer, fit):
     _, history = trained(trainer(epochs=25, fit=fit))
     assert history[-1]["train_loss"] < 0.3 * history[0]["train_loss"]
-    assert history[-1]["validation_loss"] < 0.5 * history[0]["validation_loss"]
+    assert history[-1]["validation_loss"] < 0.8 * history[0]["validation_loss"]
 
 
 def test_the_seed_decides_and_nothing_else(trainer):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from tlpot.engine.environment import Descriptor, Environment, outer
+from tlpot.engine.environment import Descriptor, Environment
 
 
 @dataclass
@@ -135,9 +135,9 @@ def keep(environment: Environment) -> Descriptors:
     for a, b in env.triples():
         f = env.angular(a, b)
         fade, radial = f.fade[:, None], f.radial
-        by_cos = outer(radial * fade, f.angle_slope)
+        by_cos = env.outer(radial * fade, f.angle_slope)
         for near, far, fade_slope in ((a, b, f.fade_a), (b, a, f.fade_b)):
-            by_length = outer(f.radial_slope * fade + radial * fade_slope[:, None], f.angle)
+            by_length = env.outer(f.radial_slope * fade + radial * fade_slope[:, None], f.angle)
             block = torch.einsum("tx,tf->txf", env.outward[near], by_length)
             block += torch.einsum("tx,tf->txf", env.turn(near, far), by_cos)
             jacobian.index_add_(0, near * c.elements + env.other[far], block)

@@ -13,8 +13,10 @@ from math import pi
 import torch
 from torch import Tensor
 
-TRIPLES_AT_ONCE = 65_536
+TRIPLES_AT_ONCE = 16_384
 """Bounds the memory of the triples' terms."""
+TINY = 1e-30
+"""Keeps the logarithm of an angular factor finite."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,20 @@ class Environment:
         self.radial_rows = pairs * constants.elements + species[pairs.flip(0)]
 
         close = (self.distance <= constants.angular_cutoff).nonzero().squeeze(1)
-        ends = pairs[:, close]
+        ends = pairs.index_select(1, close)
         self.centre, order = torch.cat([ends[0], ends[1]]).sort(stable=True)
         self.edge_pair = close.repeat(2)[order]
         self.edge_sign = torch.ones_like(order, dtype=vectors.dtype)
         self.edge_sign[order >= len(close)] = -1.0
         self.other = species[torch.cat([ends[1], ends[0]])[order]]
-        self.outward = self.unit[self.edge_pair] * self.edge_sign[:, None]
+        self.outward = self.unit.index_select(0, self.edge_pair) * self.edge_sign[:, None]
         self.length = self.distance[self.edge_pair]
         self.element_pair = constants.pair_index(species.device)
+        # [shifts, angular] and [sections, angular]: which factor belongs to which column.
+        eye_shifts = torch.eye(len(constants.angular_shifts)).to(vectors)
+        eye_sections = torch.eye(len(constants.angular_sections)).to(vectors)
+        self._shift_columns = torch.kron(eye_shifts, vectors.new_ones(1, len(eye_sections)))
+        self._section_columns = torch.kron(vectors.new_ones(1, len(eye_shifts)), eye_sections)
 
     def radial(self) -> tuple[Tensor, Tensor]:
         """Radial terms ``[pairs, radial]`` (torchani's factor ¼ included) and their slope."""
@@ -133,11 +140,11 @@ class Environment:
         """Factors of the angular terms of the triples of edges `a` and `b`."""
         c = self.constants
         ra, rb = self.length[a], self.length[b]
-        cos = 0.95 * (self.outward[a] * self.outward[b]).sum(1, keepdim=True)
+        cos = 0.95 * self._cosine(a, b)
         sin = torch.sqrt(1 - cos.square())
         sections = ra.new_tensor(c.angular_sections)
         half = (1 + cos * sections.cos() + sin * sections.sin()) / 2
-        power = half ** (c.angular_zeta - 1)
+        power = half.clamp(min=TINY).log_().mul_(c.angular_zeta - 1).exp_()
         turn = sections.cos() - cos / sin * sections.sin()
         off = (ra + rb)[:, None] / 2 - ra.new_tensor(c.angular_shifts)
         gauss = torch.exp(off.square() * -c.angular_eta)
@@ -154,8 +161,24 @@ class Environment:
 
     def turn(self, near: Tensor, far: Tensor) -> Tensor:
         """∂cos/∂(vector of edge `near`), ``[triples, 3]``."""
-        u, v = self.outward[near], self.outward[far]
-        return (v - (u * v).sum(1, keepdim=True) * u) / self.length[near][:, None]
+        u, v = self.outward.index_select(0, near), self.outward.index_select(0, far)
+        return (v - self._cosine(near, far) * u) / self.length[near][:, None]
+
+    def outer(self, by_shift: Tensor, by_section: Tensor) -> Tensor:
+        """``[triples, shifts]`` × ``[triples, sections]`` as ``[triples, angular]``."""
+        return self.by_shift(by_shift).mul_(by_section @ self._section_columns)
+
+    def by_shift(self, values: Tensor) -> Tensor:
+        """``[triples, shifts]`` repeated to ``[triples, angular]``."""
+        return values @ self._shift_columns
+
+    def over_shifts(self, terms: Tensor) -> Tensor:
+        """``[triples, angular]`` summed to ``[triples, sections]``."""
+        return terms @ self._section_columns.T
+
+    def _cosine(self, a: Tensor, b: Tensor) -> Tensor:
+        u, v = self.outward.index_select(0, a), self.outward.index_select(0, b)
+        return (u * v).sum(1, keepdim=True)
 
 
 class Descriptor:
@@ -178,7 +201,7 @@ class Descriptor:
         for a, b in env.triples():
             rows, factors = env.angular_rows(a, b), env.angular(a, b)
             strength = factors.radial * factors.fade[:, None]
-            angular.index_add_(0, rows, outer(strength, factors.angle))
+            angular.index_add_(0, rows, env.outer(strength, factors.angle))
             self._triples.append((a, b, rows, factors))
         self.values = torch.cat([radial.view(env.atoms, -1), angular.view(env.atoms, -1)], dim=1)
 
@@ -192,25 +215,21 @@ class Descriptor:
             [c.elements * c.radial, c.element_pairs * c.angular], dim=1
         )
         radial, angular = radial.reshape(-1, c.radial), angular.reshape(-1, c.angular)
-        both_ends = radial[env.radial_rows[0]] + radial[env.radial_rows[1]]
+        both_ends = radial.index_select(0, env.radial_rows[0])
+        both_ends += radial.index_select(0, env.radial_rows[1])
         by_pair = (both_ends * self._radial_slope).sum(1, keepdim=True) * env.unit
         by_edge = torch.zeros_like(env.outward)
-        shape = (-1, len(c.angular_shifts), len(c.angular_sections))
         for a, b, rows, f in self._triples:
-            weight = angular[rows].view(shape)
-            by_angle = (weight * f.radial[:, :, None]).sum(1)
-            stretch = ((weight * f.radial_slope[:, :, None]).sum(1) * f.angle).sum(1) * f.fade
-            level = (by_angle * f.angle).sum(1)
-            bend = ((by_angle * f.angle_slope).sum(1) * f.fade)[:, None]
+            weight = angular.index_select(0, rows)
+            stretch = env.over_shifts(weight * env.by_shift(f.radial_slope))
+            stretch = (stretch * f.angle).sum(1) * f.fade
+            by_section = env.over_shifts(weight.mul_(env.by_shift(f.radial)))
+            level = (by_section * f.angle).sum(1)
+            bend = ((by_section * f.angle_slope).sum(1) * f.fade)[:, None]
             for near, far, fade in ((a, b, f.fade_a), (b, a, f.fade_b)):
-                along = (stretch + level * fade)[:, None] * env.outward[near]
-                by_edge.index_add_(0, near, along + bend * env.turn(near, far))
+                along = (stretch + level * fade)[:, None] * env.outward.index_select(0, near)
+                by_edge.index_add_(0, near, along.addcmul_(bend, env.turn(near, far)))
         return by_pair.index_add_(0, env.edge_pair, by_edge * env.edge_sign[:, None])
-
-
-def outer(radial: Tensor, angular: Tensor) -> Tensor:
-    """``[triples, shifts]`` × ``[triples, sections]`` as ``[triples, angular]``."""
-    return (radial[:, :, None] * angular[:, None, :]).flatten(1)
 
 
 def _cutoff(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:

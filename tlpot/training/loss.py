@@ -17,7 +17,7 @@ from tlpot.potential import Output
 class Loss:
     """Scalar tensors: the total and its unweighted terms.
 
-    ``forces`` (eV/Å)², ``energy`` eV²/atom², ``stress`` eV²/atom².
+    ``forces`` (eV/Å)², ``energy`` eV²/atom², ``stress`` eV²/atom² (zero where it has no weight).
     """
 
     total: Tensor
@@ -58,16 +58,17 @@ def loss(
     if settings.fit == "mean":
         energy = energy.mean(dim=0, keepdim=True)
     sizes = batch.n_atoms
-    virial = batch.stress * batch.volumes[:, None, None]
-    errors = (
-        _error(output.forces, batch.forces).square().sum(dim=-1),
-        _error(energy, batch.energy).div(sizes).square(),
-        _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1)),
-    )
-    forces, energies, stress = map(_mean, errors, counts or count_labels([batch]))
+    n_forces, n_energies, n_stresses = counts or count_labels([batch])
+    force_error = _error(output.forces, batch.forces).square().sum(dim=-1)
+    energy_error = _error(energy, batch.energy).div(sizes).square()
+    forces, energies = _mean(force_error, n_forces), _mean(energy_error, n_energies)
     share = settings.force_share
     total = share * forces + (1.0 - share) * energies
+    stress = torch.zeros_like(total)
     if settings.stress_weight:
+        virial = batch.stress * batch.volumes[:, None, None]
+        error = _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1))
+        stress = _mean(error, n_stresses)
         total = total + settings.stress_weight * stress
     return Loss(total, forces, energies, stress)
 

@@ -1,0 +1,65 @@
+"""Two processes on one machine train what one does."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import tlpot
+from tlpot.training.loss import count_labels, loss
+from tlpot.training.parallel import Team
+
+
+def test_shares_are_disjoint_and_complete(monkeypatch):
+    batch, shares = list(range(7)), []
+    for rank in range(3):
+        team = Team()
+        team.size, team.rank = 3, rank
+        shares.append(team.share(batch))
+    assert sorted(i for share in shares for i in share) == batch
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_everything_is_ones_own():
+    team = Team()
+    assert (team.size, team.writer, team.share([1, 2])) == (1, True, [1, 2])
+    tensor = torch.ones(2)
+    assert team.add([tensor])[0] is tensor
+
+
+@pytest.mark.parametrize("fit", ["mean", "members"])
+def test_losses_of_shares_add_up_to_the_whole(small, labelled, fit):
+    potential = small()
+    settings = tlpot.config.Training(fit=fit, stress_weight=0.5)
+    batches = [potential.batch([frame]) for frame in labelled(7)]
+    counts = count_labels(batches)
+
+    def total(part):
+        batch = potential.backbone.keep(type(part[0]).join(part))
+        output = potential.evaluate(batch, members=fit == "members")
+        return loss(output, batch, settings, counts if len(part) < 7 else None).total
+
+    torch.testing.assert_close(total(batches[::2]) + total(batches[1::2]), total(batches))
+
+
+def test_two_processes_train_what_one_does(settings, tmp_path):
+    settings["training"] |= {"epochs": 4, "batch_size": 5, "stress_weight": 0.1}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings | {"output": str(tmp_path / "two")}))
+    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "tlpot"]
+    command = [sys.executable, "-m", *launch, "finetune", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("report.html") == 1
+    one = tlpot.finetune(settings | {"output": str(tmp_path / "one")})
+    a, b = (load_file(folder / "model.safetensors") for folder in (one.folder, tmp_path / "two"))
+    for name, tensor in a.items():
+        torch.testing.assert_close(b[name], tensor, rtol=0, atol=1e-5)
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())["finetuned"]["test"]
+    for name in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component"):
+        assert two[name] == pytest.approx(one.metrics["finetuned"]["test"][name], rel=1e-3)
+    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["processes"] == 2
