@@ -15,7 +15,7 @@ import torch
 import torchani
 from ase import Atoms
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from tlpot.backbones.ani import ANI, PUBLISHED, Architecture, load_published
@@ -219,7 +219,7 @@ class Potential:
         }
         weights = {n: p.detach().cpu().contiguous() for n, p in self.backbone.named_parameters()}
         partial = path.with_name(path.name + ".part")
-        save_file(weights, partial, metadata={"tlpot": json.dumps(header)})
+        partial.write_bytes(serialise(weights, {"tlpot": json.dumps(header)}))
         os.replace(partial, path)
         return path
 

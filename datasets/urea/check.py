@@ -30,7 +30,7 @@ def main():
     )
     print(f"frame {args.frame}, {atoms.info['kind']}, {CUTOFF} eV, {KPTS}", flush=True)
 
-    atom, axis, step = 0, 2, 0.01
+    atom, axis, step = 0, 2, 0.004
     ends = []
     for sign in (1, -1):
         moved = atoms.copy()
