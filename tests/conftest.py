@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads would only spin
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache

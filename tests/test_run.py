@@ -307,8 +307,9 @@ def test_a_run_stopped_before_its_first_epoch_starts_again(settings):
 
     with pytest.raises(KeyboardInterrupt):
         tlpot.finetune(settings, on_start=stop)
-    run = tlpot.finetune(settings, resume=True)
-    assert history(run.folder) == history(tlpot.finetune(settings | {"output": f"{run.folder}-2"}).folder)
+    resumed = tlpot.finetune(settings, resume=True)
+    whole = tlpot.finetune(settings | {"output": f"{resumed.folder}-whole"})
+    assert history(resumed.folder) == history(whole.folder)
 
 
 @pytest.fixture(scope="module")

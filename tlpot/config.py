@@ -16,7 +16,7 @@ Action = Literal["drop", "refuse"]
 
 
 class Section(BaseModel):
-    """Common behaviour: frozen, no unknown keys, no silent conversions to other types."""
+    """Common behaviour: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from tlpot.config import Config, load_config, parse_config
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.read import read_frames
-from tlpot.data.reference import EnergyReference, fit_reference
+from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_frames
 from tlpot.data.units import check_units
 from tlpot.errors import TlpotError
@@ -85,12 +85,17 @@ def prepare(config: Config) -> Prepared:
     TlpotError
         For anything that would keep the run from being sound.
     """
+    if config.training.tensorboard:
+        _require_tensorboard()
     base = load_base(config.model.base, config.model.elements)
     layers = freeze(base.backbone, config.model.freeze)
     frames = read_frames(config.data.files, config.data.keys, config.data.energy)
     checked = check_frames(frames, config.data, base.elements)
     splits = split_frames(checked.frames, config.data.split)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
+    require_determined(parts["train"], parts["validation"] + parts["test"])
+    used = {base.backbone.donors.get(s, s) for f in checked.frames for s in f.atoms.symbols}
+    layers = [replace(x, trainable=x.trainable and x.name.split(".")[0] in used) for x in layers]
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     base = _with_reference(base, parts["train"], check=config.model.init == "pretrained")
     if config.model.init == "scratch":
@@ -210,12 +215,8 @@ def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
     if not wanted:
         yield lambda row: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise TlpotError(
-            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
-        ) from None
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder / "tensorboard")) as writer:
 
         def log(row: Row) -> None:
@@ -224,6 +225,15 @@ def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
                     writer.add_scalar(name, value, row["epoch"])
 
         yield log
+
+
+def _require_tensorboard() -> None:
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise TlpotError(
+            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
+        ) from None
 
 
 def _with_reference(potential: Potential, train: list[Frame], check: bool = False) -> Potential:

@@ -11,7 +11,6 @@ import argparse
 import numpy as np
 from ase.io import read
 from ase.units import GPa
-
 from label import CUTOFF, KPTS, label
 
 TIGHT = {"energy": 1e-8, "density": 1e-8, "eigenstates": 1e-11, "forces": 1e-5}

@@ -57,9 +57,7 @@ def urea():
         vectors, _ = find_mic(positions - positions[c], atoms.cell)
         near = np.linalg.norm(vectors, axis=1) < 2.3
         positions[near] = positions[c] + vectors[near]
-        order += sorted(
-            np.flatnonzero(near), key=lambda i: (numbers[i] == 1, -numbers[i])
-        )
+        order += sorted(np.flatnonzero(near), key=lambda i: (numbers[i] == 1, -numbers[i]))
     plain = atoms[order]
     plain.info.clear()
     plain.arrays.pop("spacegroup_kinds", None)
@@ -96,9 +94,7 @@ def rotation(rng, sigma):
     x, y, z = axis / np.linalg.norm(axis) * rng.normal(0, sigma)
     angle = np.sqrt(x * x + y * y + z * z)
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return (
-        np.eye(3) + np.sin(angle) / angle * k + (1 - np.cos(angle)) / angle**2 * k @ k
-    )
+    return np.eye(3) + np.sin(angle) / angle * k + (1 - np.cos(angle)) / angle**2 * k @ k
 
 
 def rattle(atoms, rng):
@@ -174,9 +170,7 @@ def main():
             new.info["temperature"] = kelvin
         frames.append(new)
         volume = 100 * (new.get_volume() / ref.get_volume() - 1)
-        print(
-            f"{len(frames):3d} {kind:10s} T {kelvin} dV {volume:5.1f} %  ANI |F| {top:.2f}"
-        )
+        print(f"{len(frames):3d} {kind:10s} T {kelvin} dV {volume:5.1f} %  ANI |F| {top:.2f}")
         return True
 
     keep(ref, "experiment")

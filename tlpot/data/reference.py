@@ -10,6 +10,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
+from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
 
@@ -59,10 +60,9 @@ def fit_reference(
     prior
         eV per element, kept for elements that do not occur in `frames`.
     """
-    symbols = sorted({s for f in frames for s in f.atoms.symbols}, key=atomic_numbers.__getitem__)
-    counts = np.array([[f.atoms.symbols.count(s) for s in symbols] for f in frames], float)
-    sizes = counts.sum(axis=1)
-    shares = counts / sizes[:, None]
+    symbols = _elements(frames)
+    shares = _shares(frames, symbols)
+    sizes = np.array([len(f) for f in frames])
     labels = np.array([f.energy for f in frames], float)
     residual = (labels - np.asarray(network_energies, float)) / sizes
     rank = int(np.linalg.matrix_rank(shares))
@@ -73,6 +73,37 @@ def fit_reference(
     fitted = dict(zip(symbols, (per_atom + per_element).tolist(), strict=True))
     kind, why = _explain(rank, symbols)
     return EnergyReference({**prior, **fitted}, kind, why)
+
+
+def require_determined(train: Sequence[Frame], held_out: Sequence[Frame]) -> None:
+    """Refuse held-out compositions whose energy zero the training frames leave open.
+
+    Raises
+    ------
+    TlpotError
+        If a composition is no linear combination of those of the training frames.
+    """
+    symbols = _elements([*train, *held_out])
+    known, asked = _shares(train, symbols), _shares(held_out, symbols)
+    fit = np.linalg.lstsq(known.T, asked.T, rcond=1e-10)[0]
+    open_ones = np.abs(known.T @ fit - asked.T).max(axis=0, initial=0.0) > 1e-6
+    if open_ones.any():
+        frame = held_out[int(open_ones.argmax())]
+        raise TlpotError(
+            f"{frame.name} ({frame.formula}) is held out, and the compositions of the training "
+            "frames do not determine its energy zero. Give its composition a training frame: more "
+            "frames of it, another data.split.seed, or smaller shares in data.split."
+        )
+
+
+def _elements(frames: Sequence[Frame]) -> list[str]:
+    return sorted({s for f in frames for s in f.atoms.symbols}, key=atomic_numbers.__getitem__)
+
+
+def _shares(frames: Sequence[Frame], symbols: Sequence[str]) -> np.ndarray:
+    """``(frames, elements)`` mole fractions."""
+    counts = [[f.atoms.symbols.count(s) for s in symbols] for f in frames]
+    return np.array(counts, float).reshape(len(frames), -1) / [[len(f)] for f in frames]
 
 
 def _explain(rank: int, symbols: Sequence[str]) -> tuple[str, str]:

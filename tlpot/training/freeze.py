@@ -13,7 +13,7 @@ from tlpot.errors import TlpotError
 
 @dataclass(frozen=True)
 class LayerState:
-    """One row of the table of what trains."""
+    """One row of the table of what trains; a layer without atoms in the data does not."""
 
     name: str
     parameters: int

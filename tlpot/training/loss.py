@@ -12,6 +12,9 @@ from tlpot.config import Training
 from tlpot.frames import Batch
 from tlpot.potential import Output
 
+Counts = Sequence[int]
+"""Atoms with forces, frames with an energy, frames with a stress."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -26,8 +29,8 @@ class Loss:
     stress: Tensor
 
 
-def count_labels(batches: Sequence[Batch]) -> tuple[int, int, int]:
-    """Atoms with forces, frames with an energy, frames with a stress."""
+def count_labels(batches: Sequence[Batch]) -> Counts:
+    """How many labels of each kind there are."""
     return (
         sum(int((~b.forces[:, 0].isnan()).sum()) for b in batches),
         sum(int((~b.energy.isnan()).sum()) for b in batches),
@@ -35,9 +38,7 @@ def count_labels(batches: Sequence[Batch]) -> tuple[int, int, int]:
     )
 
 
-def loss(
-    output: Output, batch: Batch, settings: Training, counts: tuple[int, int, int] | None = None
-) -> Loss:
+def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None = None) -> Loss:
     """Loss of one batch, in eV and Å.
 
     MSE(F) sums the squared error of an atom's three force components and averages over the atoms

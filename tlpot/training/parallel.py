@@ -26,7 +26,8 @@ class Team:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            gpu = torch.cuda.is_available()
+            dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
 
     @property
     def writer(self) -> bool:

@@ -26,6 +26,7 @@ from tlpot.training.loss import count_labels, loss
 from tlpot.training.parallel import Team
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
+VALIDATED_AT_ONCE = 16
 FINAL_RATE = 0.01
 """Cosine ends at this share of the learning rate."""
 
@@ -80,6 +81,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.counts = [count_labels([batch]) for batch in self.train]
         self.steps_per_epoch = -(-len(self.train) // settings.batch_size)
         self.warmup = settings.warmup_epochs * self.steps_per_epoch
         self.rate = LambdaLR(self.optimiser, self._rate)
@@ -125,7 +127,7 @@ class Trainer:
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]
-            sums += len(chosen) * self._step([self.train[i] for i in chosen])
+            sums += len(chosen) * self._step(chosen)
         total, forces, energy = (sums / len(order)).tolist()
         if not isfinite(total):
             raise TlpotError(
@@ -153,15 +155,16 @@ class Trainer:
         self.progress.history.append(row)
         return row
 
-    def _step(self, batches: Sequence[Batch]) -> Tensor:
-        """One optimiser step; returns the loss and its force and energy terms."""
-        mine = self.team.share(batches)
+    def _step(self, chosen: Sequence[int]) -> Tensor:
+        """One optimiser step on these frames; returns the loss, its force and energy terms."""
+        mine = [self.train[i] for i in self.team.share(chosen)]
         values = torch.zeros(3, dtype=torch.float64, device=self.parameters[0].device)
         gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
         if mine:
             batch, members = self._join(mine), self.settings.fit == "members"
             output = self.potential.evaluate(batch, training=True, members=members)
-            terms = loss(output, batch, self.settings, count_labels(batches))
+            counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
+            terms = loss(output, batch, self.settings, counts)
             values = torch.stack([terms.total, terms.forces, terms.energy]).detach()
             gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
         pairs = zip(self.parameters, gradients, strict=True)
@@ -187,14 +190,14 @@ class Trainer:
         trained = self._copy()
         if self.average is not None:
             self._assign(self.average)
+        counts = count_labels(self.validation)
         sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(0, len(self.validation), 16):
-            chosen = self.validation[start : start + 16]
-            batch = self._join(chosen)
-            terms = loss(self.potential.evaluate(batch), batch, judge)
-            sums += len(chosen) * torch.stack([terms.total, terms.energy, terms.forces]).cpu()
+        for start in range(0, len(self.validation), VALIDATED_AT_ONCE):
+            batch = self._join(self.validation[start : start + VALIDATED_AT_ONCE])
+            terms = loss(self.potential.evaluate(batch), batch, judge, counts)
+            sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
         self._assign(trained)
-        total, energy, forces = (sums / len(self.validation)).tolist()
+        total, energy, forces = sums.tolist()
         values = (total, 1e3 * energy**0.5, 1e3 * (forces / 3) ** 0.5)
         return {f"validation_{name}": v for name, v in zip(names, values, strict=True)}
 
