@@ -103,7 +103,8 @@ def _elements(frames: Sequence[Frame]) -> list[str]:
 def _shares(frames: Sequence[Frame], symbols: Sequence[str]) -> np.ndarray:
     """``(frames, elements)`` mole fractions."""
     counts = [[f.atoms.symbols.count(s) for s in symbols] for f in frames]
-    return np.array(counts, float).reshape(len(frames), -1) / [[len(f)] for f in frames]
+    sizes = np.array([len(f) for f in frames], float)
+    return np.array(counts, float).reshape(len(frames), len(symbols)) / sizes[:, None]
 
 
 def _explain(rank: int, symbols: Sequence[str]) -> tuple[str, str]:
