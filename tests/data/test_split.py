@@ -125,3 +125,12 @@ def test_urea_holds_out_a_fifth_of_its_crystals(tlpot_data: Path) -> None:
     splits = split_frames(frames, Split(test=0.2, validation=0.1, seed=0))
     kinds = Counter(frames[i].kind for i in splits.test)
     assert kinds == {"crystal": 34, "molecule": 2}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_held_out_frames_mirror_the_energies(water: Callable[..., Frame], seed: int) -> None:
+    order = np.random.default_rng(7).permutation(60)
+    made = [replace(water(0.001 * i), energy=float(order[i])) for i in range(60)]
+    splits = split_frames(made, Split(seed=seed))
+    held_out = sorted(order[i] // 10 for i in splits.test)
+    assert held_out == sorted([*range(6)] * 2), "two test frames of every ten by energy"

@@ -13,6 +13,10 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
 
+BLOCK = 10
+"""Frames of neighbouring energy that give their shares together."""
+
+
 @dataclass(frozen=True)
 class Splits:
     """Disjoint sorted frame numbers that together name every frame once."""
@@ -25,8 +29,10 @@ class Splits:
 def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     """Hold out test and validation frames.
 
-    Every kind (crystal, molecule) and composition gives its share by itself, largest first, so
-    that the test frames mirror the whole; what rounding leaves is owed by the next in line. With
+    Every kind (crystal, molecule) and composition gives its share by itself, largest first, and
+    within it every `BLOCK` frames of neighbouring energy per atom, so that the test frames mirror
+    the whole, rare high energies included (a split stratified by the label); what rounding leaves
+    is owed by the next in line. With
     `split.group` all frames that share a file, a composition or an info value stay together
     (a crystal and its molecule have one composition), and the groups, largest first, fill the
     parts up to their shares of all frames.
@@ -89,15 +95,19 @@ def _by_stratum(
         strata[frames[i].kind, frames[i].formula].append(i)
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     owed = dict.fromkeys(wanted, 0.0)
+    place = {i: n for n, (i,) in enumerate(units)}
     for key in sorted(strata, key=lambda key: (key[0], -len(strata[key]))):
-        members = strata[key]
-        for name, share in wanted.items():
-            owed[name] += share * len(strata[key])
-            count = min(int(owed[name] + 0.5), len(members))
-            owed[name] -= count
-            parts[name] += members[:count]
-            members = members[count:]
-        parts["train"] += members
+        by_energy = sorted(strata[key], key=lambda i: (frames[i].energy or 0.0) / len(frames[i]))
+        for start in range(0, len(by_energy), BLOCK):
+            members = sorted(by_energy[start : start + BLOCK], key=place.__getitem__)
+            size = len(members)
+            for name, share in wanted.items():
+                owed[name] += share * size
+                count = min(int(owed[name] + 0.5), len(members))
+                owed[name] -= count
+                parts[name] += members[:count]
+                members = members[count:]
+            parts["train"] += members
     return _fill_empty(parts, wanted)
 
 
