@@ -53,13 +53,14 @@ def run(crystal: str, preset: str, seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crystals", nargs="+", default=CRYSTALS)
+    parser.add_argument("--presets", nargs="+", default=PRESETS)
     parser.add_argument("--seed", type=int, default=0, help="of split and training")
     parser.add_argument("--name", default="x23_finetune", help="of the results files")
     arguments = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(), "seed": arguments.seed, "crystals": {}}
     for crystal in arguments.crystals:
         entry = results["crystals"][crystal] = {}
-        for preset in PRESETS:
+        for preset in arguments.presets:
             entry |= {preset: run(crystal, preset, arguments.seed)}
             print(crystal, preset, f"{entry[preset]['seconds']:.0f} s", flush=True)
         write_results(arguments.name, results, page(results))
@@ -69,7 +70,7 @@ def page(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = []
     for crystal, entry in results["crystals"].items():
-        models = {"base": entry["thesis"]["base"]} if "thesis" in entry else {}
+        models = {"base": next(iter(entry.values()))["base"]}
         models |= {preset: entry[preset][preset] for preset in PRESETS if preset in entry}
         for model, metrics in models.items():
             run = entry.get(model, {})

@@ -107,6 +107,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "thesis": {
         "lambda": 0.9,
         "fit": "mean",
+        "stress_weight": 0.0,
         "epochs": 100,
         "batch_size": 2,
         "learning_rate": 1e-4,
@@ -132,11 +133,11 @@ class Training(Section):
         "members", description="what the loss judges: the ensemble mean, or each member by itself"
     )
     stress_weight: float = Field(
-        0.0, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
+        0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
     )
-    epochs: int = Field(200, gt=0, description="passes over the training frames")
-    batch_size: int = Field(4, gt=0, description="frames per step")
-    learning_rate: float = Field(5e-4, gt=0, description="AdamW's step size")
+    epochs: int = Field(150, gt=0, description="passes over the training frames")
+    batch_size: int = Field(2, gt=0, description="frames per step")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         "cosine", description="how the learning rate falls"

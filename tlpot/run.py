@@ -23,6 +23,7 @@ from tlpot.data.read import read_frames
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_frames
 from tlpot.data.units import check_units
+from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
@@ -90,6 +91,10 @@ def prepare(config: Config) -> Prepared:
     base = load_base(config.model.base, config.model.elements)
     layers = freeze(base.backbone, config.model.freeze)
     frames = read_frames(config.data.files, config.data.keys, config.data.energy)
+    if config.data.bad_frames == "refuse":
+        for frame in frames:
+            present = set(frame.atoms.symbols)
+            require_elements(present, base.elements, base.backbone.symbols, frame.name)
     checked = check_frames(frames, config.data, base.elements)
     splits = split_frames(checked.frames, config.data.split)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}

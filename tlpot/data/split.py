@@ -12,7 +12,6 @@ from tlpot.config import Split
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
-
 BLOCK = 10
 """Frames of neighbouring energy that give their shares together."""
 

@@ -55,7 +55,7 @@ def check_elements(mapping: Mapping[str, str], supported: Collection[str]) -> No
 
 
 def require_elements(
-    present: Collection[str], known: Collection[str], supported: Collection[str]
+    present: Collection[str], known: Collection[str], supported: Collection[str], where: str = ""
 ) -> None:
     """Refuse elements that are neither supported nor mapped, and suggest donors.
 
@@ -67,6 +67,8 @@ def require_elements(
         Elements that have networks, stand-ins included.
     supported
         Elements with networks of their own, the possible donors.
+    where
+        File and frame for the message.
 
     Raises
     ------
@@ -76,7 +78,8 @@ def require_elements(
     unknown = sorted(set(present) - set(known))
     if unknown:
         lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
+        prefix = f"{where}: " if where else ""
         raise TlpotError(
-            f"{', '.join(unknown)}: not an element of this model ({', '.join(known)}). "
+            f"{prefix}{', '.join(unknown)}: not an element of this model ({', '.join(known)}). "
             f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
         )
