@@ -93,6 +93,7 @@ def training(
     in_a_row = -(-ours.steps // 4)
     samplers: dict[str, Sampler] = {
         "tlpot": ours.sample,
+        "tlpot, default recipe": TlpotTraining(frames, device, recipe={}).sample,
         "torchani": sampler(plain.step, device, in_a_row),
         "torchani stacked": sampler(stacked.step, device, in_a_row),
         "origin": sampler(lambda: origin.step(everything), device, in_a_row),

@@ -11,7 +11,8 @@ from common import machine_lines, table
 Results = Mapping[str, Any]
 
 NAMES = {
-    "tlpot": "tlpot",
+    "tlpot": "tlpot, the same work",
+    "tlpot, default recipe": "tlpot, default recipe (every member's own loss, stress, EMA, clip)",
     "torchani": "torchani 2.9, best list",
     "torchani stacked": "torchani 2.9, best list, its inference networks",
     "origin": "the origin's way (torchani 2.9)",

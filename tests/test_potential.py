@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 
-from tlpot.backbones.ani import PUBLISHED
+from tlpot.backbones.published import PUBLISHED
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load, load_base, member_spread

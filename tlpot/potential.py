@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from tlpot.backbones.ani import ANI, PUBLISHED, Architecture, load_published
+from tlpot.backbones.ani import ANI, Architecture
+from tlpot.backbones.published import PUBLISHED, load_published, to_torchani
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
@@ -203,7 +204,7 @@ class Potential:
 
     def to_torchani(self) -> torchani.arch.ANI:
         """torchani's own module with these weights and references (donors written out)."""
-        return self.backbone.to_torchani(self.reference.values)
+        return to_torchani(self.backbone, self.reference.values)
 
     def save(self, path: str | Path) -> Path:
         """Write weights and metadata to one safetensors file, atomically."""

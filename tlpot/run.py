@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +26,13 @@ from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
 from tlpot.frames import Frame
+from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.freeze import LayerState, freeze
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row, Trainer
 
-PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
 GAUSSIAN = 0.1
 """Standard deviation of weights with ``init: scratch`` (Parunov 2022)."""
 
@@ -142,7 +139,7 @@ def finetune(
     _refuse_to_overwrite(folder, config, resume)
     device = choose_device(config.training.device, team)
     prepared = prepare(config)
-    manifest = _manifest(prepared, device) | {"processes": team.size}
+    manifest = make_manifest(prepared, device, team.size)
     if resume and (folder / "manifest.json").exists():
         _require_same_data(folder, manifest)
     team.wait()
@@ -283,53 +280,6 @@ def _require_same_data(folder: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def _manifest(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    frames = prepared.checked.frames
-    everything = frames + [r.frame for r in prepared.checked.rejected]
-    files = sorted({f.source for f in everything})
-    total = sum(layer.parameters for layer in prepared.layers)
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "data": {
-            "files": [
-                {
-                    "path": path,
-                    "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
-                    "frames": sum(f.source == path for f in frames),
-                }
-                for path in files
-            ],
-            "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
-            "checked": prepared.checked.summary(),
-        },
-        "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},
-        "hardware": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": str(device),
-            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        },
-        "seconds": None,
-        "best_epoch": None,
-        "trainable_parameters": {
-            "total": total,
-            "trainable": sum(x.parameters for x in prepared.layers if x.trainable),
-            "layers": [asdict(layer) for layer in prepared.layers],
-        },
-        "elements": prepared.config.model.elements,
-        "energy_reference": {
-            "kind": prepared.potential.reference.kind,
-            "why": prepared.potential.reference.why,
-            "values_eV": {
-                s: v
-                for s, v in prepared.potential.reference.values.items()
-                if any(s in f.atoms.symbols for f in prepared.parts["train"])
-            },
-        },
-    }
-
-
 def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[str, Any]) -> None:
     history = read_history(folder / "history.csv")
     pictures = figures(judgement, history)
@@ -345,13 +295,6 @@ def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[s
         figures=pictures,
     )
     (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _write_json(path: Path, content: Any) -> None:

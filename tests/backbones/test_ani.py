@@ -10,7 +10,7 @@ from ase.build import molecule
 from ase.units import Hartree
 from torch.optim import AdamW
 
-from tlpot.backbones.ani import PUBLISHED, from_torchani
+from tlpot.backbones.published import PUBLISHED, from_torchani
 from tlpot.config import Training
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load_base

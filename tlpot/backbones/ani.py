@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import cast
 
 import torch
-import torchani
 from ase.data import atomic_numbers
 from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.neighbors import Neighbors
-from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
-from torchani.sae import SelfEnergy
 
 from tlpot.engine.descriptors import keep
 from tlpot.engine.environment import Constants, Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
-from tlpot.errors import TlpotError
 from tlpot.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
 ALPHA = 0.1
 """CELU's α in every published ANI network."""
-
-PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
-    "ani2x": torchani.models.ANI2x,
-    "ani1x": torchani.models.ANI1x,
-    "ani1ccx": torchani.models.ANI1ccx,
-}
 
 
 def celu(x: Tensor) -> Tensor:
@@ -265,84 +255,3 @@ class ANI(nn.Module):
         for parameter in self.parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
-
-    def to_torchani(self, self_energies: Mapping[str, float]) -> torchani.arch.ANI:
-        """torchani's own module, donors given channels of their own.
-
-        Parameters
-        ----------
-        self_energies
-            eV for each element of the result.
-        """
-        full = self.with_elements((*self.symbols, *self.donors))
-        symbols = full.symbols
-        members = []
-        for m in range(full.members):
-            networks = {}
-            for symbol, widths in zip(symbols, full.architecture.widths, strict=True):
-                network = AtomicNetwork((full.aev.out_dim, *widths, 1), "celu", bias=True)
-                targets = (*network.layers, network.final_layer)
-                for target, name in zip(targets, LAYERS, strict=True):
-                    source = full.layer(symbol, name)
-                    target.weight.data = source.weight[m].detach().clone()
-                    target.bias.data = source.bias[m].detach().clone()
-                networks[symbol] = network
-            members.append(ANINetworks(networks))
-        shifter = SelfEnergy(symbols, [self_energies[s] / Hartree for s in symbols])
-        shifter.self_energies = torch.tensor(
-            [self_energies[s] / Hartree for s in symbols], dtype=torch.float64
-        )
-        module = torchani.arch.ANI(symbols, full.aev, Ensemble(members), shifter)
-        return module.requires_grad_(False)
-
-
-def from_torchani(module: torchani.arch.ANI) -> tuple[ANI, dict[str, float]]:
-    """torchani's module as a backbone, and its self-energies in eV."""
-    aev, members = module.aev_computer, module.neural_networks.members
-    symbols = tuple(module.symbols)
-    widths = tuple(
-        tuple(layer.out_features for layer in members[0].atomics[s].layers) for s in symbols
-    )
-    architecture = Architecture(
-        symbols=symbols,
-        widths=widths,
-        members=len(members),
-        radial_cutoff=aev.radial.cutoff,
-        radial_eta=aev.radial.eta.item(),
-        radial_shifts=tuple(aev.radial.shifts.tolist()),
-        angular_cutoff=aev.angular.cutoff,
-        angular_eta=aev.angular.eta.item(),
-        angular_zeta=aev.angular.zeta.item(),
-        angular_shifts=tuple(aev.angular.shifts.tolist()),
-        angular_sections=tuple(aev.angular.sections.tolist()),
-    )
-    backbone = ANI(architecture)
-    for symbol in symbols:
-        networks = [member.atomics[symbol] for member in members]
-        stacks = zip(*[(*n.layers, n.final_layer) for n in networks], strict=True)
-        for name, layers in zip(LAYERS, stacks, strict=True):
-            target = backbone.layer(symbol, name)
-            target.weight.data = torch.stack([layer.weight.detach() for layer in layers])
-            target.bias.data = torch.stack([layer.bias.detach() for layer in layers])
-    energies = module.energy_shifter.self_energies.double() * Hartree
-    return backbone, dict(zip(symbols, energies.tolist(), strict=True))
-
-
-def load_published(name: str) -> tuple[ANI, dict[str, float]]:
-    """A published ANI ensemble (`PUBLISHED`) through torchani's own download and cache.
-
-    Raises
-    ------
-    TlpotError
-        If the weights are neither cached nor can be downloaded.
-    """
-    try:
-        module = PUBLISHED[name]()
-    except Exception as error:
-        raise TlpotError(
-            f"the weights of {name} are not in torchani's cache ({torchani.paths.data_dir()}) and "
-            f"could not be downloaded ({type(error).__name__}). Connect once, or copy "
-            "StateDicts/*.pt from a machine that has them and set TORCHANI_DATA_DIR to the folder "
-            "that holds StateDicts; `base: mini` works offline."
-        ) from error
-    return from_torchani(module)

@@ -1,0 +1,74 @@
+"""Where a run came from: data, split, versions, hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from tlpot.run import Prepared
+
+PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
+
+
+def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[str, Any]:
+    """What ``manifest.json`` holds before the first step."""
+    frames = prepared.checked.frames
+    everything = frames + [r.frame for r in prepared.checked.rejected]
+    files = sorted({f.source for f in everything})
+    total = sum(layer.parameters for layer in prepared.layers)
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "data": {
+            "files": [
+                {
+                    "path": path,
+                    "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+                    "frames": sum(f.source == path for f in frames),
+                }
+                for path in files
+            ],
+            "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
+            "checked": prepared.checked.summary(),
+        },
+        "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(device),
+            "processes": processes,
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        },
+        "seconds": None,
+        "best_epoch": None,
+        "trainable_parameters": {
+            "total": total,
+            "trainable": sum(x.parameters for x in prepared.layers if x.trainable),
+            "layers": [asdict(layer) for layer in prepared.layers],
+        },
+        "elements": prepared.config.model.elements,
+        "energy_reference": {
+            "kind": prepared.potential.reference.kind,
+            "why": prepared.potential.reference.why,
+            "values_eV": {
+                s: v
+                for s, v in prepared.potential.reference.values.items()
+                if any(s in f.atoms.symbols for f in prepared.parts["train"])
+            },
+        },
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
