@@ -116,7 +116,16 @@ def test_template_is_a_config_of_the_defaults_that_explains_every_key(tmp_path):
     for section in (Split, Data, Model, Training):
         for name, field in section.model_fields.items():
             start = f"{field.alias or name}:"
-            assert any(x.lstrip().startswith(start) and field.description in x for x in lines), name
+            assert any(
+                x.lstrip(" #").startswith(start) and field.description in x for x in lines
+            ), name
+
+
+def test_template_leaves_the_recipe_to_the_preset(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(config_template().replace("preset: default", "preset: thesis"))
+    config = load_config(path, ["data.files=[a.xyz]"])
+    assert config == parse_config(FILES | {"training": {"preset": "thesis"}})
 
 
 def test_a_section_may_be_left_empty():

@@ -58,7 +58,11 @@ class TrainingDisplay:
 
 def print_prepared(prepared: Prepared, console: Console) -> None:
     """Data used and rejected, split, energy reference, and the table of what trains."""
-    console.print(prepared.checked.table())
+    checked = prepared.checked
+    if checked.rejected or checked.surplus:
+        console.print(checked.table())
+    else:
+        console.print(f"all {len(checked.frames)} frames used")
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
     console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
     reference = prepared.potential.reference

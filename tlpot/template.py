@@ -9,10 +9,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tlpot.config import Config
+from tlpot.config import PRESETS, Config
 
 EXAMPLES: dict[str, Any] = {"data.files": ["OUTCAR", "runs/*/vasprun.xml"]}
-HEADER = "# tlpot finetune FILE    key=value on the command line overrides\n"
+HEADER = """\
+# tlpot finetune FILE    key=value on the command line overrides
+# Lines that begin with '#' show what the preset sets; remove the '#' to choose for yourself.
+"""
+BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
 
 
 def config_template() -> str:
@@ -31,6 +35,7 @@ def _lines(section: type[BaseModel], prefix: str, depth: int) -> list[str]:
             lines += [f"{pad}{key}:{note}", *_lines(kind, f"{prefix}{key}.", depth + 1)]
             continue
         text = yaml.safe_dump(_value(prefix + key, field), default_flow_style=True, width=1000)
+        pad += "# " if prefix + key in BY_PRESET else ""
         lines.append(f"{pad}{key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}{note}")
     return lines
 

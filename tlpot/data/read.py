@@ -105,7 +105,7 @@ def _absent(path: Path) -> str:
     if not parent.is_dir():
         return f"{path}: no such file; the folder {parent} does not exist either."
     close = get_close_matches(path.name, os.listdir(parent), n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(close)}?" if close else f" {parent} has nothing like it."
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"{path}: no such file.{hint}"
 
 
