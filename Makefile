@@ -32,7 +32,10 @@ bench-speed: $(STAMP)
 bench-x23: $(STAMP)
 	$(BIN)/python benchmarks/x23_finetune.py
 
+bench-stand-ins: $(STAMP)
+	$(BIN)/python benchmarks/stand_ins.py
+
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins clean
