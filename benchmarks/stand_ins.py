@@ -57,11 +57,19 @@ def run(case: dict[str, Any], epochs: int) -> dict[str, Any]:
     metrics = json.loads((folder / "metrics.json").read_text())
     manifest = json.loads((folder / "manifest.json").read_text())
     return {
-        "base": metrics["baseline"]["test"],
-        "fine-tuned": metrics["finetuned"]["test"],
+        "base": _overall(metrics["baseline"]["test"]),
+        "fine-tuned": _overall(metrics["finetuned"]["test"]),
         "checked": manifest["data"]["checked"]["rejected"],
         "train_frames": len(manifest["split"]["train"]),
         "seconds": manifest["seconds"],
+    }
+
+
+def _overall(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in metrics.items()
+        if key in ("by_kind", "by_element") or not key.startswith("by_")
     }
 
 

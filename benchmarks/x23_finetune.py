@@ -46,6 +46,7 @@ def run(crystal: str, preset: str, seed: int) -> dict[str, Any]:
         "base": metrics["baseline"]["test"]["by_kind"]["crystal"],
         preset: metrics["finetuned"]["test"]["by_kind"]["crystal"],
         "seconds": manifest["seconds"],
+        "threads": manifest["hardware"]["threads"],
         "train_frames": len(manifest["split"]["train"]),
     }
 
@@ -77,9 +78,9 @@ def page(results: dict[str, Any]) -> str:
             rows.append(
                 [crystal, model, run.get("train_frames", "–"), metrics["n_frames"]]
                 + [f"{metrics[key]:.2f}" for key in KEYS.values()]
-                + [f"{run['seconds']:.0f}" if run else "–"]
+                + [f"{run['seconds']:.0f}" if run else "–", run.get("threads", "–")]
             )
-    header = ["crystal", "model", "training frames", "test frames", *KEYS, "training, s"]
+    header = ["crystal", "model", "training frames", "test frames", *KEYS, "training, s", "cores"]
     return "\n".join(
         [
             "# Fine-tuning ANI-2x on X23 crystals",
