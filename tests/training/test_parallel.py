@@ -62,4 +62,5 @@ def test_two_processes_train_what_one_does(settings, tmp_path):
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())["finetuned"]["test"]
     for name in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component"):
         assert two[name] == pytest.approx(one.metrics["finetuned"]["test"][name], rel=1e-3)
-    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["processes"] == 2
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["hardware"]["processes"] == 2

@@ -55,7 +55,7 @@ def column(history: list[dict], name: str) -> list[float]:
 
 @pytest.mark.parametrize("fit", ["mean", "members"])
 def test_loss_falls_on_training_and_validation_frames(trainer, fit):
-    _, history = trained(trainer(epochs=25, fit=fit))
+    _, history = trained(trainer(epochs=50, fit=fit, learning_rate=5e-4))
     assert history[-1]["train_loss"] < 0.3 * history[0]["train_loss"]
     assert history[-1]["validation_loss"] < 0.95 * history[0]["validation_loss"]
 
@@ -81,7 +81,7 @@ def test_the_reported_losses_are_those_of_the_data(trainer):
 
 
 def test_the_best_epoch_is_the_lowest_validation_loss_and_its_weights_are_left(trainer):
-    made = trainer(epochs=12, learning_rate=0.01, schedule="constant", clip=None)
+    made = trainer(epochs=12, learning_rate=0.03, schedule="constant", clip=None)
     progress = made.fit()
     losses = column(progress.history, "validation_loss")
     assert losses[progress.best_epoch - 1] == min(losses) == progress.best_loss
