@@ -49,7 +49,7 @@ SELF_ENERGIES = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 def tlpot_data() -> Path:
     """Folder of real reference data, named by TLPOT_DATA."""
     folder = os.environ.get("TLPOT_DATA", "")
-    if not Path(folder, "README.md").is_file():
+    if not folder or not Path(folder, "README.md").is_file():
         pytest.skip("TLPOT_DATA does not name the folder of reference data")
     return Path(folder)
 
