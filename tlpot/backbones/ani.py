@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import torch
@@ -28,24 +28,20 @@ def celu(x: Tensor) -> Tensor:
     return x.clamp(min=0.0) + ALPHA * torch.expm1(x.clamp(max=0.0) / ALPHA)
 
 
-@dataclass(frozen=True)
-class Architecture:
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Constants):
     """Everything but the weights: enough to rebuild the backbone from a model file.
 
-    Lengths in Å, η in Å⁻², angles in radians; names as in Smith et al. 2017, eqs. 2–4.
+    The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers.
     """
 
     symbols: tuple[str, ...]
     widths: tuple[tuple[int, ...], ...]
     members: int
-    radial_cutoff: float
-    radial_eta: float
-    radial_shifts: tuple[float, ...]
-    angular_cutoff: float
-    angular_eta: float
-    angular_zeta: float
-    angular_shifts: tuple[float, ...]
-    angular_sections: tuple[float, ...]
+
+    @property
+    def elements(self) -> int:
+        return len(self.symbols)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -75,11 +71,6 @@ class Architecture:
             self.angular_cutoff,
         )
         return AEVComputer(radial, angular, len(self.symbols))
-
-    def constants(self) -> Constants:
-        """What the engine needs of it."""
-        shared = {f.name: getattr(self, f.name) for f in fields(Constants) if f.name != "elements"}
-        return Constants(elements=len(self.symbols), **shared)
 
 
 class Layer(nn.Module):
@@ -161,7 +152,7 @@ class ANI(nn.Module):
 
     def _environment(self, batch: Batch) -> Environment:
         species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
-        return Environment(self.architecture.constants(), species, batch.pairs, vectors)
+        return Environment(self.architecture, species, batch.pairs, vectors)
 
     def descriptors(self, species: Tensor, batch: Batch) -> Tensor:
         """Atomic environment vectors ``Tensor[atoms, features]``, torchani's own."""

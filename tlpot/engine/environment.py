@@ -19,11 +19,13 @@ TINY = 1e-30
 """Keeps the logarithm of an angular factor finite."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constants:
-    """The descriptor's constants; names and units as in `tlpot.backbones.ani.Architecture`."""
+    """The descriptor's constants; names as in Smith et al. 2017, eqs. 2–4.
 
-    elements: int
+    Lengths in Å, η in Å⁻², angles in radians.
+    """
+
     radial_cutoff: float
     radial_eta: float
     radial_shifts: tuple[float, ...]
@@ -32,6 +34,11 @@ class Constants:
     angular_zeta: float
     angular_shifts: tuple[float, ...]
     angular_sections: tuple[float, ...]
+
+    @property
+    def elements(self) -> int:
+        """Elements with columns of their own."""
+        raise NotImplementedError
 
     @property
     def radial(self) -> int:
