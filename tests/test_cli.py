@@ -163,6 +163,55 @@ def test_inspect_prints_and_draws(call, tmp_path, settings):
     refused(call("inspect", tmp_path / "none.xyz"), "none.xyz")
 
 
+def test_sample_proposes_and_never_overwrites(call, tmp_path, settings):
+    output = tmp_path / "new.extxyz"
+    water = f"{settings['data']['files'][0]}@0"
+    code, out, err = call("sample", water, "--method", "rattle", "--number", 3, "--output", output)
+    assert code == 0, err
+    assert "wrote 3 frames" in out
+    found = tlpot.read_frames(output)
+    assert [f.info["start"] for f in found] == [found[0].info["start"]] * 3
+    assert found[0].energy is None
+    arguments = ("sample", water, "--output")
+    refused(call(*arguments, output, "--method", "rattle", "--number", 3), "exists already")
+    other = tmp_path / "other.extxyz"
+    refused(call(*arguments, other, "--number", 3), "--method", "--pick")
+    refused(call(*arguments, other, "--pick", "random", "--method", "md"), "one of")
+    refused(call(*arguments, other, "--pick", "random"), "--number")
+    refused(call(*arguments, other, "--pick", "active"), "--config")
+    assert not other.exists()
+
+
+def test_sample_picks_labelled_frames(call, tmp_path, settings, base_model):
+    output = tmp_path / "picked.extxyz"
+    code, _, err = call(
+        *("sample", *settings["data"]["files"], "--pick", "committee", "--model", base_model),
+        *("--number", 5, "--output", output),
+    )
+    assert code == 0, err
+    found = tlpot.read_frames(output)
+    scores = [f.info["committee_eV"] for f in found]
+    assert scores == sorted(scores, reverse=True)
+    assert all(f.energy is not None and f.forces is not None for f in found)
+
+
+def test_sample_learns_actively(call, tmp_path, config, settings):
+    overrides = yaml.safe_load(config.read_text())
+    overrides["active"] = {"start": 0.2, "criterion": 1e-9, "add": 0.2}
+    overrides["training"]["epochs"] = 1
+    config.write_text(yaml.safe_dump(overrides))
+    output = tmp_path / "chosen.extxyz"
+    code, out, err = call(
+        *("sample", *settings["data"]["files"], "--pick", "active", "--config", config),
+        *("--number", 6, "--output", output),
+    )
+    assert code == 0, err
+    assert "wrote 6 frames" in out
+    assert "round 1: trained on 6; 10 of the other 10 in doubt" in err
+    assert len(tlpot.read_frames(output)) == 6
+    assert Path(settings["output"], "round-01", "model.safetensors").is_file()
+
+
 def test_schema_is_json(call):
     code, out, _ = call("schema")
     assert code == 0

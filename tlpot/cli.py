@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -114,6 +114,81 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 
     console.print_prepared(run.prepare(settings), out)
     out.print(f"{config} is ready to run")
+
+
+@app.command()
+def sample(
+    files: Files,
+    output: Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)],
+    number: Annotated[
+        int | None,
+        typer.Option(min=1, help="frames in all (active: at most)", show_default=False),
+    ] = None,
+    method: Annotated[
+        Literal["modes", "md", "rattle"] | None,
+        typer.Option(help="propose new geometries around those of FILES"),
+    ] = None,
+    pick: Annotated[
+        Literal["committee", "farthest", "random", "active"] | None,
+        typer.Option(help="choose among the structures of FILES"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="model file, run folder or base name")] = "ani2x",
+    temperature: Annotated[float, typer.Option(min=1, help="K, of modes and md")] = 300.0,
+    strain: Annotated[float, typer.Option(min=0, help="of rattle, of the cell")] = 0.02,
+    rattle: Annotated[float, typer.Option(min=0, help="of rattle, Å on every coordinate")] = 0.05,
+    min_distance: Annotated[float, typer.Option(min=0, help="shortest distance, Å")] = 0.6,
+    seed: Annotated[int, typer.Option(min=0, help="of all that is random")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML config whose recipe --pick active trains with")
+    ] = None,
+) -> None:
+    """Propose geometries to label, or choose the frames most worth it.
+
+    --method modes relaxes, then displaces along normal modes (Γ-phonons); md takes Langevin
+    snapshots; rattle strains and shifts at random, without a model.
+
+    --pick committee takes the largest ensemble spread per √N; farthest the most unlike in
+    descriptor space; random any; active trains (--config, labelled FILES) and adds the worst,
+    round by round. Labels and notes of picked frames are kept.
+    """
+    from tlpot import console, sampling
+    from tlpot.data.read import read_frames
+    from tlpot.data.write import refuse_to_overwrite, write_frames
+    from tlpot.potential import load
+
+    refuse_to_overwrite(output)
+    if (method is None) == (pick is None):
+        raise TlpotError("give one of --method (propose) and --pick (choose)")
+    if pick == "active":
+        if config is None:
+            raise TlpotError("--pick active trains: give its recipe with --config")
+        frames = console.learn(
+            load_config(config, [f"data.files={json.dumps(files)}"]), number, err
+        )
+    elif number is None:
+        raise TlpotError("--number is missing: how many frames?")
+    elif pick:
+        potential = None if pick == "random" else load(model)
+        frames = sampling.choose(read_frames(files), pick, number, potential, seed)
+    else:
+        assert method is not None
+        potential = None if method == "rattle" else load(model)
+        start = read_frames(files)
+        with console.progress_bar("structures", len(start), err) as advance:
+            frames = sampling.propose(
+                start,
+                method,
+                number,
+                potential,
+                temperature=temperature,
+                strain=strain,
+                rattle=rattle,
+                min_distance=min_distance,
+                seed=seed,
+                on_structure=advance,
+            )
+    write_frames(output, frames)
+    out.print(f"wrote {len(frames)} frames to {output}")
 
 
 @app.command()

@@ -166,12 +166,24 @@ class Training(Section):
         return {**PRESETS.get(str(values.get("preset", "default")), {}), **values}
 
 
+class Active(Section):
+    """Active learning (`tlpot sample --pick active`): train, add what the committee doubts."""
+
+    start: Share = Field(0.02, description="share of the frames, picked by seed, to begin with")
+    add: Share = Field(0.02, description="largest share of the frames to add in a round")
+    criterion: float = Field(
+        0.01, gt=0, description="ensemble spread per √N, eV, beyond which a frame is in doubt"
+    )
+    stop: Share = Field(0.05, description="share of frames in doubt below which learning ends")
+
+
 class Config(Section):
     """A whole run: `tlpot finetune config.yaml`."""
 
     data: Data
     model: Model = Field(default_factory=Model)
     training: Training = Field(default_factory=Training)
+    active: Active = Field(default_factory=Active)
     output: str = Field("runs/finetune", description="run folder; must not hold another run")
 
     def dump(self) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tlpot.active import Round, active_learning
 from tlpot.config import Config
 from tlpot.evaluation.report import print_summary
+from tlpot.frames import Frame
 from tlpot.run import Prepared, Run
 from tlpot.training.trainer import Row
 
@@ -54,6 +58,29 @@ class TrainingDisplay:
         if energy is not None and force is not None:
             errors += f" · validation {energy:.2f} meV/atom, {force:.1f} meV/Å per component"
         self.progress.update(self.task, completed=row["epoch"], errors=errors)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """A bar that the function it yields moves to so many done."""
+    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def learn(config: Config, number: int | None, console: Console) -> list[Frame]:
+    """Active learning with one line a round; the frames it chose."""
+
+    def show(done: Round) -> None:
+        console.print(
+            f"round {done.number}: trained on {done.frames}; {done.in_doubt} of the other "
+            f"{done.left} in doubt; spread per √N {1e3 * done.median:.2f} (median), "
+            f"{1e3 * done.largest:.2f} meV (largest)",
+            soft_wrap=True,
+        )
+
+    return active_learning(config, number, show)[0]
 
 
 def print_prepared(prepared: Prepared, console: Console) -> None:

@@ -1,0 +1,69 @@
+"""The active-learning loop: where it begins, what it adds, when it ends, and that it resumes."""
+
+from pathlib import Path
+
+import pytest
+
+from tlpot.active import active_learning
+from tlpot.config import parse_config
+from tlpot.errors import TlpotError
+from tlpot.potential import load
+from tlpot.sampling import committee
+
+
+@pytest.fixture
+def config(settings):
+    settings["training"] |= {"epochs": 1}
+    settings["active"] = {"start": 0.2, "add": 0.15, "criterion": 1e-9, "stop": 0.05}
+    return parse_config(settings)
+
+
+def test_the_worst_are_added_until_the_number_is_reached(config):
+    chosen, rounds = active_learning(config, 8)
+    assert [r.frames for r in rounds] == [3, 5, 7, 8]
+    assert [r.left for r in rounds] == [13, 11, 9, 8]
+    assert all(r.in_doubt == r.left for r in rounds)
+    assert len({f.name for f in chosen}) == 8
+    # the frames of the second round are the worst of the first round's model
+    others = [f for f in read_pool(config) if f.name not in {c.name for c in chosen[:3]}]
+    spread = committee(load(Path(config.output, "round-00")), others)
+    expected = sorted(zip(-spread, [f.name for f in others], strict=True))[:2]
+    assert [f.name for f in chosen[3:5]] == [name for _, name in expected]
+    assert rounds[0].largest == pytest.approx(spread.max(), rel=1e-5)
+
+
+def read_pool(config):
+    from tlpot.data.read import read_frames
+
+    return read_frames(config.data.files)
+
+
+def test_it_stops_when_few_are_in_doubt(config):
+    easy = config.active.model_copy(update={"criterion": 1e3})
+    chosen, rounds = active_learning(config.model_copy(update={"active": easy}))
+    assert len(rounds) == 1
+    assert rounds[0].in_doubt == 0
+    assert len(chosen) == 3
+
+
+def test_all_frames_may_be_needed(config):
+    wide = config.active.model_copy(update={"add": 0.9})
+    chosen, rounds = active_learning(config.model_copy(update={"active": wide}))
+    assert [r.frames for r in rounds] == [3, 16]
+    assert len(chosen) == 16
+    assert (rounds[-1].left, rounds[-1].in_doubt) == (0, 0)
+
+
+def test_finished_rounds_are_kept_and_other_settings_refused(config):
+    chosen, rounds = active_learning(config, 5)
+    models = sorted(Path(config.output).glob("round-*/model.safetensors"))
+    times = [m.stat().st_mtime_ns for m in models]
+    (models[1].parent / "report.html").unlink()  # as if cut off before its end
+    again, more = active_learning(config, 7)
+    assert [f.name for f in again[:5]] == [f.name for f in chosen]
+    assert more[:2] == rounds
+    assert models[0].stat().st_mtime_ns == times[0]
+    assert models[1].stat().st_mtime_ns != times[1]
+    other = config.training.model_copy(update={"epochs": 2})
+    with pytest.raises(TlpotError, match="other settings"):
+        active_learning(config.model_copy(update={"training": other}), 5)

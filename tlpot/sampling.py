@@ -1,0 +1,170 @@
+"""`tlpot sample`: propose new geometries, or choose among those there are, with a potential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from tlpot.calculator import TLPotCalculator
+from tlpot.data.sample import sample_md, sample_modes, sample_rattle, take
+from tlpot.data.select import disagreement, farthest, worst
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.potential import CHUNK, Potential
+
+Method = Literal["modes", "md", "rattle"]
+Pick = Literal["committee", "farthest", "random"]
+
+
+def propose(
+    frames: Sequence[Frame],
+    method: Method,
+    number: int,
+    model: Potential | None,
+    *,
+    temperature: float = 300.0,
+    strain: float = 0.02,
+    rattle: float = 0.05,
+    min_distance: float = 0.6,
+    seed: int = 0,
+    on_structure: Callable[[int], None] = lambda done: None,
+) -> list[Frame]:
+    """New geometries around those of `frames`, shared out evenly over them.
+
+    Parameters
+    ----------
+    frames
+        Where to start; labels do not matter.
+    method
+        ``modes`` (relaxes, then normal modes at `temperature`), ``md`` (Langevin snapshots), or
+        ``rattle`` (random strain and shifts, see `tlpot.data.sample`; needs no `model`).
+    number
+        How many in all.
+    temperature, strain, rattle, min_distance
+        K; standard deviations of the strain and of the shifts (Å); shortest distance allowed, Å.
+    seed
+        The same seed, structures and model give the same geometries; what one structure gives
+        does not depend on the others.
+    on_structure
+        Called with the number of structures done.
+
+    Returns
+    -------
+    Frames without labels; `info` says the method, its settings and the structure it began from.
+
+    Raises
+    ------
+    TlpotError
+        Naming the structure that cannot be sampled and what to do.
+    """
+    if method != "rattle" and model is None:
+        raise TlpotError(f"sampling by {method} needs a model")
+    calculator = None if model is None else TLPotCalculator(model)
+    how = {"strain": strain, "rattle": rattle}
+    how = how if method == "rattle" else {"temperature": temperature}
+    found: list[Frame] = []
+    for i, frame in enumerate(frames):
+        share = (number * (i + 1)) // len(frames) - (number * i) // len(frames)
+        random = np.random.default_rng([seed, i])
+        proposals: Iterator[Atoms]
+        if method == "rattle":
+            proposals = sample_rattle(frame.atoms, strain, rattle, random)
+        else:
+            assert calculator is not None
+            sampler = sample_modes if method == "modes" else sample_md
+            proposals = sampler(frame.atoms, calculator, temperature, random)
+        try:
+            taken = take(proposals, share, min_distance)
+        except TlpotError as error:
+            raise TlpotError(f"{frame.name}: {error}") from None
+        notes = {k: v for k, v in frame.info.items() if k in ("charge", "spin")}
+        notes |= {"sampled": method, **how, "start": frame.name}
+        found += [Frame(atoms, info=dict(notes)) for atoms in taken]
+        on_structure(i + 1)
+    return found
+
+
+def choose(
+    frames: Sequence[Frame], by: Pick, number: int, model: Potential | None, seed: int = 0
+) -> list[Frame]:
+    """The `number` frames most worth labelling or training on, first pick first.
+
+    ``committee`` takes those of the largest ensemble spread per √N, ``farthest`` those most
+    unlike each other in descriptor space, ``random`` any (by `seed`). What decided is noted in
+    ``info["committee_eV"]``, eV.
+
+    Raises
+    ------
+    TlpotError
+        If there are too few frames, or the model is no committee.
+    """
+    if number > len(frames):
+        raise TlpotError(f"{number} frames are asked for, but the files hold {len(frames)}")
+    if by == "random":
+        picks = np.random.default_rng(seed).choice(len(frames), number, replace=False).tolist()
+        return [frames[i] for i in picks]
+    if model is None:
+        raise TlpotError(f"picking by {by} needs a model")
+    for frame in frames:
+        if not np.isfinite(frame.atoms.positions).all():
+            raise TlpotError(f"{frame.name}: has no finite positions; look at it: tlpot inspect")
+    if by == "farthest":
+        return [frames[i] for i in farthest(frame_features(model, frames), number)]
+    scores = committee(model, frames)
+    return [
+        replace(frames[i], info=frames[i].info | {"committee_eV": round(float(scores[i]), 6)})
+        for i in worst(scores, number)
+    ]
+
+
+def committee(model: Potential, frames: Sequence[Frame]) -> np.ndarray:
+    """``(frames,)`` spread of the ensemble's energies per √N, eV (`tlpot.data.select`).
+
+    Raises
+    ------
+    TlpotError
+        If the model is a single network.
+    """
+    if model.backbone.members < 2:
+        raise TlpotError("the model is a single network: a committee needs several")
+    spread = np.array([p.energy_std for p in model.predict(frames)])
+    return disagreement(spread, np.array([len(frame) for frame in frames]))
+
+
+@torch.no_grad()
+def frame_features(model: Potential, frames: Sequence[Frame]) -> np.ndarray:
+    """Atomic environment vectors averaged over each frame, one block a central element.
+
+    Returns
+    -------
+    ``(frames, elements · features)``; an element's block is the sum over its atoms divided by all
+    atoms of the frame, so that it is zero where the element does not occur.
+    """
+    symbols = {s for frame in frames for s in frame.atoms.symbols}
+    model = model.for_elements(symbols)
+    backbone = model.backbone
+    rows = []
+    for start in _chunks(frames):
+        batch = model.batch(frames[start])
+        species = backbone.species[batch.numbers]
+        values = backbone.descriptors(species, batch)
+        blocks = values.new_zeros(batch.n_frames * len(backbone.symbols), values.shape[1])
+        blocks.index_add_(0, batch.frame * len(backbone.symbols) + species, values)
+        rows.append(blocks.view(batch.n_frames, -1) / batch.n_atoms[:, None])
+    return torch.cat(rows).double().cpu().numpy()
+
+
+def _chunks(frames: Sequence[Frame]) -> Iterator[slice]:
+    """Runs of frames of about `CHUNK` atoms."""
+    start = atoms = 0
+    for i, frame in enumerate(frames):
+        if atoms and atoms + len(frame) > CHUNK:
+            yield slice(start, i)
+            start, atoms = i, 0
+        atoms += len(frame)
+    yield slice(start, len(frames))
