@@ -77,7 +77,7 @@ def _place(path: str) -> str:
 
 
 def profile_steps(epoch: Callable[[], float], steps: int, device: torch.device) -> dict[str, Any]:
-    """ms a step by purpose (CPU) or by kernel (CUDA), the slowest first.
+    """ms a step by purpose (CPU, one thread) or by kernel (CUDA), the slowest first.
 
     Parameters
     ----------
@@ -87,9 +87,12 @@ def profile_steps(epoch: Callable[[], float], steps: int, device: torch.device) 
     epoch()
     if device.type == "cuda":
         return _kernels(epoch, steps)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # attribution sees no other thread
     plain = min(epoch() for _ in range(2))
     with Attribution() as attribution:
         timed = epoch()
+    torch.set_num_threads(threads)
     seconds = dict(attribution.seconds)
     seconds["Python, autograd engine, and this timer"] = timed - sum(seconds.values())
     rows = sorted(seconds.items(), key=lambda row: -row[1])

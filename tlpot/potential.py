@@ -24,6 +24,7 @@ from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
+from tlpot.threads import own_threads
 
 FORMAT = "tlpot-model-1"
 MINI = Path(__file__).parent / "backbones" / "mini.safetensors"
@@ -141,6 +142,7 @@ class Potential:
         cutoff = self.backbone.cutoff
         return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
 
+    @own_threads()
     def evaluate(self, batch: Batch, training: bool = False, members: bool = False) -> Output:
         """Energies, forces and virial of a batch.
 

@@ -133,7 +133,8 @@ class Student(nn.Module):
             atoms = (species == k).nonzero().squeeze(1)
             if len(atoms):
                 x = (features[atoms] - self.mean[k]) / self.scale[k]
-                energy, slope = energy_and_slope(x, self._weights(k), ALPHA, members=True)
+                weights = [self._weights(k)]
+                energy, slope = energy_and_slope(x, [len(x)], weights, ALPHA, members=True)
                 energies = energies.index_copy(1, atoms, energy)
                 slopes = slopes.index_copy(1, atoms, slope / self.scale[k])
         return energies, slopes

@@ -43,7 +43,7 @@ def test_energy_slope_and_their_gradients_are_autograds(atoms, members):
     x, parts = descriptors(atoms), weights()
     results = []
     for function in (
-        lambda: energy_and_slope(x, parts, ALPHA, members),
+        lambda: energy_and_slope(x, [len(x)], [parts], ALPHA, members),
         lambda: by_autograd(x, parts, members),
     ):
         energies, slope = function()
@@ -57,7 +57,8 @@ def test_energy_slope_and_their_gradients_are_autograds(atoms, members):
 def test_gradients_by_finite_differences(members):
     x = descriptors(3)
     assert torch.autograd.gradcheck(
-        lambda *parts: energy_and_slope(x, parts, ALPHA, members), weights(sizes=(5, 3, 3, 2, 1))
+        lambda *parts: energy_and_slope(x, [len(x)], [parts], ALPHA, members),
+        weights(sizes=(5, 3, 3, 2, 1)),
     )
 
 
@@ -65,7 +66,7 @@ def test_only_one_of_the_outputs_may_enter_the_loss():
     x, parts = descriptors(), weights()
     for which in (0, 1):
         ours = torch.autograd.grad(
-            energy_and_slope(x, parts, ALPHA, False)[which].square().sum(), parts
+            energy_and_slope(x, [len(x)], [parts], ALPHA, False)[which].square().sum(), parts
         )
         theirs = torch.autograd.grad(
             by_autograd(x, parts, False)[which].square().sum(), parts, allow_unused=True
@@ -78,7 +79,7 @@ def test_no_gradient_is_asked_of_frozen_weights():
     x, parts = descriptors(), weights()
     for frozen in parts[:2]:
         frozen.requires_grad_(False)
-    energies, slope = energy_and_slope(x, parts, ALPHA, False)
+    energies, slope = energy_and_slope(x, [len(x)], [parts], ALPHA, False)
     ours = torch.autograd.grad(energies.sum() + slope.square().sum(), parts[2:])
     energies, slope = by_autograd(x, parts, False)
     theirs = torch.autograd.grad(energies.sum() + slope.square().sum(), parts[2:])

@@ -139,16 +139,22 @@ class ANI(nn.Module):
         if training and batch.kept is None:
             batch = self.keep(batch)
         descriptor = batch.kept or Descriptor(self._environment(batch))
-        species, x = self.species[batch.numbers], descriptor.values
         with torch.set_grad_enabled(training):
-            energies = x.new_zeros(self.members, len(species))
-            slope = x.new_zeros(self.members if members else 1, *x.shape)
-            for symbol, atoms in self._by_element(species):
-                weights = [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
-                e, g = energy_and_slope(x[atoms], weights, ALPHA, members)
-                energies = energies.index_copy(1, atoms, e)
-                slope = slope.index_copy(1, atoms, g)
-            return energies * Hartree, descriptor.slope(slope * Hartree)
+            species = self.species[batch.numbers]
+            order = species.argsort(stable=True)
+            energies, slope = energy_and_slope(
+                descriptor.values[order],
+                species.bincount(minlength=len(self.symbols)).tolist(),
+                [self._weights(symbol) for symbol in self.symbols],
+                ALPHA,
+                members,
+            )
+            back = order.argsort()
+            slope = slope.index_select(1, back) * Hartree
+            return energies.index_select(1, back) * Hartree, descriptor.slope(slope)
+
+    def _weights(self, symbol: str) -> list[Tensor]:
+        return [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
 
     def _environment(self, batch: Batch) -> Environment:
         species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tlpot.engine.environment import Descriptor, Environment
+from tlpot.threads import spread
 
 
 @dataclass
@@ -58,40 +59,49 @@ class Descriptors:
 
     def pull(self, slope: Tensor) -> Tensor:
         """Jᵀ·slope: ``[k, atoms, features]`` to ``[k, pairs, 3]``."""
-        radial, angular = self._blocks(slope)
-        at_ends = radial[:, self.radial_rows[0]] + radial[:, self.radial_rows[1]]
-        by_pair = torch.bmm(self.radial_jacobian, at_ends.permute(1, 2, 0))
-        rows = angular[:, self.angular_rows].flatten(2)
-        by_edge = torch.bmm(self.angular_jacobian, rows.permute(1, 2, 0))
-        by_pair.index_add_(0, self.edge_pair, by_edge * self.edge_sign[:, None, None])
-        return by_pair.permute(2, 0, 1)
+        return torch.stack(spread(self._pull, slope))
 
     def push(self, vectors: Tensor) -> Tensor:
         """J·vectors: ``[k, pairs, 3]`` to ``[k, atoms, features]``."""
-        out = vectors.new_zeros(len(vectors), *self.values.shape)
-        radial, angular = self._blocks(out)
-        vectors = vectors.permute(1, 0, 2)
-        change = torch.bmm(vectors, self.radial_jacobian).transpose(0, 1)
-        radial.index_add_(1, self.radial_rows[0], change)
-        radial.index_add_(1, self.radial_rows[1], change)
-        outward = vectors[self.edge_pair] * self.edge_sign[:, None, None]
-        change = torch.bmm(outward, self.angular_jacobian)
-        by_element = change.view(*change.shape[:2], *self.angular_rows.shape[1:], angular.shape[2])
-        change = by_element.transpose(0, 1).flatten(1, 2)
-        angular.index_add_(1, self.angular_rows.flatten(), change)
-        return torch.cat([part.view(*out.shape[:2], -1) for part in (radial, angular)], dim=2)
+        return torch.stack(spread(self._push, vectors))
+
+    def _pull(self, slope: Tensor) -> Tensor:
+        radial, angular = self._blocks(slope)
+        at_ends = radial.index_select(0, self.radial_rows[0])
+        at_ends += radial.index_select(0, self.radial_rows[1])
+        by_pair = (self.radial_jacobian * at_ends[:, None]).sum(2)
+        rows = angular.index_select(0, self.angular_rows.flatten())
+        by_edge = (self.angular_jacobian * rows.view_as(self.angular_jacobian[:, :1])).sum(2)
+        return by_pair.index_add_(0, self.edge_pair, by_edge * self.edge_sign[:, None])
+
+    def _push(self, vectors: Tensor) -> Tensor:
+        out = torch.zeros_like(self.values)
+        radial, angular = (part.contiguous() for part in self._blocks(out))
+        change = _along(vectors, self.radial_jacobian)
+        radial.index_add_(0, self.radial_rows[0], change)
+        radial.index_add_(0, self.radial_rows[1], change)
+        outward = vectors.index_select(0, self.edge_pair) * self.edge_sign[:, None]
+        change = _along(outward, self.angular_jacobian)
+        rows = self.angular_rows.flatten()
+        angular.index_add_(0, rows, change.view(len(rows), angular.shape[1]))
+        return torch.cat(
+            [
+                radial.view_as(out[:, : self._radial_columns]),
+                angular.view_as(out[:, self._radial_columns :]),
+            ],
+            dim=1,
+        )
 
     @property
     def _radial_columns(self) -> int:
         return self.angular_rows.shape[1] * self.radial_jacobian.shape[2]
 
     def _blocks(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """``[k, atoms, features]`` as radial and angular rows, ``[k, rows, columns]`` each."""
+        """``[atoms, features]`` as radial and angular rows, ``[rows, columns]`` each."""
         n_angular = self.angular_jacobian.shape[2] // self.angular_rows.shape[1]
         n_radial, split = self.radial_jacobian.shape[2], self._radial_columns
-        radial, angular = features[..., :split], features[..., split:]
-        k = len(features)
-        return radial.reshape(k, -1, n_radial), angular.reshape(k, -1, n_angular)
+        radial, angular = features[:, :split], features[:, split:]
+        return radial.reshape(-1, n_radial), angular.reshape(-1, n_angular)
 
     def to(self, device: torch.device | str) -> Descriptors:
         return Descriptors(**{name: tensor.to(device) for name, tensor in vars(self).items()})
@@ -101,8 +111,8 @@ class Descriptors:
         """Descriptors of several batches as one; rows, atoms and pairs are renumbered."""
         offset = {name: [0] for name in ("pairs", "radial_rows", "angular_rows", "edge_pair")}
         for p in parts:
-            radial, angular = p._blocks(p.values[None])
-            sizes = (len(p.values), radial.shape[1], angular.shape[1], p.pairs.shape[1])
+            radial, angular = p._blocks(p.values)
+            sizes = (len(p.values), len(radial), len(angular), p.pairs.shape[1])
             for starts, size in zip(offset.values(), sizes, strict=True):
                 starts.append(starts[-1] + size)
         joined = {}
@@ -125,6 +135,13 @@ class _Pull(torch.autograd.Function):
     @staticmethod
     def backward(ctx, vectors):  # type: ignore[no-untyped-def]
         return ctx.descriptors.push(vectors), None
+
+
+def _along(vectors: Tensor, jacobian: Tensor) -> Tensor:
+    """``[n, 3]``, ``[n, 3, columns]`` to ``[n, columns]``; faster than a batched product."""
+    x, y, z = vectors.unsqueeze(2).unbind(1)
+    along = x * jacobian[:, 0]
+    return along.addcmul_(y, jacobian[:, 1]).addcmul_(z, jacobian[:, 2])
 
 
 def keep(environment: Environment) -> Descriptors:

@@ -7,11 +7,16 @@ the mean of both lengths and an angular factor in the cosine, so it is kept as i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import pi
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from tlpot.threads import available, spread
 
 TRIPLES_AT_ONCE = 16_384
 """Bounds the memory of the triples' terms."""
@@ -68,9 +73,11 @@ class AngularFactors:
 
     ``radial`` ``[triples, shifts]`` without cutoff, ``radial_slope`` its slope in either length;
     ``angle`` ``[triples, sections]``, ``angle_slope`` its slope in the cosine; ``fade``
-    ``[triples]`` both cutoffs' product, ``fade_a`` and ``fade_b`` its slopes in the two lengths.
+    ``[triples]`` both cutoffs' product, ``fade_a`` and ``fade_b`` its slopes in the two lengths;
+    ``cosine`` ``[triples]`` of the angle between the edges.
     """
 
+    cosine: Tensor
     radial: Tensor
     radial_slope: Tensor
     angle: Tensor
@@ -109,6 +116,7 @@ class Environment:
         self.other = species[torch.cat([ends[1], ends[0]])[order]]
         self.outward = self.unit.index_select(0, self.edge_pair) * self.edge_sign[:, None]
         self.length = self.distance[self.edge_pair]
+        self._fade, self._fade_slope = _cutoff(self.length, constants.angular_cutoff)
         self.element_pair = constants.pair_index(species.device)
         # [shifts, angular] and [sections, angular]: which factor belongs to which column.
         eye_shifts = torch.eye(len(constants.angular_shifts)).to(vectors)
@@ -126,7 +134,10 @@ class Environment:
         return gauss * fade[:, None], gauss * slope
 
     def triples(self) -> list[tuple[Tensor, Tensor]]:
-        """Both edges of every triple, in chunks of `TRIPLES_AT_ONCE`."""
+        """Both edges of every triple, in chunks of about `TRIPLES_AT_ONCE`.
+
+        An atom's triples stay together: chunks add to different atoms and edges.
+        """
         if len(self.centre) == 0:
             return []
         counts = torch.bincount(self.centre, minlength=self.atoms)
@@ -136,7 +147,12 @@ class Environment:
         second = edges.repeat_interleave(rank)
         shift = start - (rank.cumsum(0) - rank)
         first = torch.arange(len(second), device=start.device) + shift[second]
-        return list(zip(first.split(TRIPLES_AT_ONCE), second.split(TRIPLES_AT_ONCE), strict=True))
+        up_to_atom = (counts * (counts - 1) // 2).cumsum(0)
+        chunks = max(available(start.device), -(-len(second) // TRIPLES_AT_ONCE))
+        ideal = torch.arange(chunks + 1, device=start.device) * len(second) // chunks
+        bounds = up_to_atom[torch.searchsorted(up_to_atom, ideal[1:])].unique()
+        sizes = bounds.diff(prepend=bounds.new_zeros(1)).tolist()
+        return list(zip(first.split(sizes), second.split(sizes), strict=True))
 
     def angular_rows(self, a: Tensor, b: Tensor) -> Tensor:
         """Row (atom, element pair) of the angular block that each triple adds to."""
@@ -146,8 +162,9 @@ class Environment:
     def angular(self, a: Tensor, b: Tensor) -> AngularFactors:
         """Factors of the angular terms of the triples of edges `a` and `b`."""
         c = self.constants
-        ra, rb = self.length[a], self.length[b]
-        cos = 0.95 * self._cosine(a, b)
+        ra, rb = self.length.index_select(0, a), self.length.index_select(0, b)
+        true_cosine = self._cosine(a, b)
+        cos = 0.95 * true_cosine
         sin = torch.sqrt(1 - cos.square())
         sections = ra.new_tensor(c.angular_sections)
         half = (1 + cos * sections.cos() + sin * sections.sin()) / 2
@@ -155,15 +172,16 @@ class Environment:
         turn = sections.cos() - cos / sin * sections.sin()
         off = (ra + rb)[:, None] / 2 - ra.new_tensor(c.angular_shifts)
         gauss = torch.exp(off.square() * -c.angular_eta)
-        (fade_a, slope_a), (fade_b, slope_b) = (_cutoff(r, c.angular_cutoff) for r in (ra, rb))
+        fade_a, fade_b = self._fade.index_select(0, a), self._fade.index_select(0, b)
         return AngularFactors(
+            cosine=true_cosine.squeeze(1),
             radial=gauss,
             radial_slope=-c.angular_eta * off * gauss,
             angle=2 * half * power,
             angle_slope=0.95 * c.angular_zeta * power * turn,
             fade=fade_a * fade_b,
-            fade_a=slope_a * fade_b,
-            fade_b=slope_b * fade_a,
+            fade_a=self._fade_slope.index_select(0, a) * fade_b,
+            fade_b=self._fade_slope.index_select(0, b) * fade_a,
         )
 
     def turn(self, near: Tensor, far: Tensor) -> Tensor:
@@ -202,14 +220,21 @@ class Descriptor:
         c = env.constants
         term, self._radial_slope = env.radial()
         radial = term.new_zeros(env.atoms * c.elements, c.radial)
-        radial.index_add_(0, env.radial_rows[0], term).index_add_(0, env.radial_rows[1], term)
         angular = term.new_zeros(env.atoms * c.element_pairs, c.angular)
-        self._triples = []
-        for a, b in env.triples():
+
+        def add_radial() -> None:
+            radial.index_add_(0, env.radial_rows[0], term)
+            radial.index_add_(0, env.radial_rows[1], term)
+
+        def add_angular(a: Tensor, b: Tensor) -> _Chunk:
             rows, factors = env.angular_rows(a, b), env.angular(a, b)
             strength = factors.radial * factors.fade[:, None]
             angular.index_add_(0, rows, env.outer(strength, factors.angle))
-            self._triples.append((a, b, rows, factors))
+            return a, b, rows, factors
+
+        tasks: list[Callable[[], Any]] = [add_radial]
+        tasks += [partial(add_angular, *chunk) for chunk in env.triples()]
+        self._chunks: list[_Chunk] = spread(lambda task: task(), tasks)[1:]
         self.values = torch.cat([radial.view(env.atoms, -1), angular.view(env.atoms, -1)], dim=1)
 
     def slope(self, features_slope: Tensor) -> Tensor:
@@ -222,21 +247,35 @@ class Descriptor:
             [c.elements * c.radial, c.element_pairs * c.angular], dim=1
         )
         radial, angular = radial.reshape(-1, c.radial), angular.reshape(-1, c.angular)
-        both_ends = radial.index_select(0, env.radial_rows[0])
-        both_ends += radial.index_select(0, env.radial_rows[1])
-        by_pair = (both_ends * self._radial_slope).sum(1, keepdim=True) * env.unit
         by_edge = torch.zeros_like(env.outward)
-        for a, b, rows, f in self._triples:
+
+        def pull_radial() -> Tensor:
+            both_ends = radial.index_select(0, env.radial_rows[0])
+            both_ends += radial.index_select(0, env.radial_rows[1])
+            return (both_ends * self._radial_slope).sum(1, keepdim=True) * env.unit
+
+        def pull_angular(a: Tensor, b: Tensor, rows: Tensor, f: AngularFactors) -> None:
             weight = angular.index_select(0, rows)
             stretch = env.over_shifts(weight * env.by_shift(f.radial_slope))
             stretch = (stretch * f.angle).sum(1) * f.fade
             by_section = env.over_shifts(weight.mul_(env.by_shift(f.radial)))
             level = (by_section * f.angle).sum(1)
-            bend = ((by_section * f.angle_slope).sum(1) * f.fade)[:, None]
-            for near, far, fade in ((a, b, f.fade_a), (b, a, f.fade_b)):
-                along = (stretch + level * fade)[:, None] * env.outward.index_select(0, near)
-                by_edge.index_add_(0, near, along.addcmul_(bend, env.turn(near, far)))
+            bend = (by_section * f.angle_slope).sum(1) * f.fade
+            u, v = env.outward.index_select(0, a), env.outward.index_select(0, b)
+            for near, far, edge, fade in ((u, v, a, f.fade_a), (v, u, b, f.fade_b)):
+                turn = bend / env.length.index_select(0, edge)
+                along = stretch + level * fade - turn * f.cosine
+                pull = (near * along[:, None]).addcmul_(far, turn[:, None])
+                by_edge.index_add_(0, edge, pull)
+
+        tasks: list[Callable[[], Any]] = [pull_radial]
+        tasks += [partial(pull_angular, *chunk) for chunk in self._chunks]
+        by_pair = spread(lambda task: task(), tasks)[0]
         return by_pair.index_add_(0, env.edge_pair, by_edge * env.edge_sign[:, None])
+
+
+_Chunk = tuple[Tensor, Tensor, Tensor, AngularFactors]
+"""Both edges of some triples, the rows they add to, their factors."""
 
 
 def _cutoff(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:

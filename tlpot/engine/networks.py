@@ -1,32 +1,38 @@
-"""All members of one element's network in few matrix products, with hand-written derivatives.
+"""All members of all elements' networks in few matrix products, with hand-written derivatives.
 
 A training step needs the energies, their slope in the descriptors, and the gradient of a loss
 that holds both. Autograd can do it (double backward); written out, each weight matrix is read
-once per product it is needed in, and nothing is stored twice.
+once per product it is needed in, nothing is stored twice, and threads share out the members.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from tlpot.threads import available, shares, spread
+
 Weights = Sequence[Tensor]
 """weight and bias of each layer in turn: ``[members, out, in]``, ``[members, out]``."""
+T = TypeVar("T")
 
 
 def energy_and_slope(
-    x: Tensor, weights: Weights, alpha: float, members: bool
+    x: Tensor, counts: Sequence[int], networks: Sequence[Weights], alpha: float, members: bool
 ) -> tuple[Tensor, Tensor]:
     """Energies of the members and their slope, or the slope of their mean.
 
     Parameters
     ----------
     x
-        ``Tensor[atoms, features]`` descriptors of atoms of one element.
-    weights
-        Of its layers, CELU with `alpha` between them.
+        ``Tensor[atoms, features]`` descriptors, sorted by element.
+    counts, networks
+        For each element the number of its atoms and the layers of its networks, CELU with
+        `alpha` between them.
     members
         Whether every member's slope is wanted.
 
@@ -38,80 +44,136 @@ def energy_and_slope(
 
     Both are differentiable in the weights; `x` is taken as constant.
     """
-    return _Network.apply(x, alpha, members, *weights)
+    present = [(count, weights) for count, weights in zip(counts, networks, strict=True) if count]
+    flat = list(chain.from_iterable(weights for _, weights in present))
+    return _Ensemble.apply(x, [count for count, _ in present], alpha, members, *flat)
 
 
-class _Network(torch.autograd.Function):
+class _Ensemble(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, alpha, members, *weights):  # type: ignore[no-untyped-def]
-        matrices, biases = weights[0::2], weights[1::2]
-        activations = _activate(x, matrices, biases, alpha)
-        energies = torch.einsum("mno,mo->mn", activations[-1], matrices[-1][:, 0])
-        energies += biases[-1]
-        gates = [_gate(a, alpha) for a in activations]
-        slopes = _descend(gates, matrices)
-        if members:
-            x_slope = torch.bmm(slopes[0], matrices[0])
-        else:
-            x_slope = (_side_by_side(slopes[0]) @ matrices[0].flatten(0, 1))[None] / len(energies)
-        ctx.alpha = alpha
-        ctx.save_for_backward(x, *matrices, *activations, *gates, *slopes)
-        return energies, x_slope
+    def forward(ctx, x, counts, alpha, members, *flat):  # type: ignore[no-untyped-def]
+        networks, xs = _by_element(flat, counts), x.split(counts)
+        size = len(flat[0])
+        parts = shares(size, available(x.device))
+        energies = x.new_empty(size, len(x))
+        slope = x.new_empty(size if members else len(parts), *x.shape)
+        kept_for = ctx.needs_input_grad[4:]
+
+        def work(part: int) -> list[_Passed]:
+            mine, passed = parts[part], []
+            into = slope[mine] if members else slope[part]
+            by_element = energies[mine].split(counts, 1), into.split(counts, -2)
+            for x_e, weights, e, s in zip(xs, networks, *by_element, strict=True):
+                passed.append(_up(x_e, [w[mine] for w in weights], alpha, e, s))
+            return passed if any(kept_for) else []
+
+        passed = spread(work, range(len(parts)))
+        if any(kept_for):
+            ctx.save_for_backward(x, *flat)
+            ctx.parts, ctx.passed, ctx.counts, ctx.alpha = parts, passed, counts, alpha
+        return energies, slope if members else slope.sum(0, keepdim=True).div_(size)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, energy_bar, slope_bar):  # type: ignore[no-untyped-def]
-        x, *saved = ctx.saved_tensors
-        depth = len(saved) // 4  # hidden layers: depth + 1 matrices, then 3·depth tensors
-        matrices, saved = saved[: depth + 1], saved[depth + 1 :]
-        activations, gates, slopes = saved[:depth], saved[depth : 2 * depth], saved[2 * depth :]
-        members = len(energy_bar)
+        x, *flat = ctx.saved_tensors
+        counts, size = ctx.counts, len(flat[0])
+        networks, xs = _by_element(flat, counts), x.split(counts)
+        needed = ctx.needs_input_grad[4:]
+        gradients = [torch.empty_like(w) if n else None for w, n in zip(flat, needed, strict=True)]
+        into = _by_element(gradients, counts)
+        if shared := len(slope_bar) != size:
+            slope_bar = slope_bar[0] / size
 
-        # Up through the slopes: what the loss says of ∂E/∂x reaches every layer's gate.
-        rises = [slope_bar if len(slope_bar) == members else slope_bar[0] / members]
-        below = _rows(rises[0], matrices[0])
-        bends = []
-        for layer in range(depth):
-            bend = (below * slopes[layer]).masked_fill_(gates[layer] >= 1.0, 0.0)
-            bends.append(bend)
-            rises.append(below.mul_(gates[layer]))
-            if layer + 1 < depth:
-                below = torch.bmm(rises[-1], matrices[layer + 1].mT)
+        def work(part: int) -> None:
+            mine = ctx.parts[part]
+            e_bars = energy_bar[mine].split(counts, 1)
+            s_bars = (slope_bar if shared else slope_bar[mine]).split(counts, -2)
+            for each in zip(xs, networks, ctx.passed[part], e_bars, s_bars, into, strict=True):
+                x_e, weights, passed, e_bar, s_bar, grads = each
+                weights = [w[mine] for w in weights]
+                grads = [None if g is None else g[mine] for g in grads]
+                _down(x_e, weights, ctx.alpha, passed, e_bar, s_bar, grads)
 
-        # Down through the energies, gathering both contributions to each weight.
-        top = torch.einsum("mn,mno->mo", energy_bar, activations[-1]) + rises[-1].sum(1)
-        gradients = [top[:, None], energy_bar.sum(1, keepdim=True)]
-        a_bar = energy_bar[:, :, None] * matrices[-1]
-        for layer in reversed(range(depth)):
-            z_bar = (gates[layer] * a_bar).add_(bends[layer], alpha=1.0 / ctx.alpha)
-            below_a = activations[layer - 1] if layer else x
-            matrix_bar = _outer(slopes[layer], rises[layer], z_bar, below_a)
-            gradients[:0] = [matrix_bar, z_bar.sum(1)]
-            if layer:
-                a_bar = torch.bmm(z_bar, matrices[layer])
-        return None, None, None, *gradients
+        spread(work, range(len(ctx.parts)))
+        return None, None, None, None, *gradients
 
 
-def _activate(x: Tensor, matrices: Weights, biases: Weights, alpha: float) -> list[Tensor]:
-    """Outputs of the hidden layers, ``[members, atoms, out]`` each."""
-    z = _rows(x, matrices[0]).add_(biases[0][:, None])
-    activations = [torch.celu_(z, alpha)]
-    for matrix, bias in zip(matrices[1:-1], biases[1:-1], strict=True):
-        z = torch.baddbmm(bias[:, None], activations[-1], matrix.mT)
+def _by_element(flat: Sequence[T], counts: Sequence[int]) -> list[Sequence[T]]:
+    each = len(flat) // len(counts)
+    return [flat[start : start + each] for start in range(0, len(flat), each)]
+
+
+_Passed = tuple[list[Tensor], list[Tensor], list[Tensor]]
+"""What the way up leaves for the way down: activations, gates and ∂E/∂z of the hidden layers.
+
+Each ``[members, atoms, out]``.
+"""
+
+
+def _up(x: Tensor, weights: list[Tensor], alpha: float, energies: Tensor, slope: Tensor) -> _Passed:
+    """Fills `energies` and `slope`: every member's, or the sum over these members."""
+    matrices, biases = weights[0::2], weights[1::2]
+    first, depth = matrices[0].flatten(0, 1), len(matrices) - 1
+    z = torch.addmm(biases[0].flatten(), x, first.T).unflatten(1, biases[0].shape)
+    activations = [torch.celu_(z, alpha).transpose(0, 1)]
+    for layer in range(1, depth):
+        z = torch.baddbmm(biases[layer][:, None], activations[-1], matrices[layer].mT)
         activations.append(torch.celu_(z, alpha))
-    return activations
-
-
-def _gate(activation: Tensor, alpha: float) -> Tensor:
-    """CELU's derivative from its value: 1 above zero, exp(z/α) = 1 + a/α below."""
-    return (activation / alpha).add_(1.0).clamp_(max=1.0)
-
-
-def _descend(gates: Sequence[Tensor], matrices: Weights) -> list[Tensor]:
-    """∂E/∂z of each hidden layer, ``[members, atoms, out]``."""
+    top = torch.baddbmm(biases[-1][:, None], activations[-1], matrices[-1].mT)
+    energies.copy_(top.squeeze(2))
+    gates = [(a / alpha).add_(1.0).clamp_(max=1.0) for a in activations]
     slopes = [gates[-1] * matrices[-1]]
-    for gate, matrix in zip(gates[-2::-1], matrices[-2:0:-1], strict=True):
-        slopes.insert(0, gate * torch.bmm(slopes[0], matrix))
-    return slopes
+    for layer in range(depth - 1, 0, -1):
+        slopes.insert(0, torch.bmm(slopes[0], matrices[layer]).mul_(gates[layer - 1]))
+    if slope.dim() == 3:
+        torch.bmm(slopes[0], matrices[0], out=slope)
+    else:
+        torch.mm(_side_by_side(slopes[0]), first, out=slope)
+    return activations, gates, slopes
+
+
+def _down(
+    x: Tensor,
+    weights: list[Tensor],
+    alpha: float,
+    passed: _Passed,
+    energy_bar: Tensor,
+    slope_bar: Tensor,
+    gradients: list[Tensor | None],
+) -> None:
+    """Fills the gradients of the weights, where asked for, from those of energies and slope."""
+    matrices, depth = weights[0::2], len(weights) // 2 - 1
+    activations, gates, slopes = passed
+
+    # Up through the slopes: what the loss says of ∂E/∂x reaches every layer's gate.
+    below = _rows(slope_bar, matrices[0])
+    rises, bends = [slope_bar], []
+    for layer in range(depth):
+        bends.append((below * slopes[layer]).masked_fill_(gates[layer] >= 1.0, 0.0))
+        rises.append(below.mul_(gates[layer]))
+        if layer + 1 < depth:
+            below = torch.bmm(rises[-1], matrices[layer + 1].mT)
+
+    # Down through the energies, gathering both contributions to each weight.
+    matrix_bars, bias_bars = gradients[0::2], gradients[1::2]
+    matrix_bar, bias_bar = matrix_bars[-1], bias_bars[-1]
+    if bias_bar is not None:
+        torch.sum(energy_bar, 1, keepdim=True, out=bias_bar)
+    if matrix_bar is not None:
+        torch.sum(rises[-1], 1, keepdim=True, out=matrix_bar)
+        matrix_bar.baddbmm_(energy_bar[:, None], activations[-1])
+    a_bar = energy_bar[:, :, None] * matrices[-1]
+    for layer in range(depth - 1, -1, -1):
+        z_bar = a_bar.mul_(gates[layer]).add_(bends[layer], alpha=1.0 / alpha)
+        matrix_bar, bias_bar = matrix_bars[layer], bias_bars[layer]
+        if bias_bar is not None:
+            torch.sum(z_bar, 1, out=bias_bar)
+        if matrix_bar is not None:
+            below_a = activations[layer - 1] if layer else x
+            _outer(slopes[layer], rises[layer], z_bar, below_a, matrix_bar)
+        if layer:
+            a_bar = torch.bmm(z_bar, matrices[layer])
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:
@@ -123,16 +185,15 @@ def _rows(x: Tensor, matrix: Tensor) -> Tensor:
     """``x @ matrix[m].T``, in one product if all members share x: ``[members, atoms, out]``."""
     if x.dim() == 3:
         return torch.bmm(x, matrix.mT)
-    members, width, _ = matrix.shape
     product = x @ matrix.flatten(0, 1).T
-    return product.view(len(x), members, width).transpose(0, 1)
+    return product.unflatten(1, matrix.shape[:2]).transpose(0, 1)
 
 
-def _outer(left1: Tensor, right1: Tensor, left2: Tensor, right2: Tensor) -> Tensor:
+def _outer(left1: Tensor, right1: Tensor, left2: Tensor, right2: Tensor, out: Tensor) -> None:
     """left1ᵀ·right1 + left2ᵀ·right2, summed over atoms; x-like factors have no member axis."""
     if right1.dim() == 3:
-        right2 = right2.expand(len(right1), -1, -1)
-        return torch.baddbmm(torch.bmm(left1.mT, right1), left2.mT, right2)
-    members, _, width = left1.shape
-    left = torch.cat([_side_by_side(left1), _side_by_side(left2)])
-    return (left.T @ torch.cat([right1, right2])).view(members, width, -1)
+        torch.bmm(left1.mT, right1, out=out)
+        out.baddbmm_(left2.mT, right2.expand(len(right1), -1, -1))
+    else:
+        left = torch.cat([_side_by_side(left1), _side_by_side(left2)])
+        torch.mm(left.T, torch.cat([right1, right2]), out=out.flatten(0, 1))

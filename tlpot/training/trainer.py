@@ -21,6 +21,7 @@ from tlpot.config import Training
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch
 from tlpot.potential import Potential
+from tlpot.threads import own_threads
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.loss import count_labels, loss
 from tlpot.training.parallel import Team
@@ -94,6 +95,7 @@ class Trainer:
         self.best = self._copy()
         self.progress = Progress()
 
+    @own_threads()
     def fit(self, on_epoch: Callable[[Row], None] = lambda row: None) -> Progress:
         """Run to the last epoch (or until patience ends) and leave the best weights in place.
 
