@@ -51,6 +51,32 @@ def finetune(
 
 
 @app.command()
+def ablate(
+    sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output")],
+    workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="`local`, or the address of a Dask scheduler")
+    ] = None,
+) -> None:
+    """Run a sweep over configs and write its table and figures; finished points are kept."""
+    from tlpot import console
+    from tlpot.ablation.run import ablate as run_sweep
+    from tlpot.ablation.sweep import load_sweep
+
+    given = {"workers": workers, "scheduler": scheduler}
+    settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
+    try:
+        with console.sweep_bar(err) as on_point:
+            outcomes = run_sweep(settings, on_point)
+    except KeyboardInterrupt:
+        err.print("stopped; finished points are kept: run the same command again")
+        raise typer.Exit(130) from None
+    console.print_sweep(outcomes, settings.output, out)
+    if all(outcome.reason for outcome in outcomes):
+        raise typer.Exit(2)
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
     files: Files,

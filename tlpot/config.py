@@ -68,6 +68,9 @@ class Data(Section):
     max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
     min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
     max_frames: int | None = Field(None, gt=0, description="use this many frames, picked by seed")
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
+    )
     split: Split = Field(default_factory=Split, description="test, validation, seed, group")
 
     @model_validator(mode="before")
@@ -219,7 +222,7 @@ def parse_config(values: Any, origin: str = "config") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [explain(problem, Config) for problem in error.errors()]
         raise TlpotError(f"{origin} is not a valid config:\n  " + "\n  ".join(lines)) from None
 
 
@@ -227,24 +230,31 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
-    *sections, last = key.strip().split(".")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
+    set_key(values, key.strip(), value, f"override '{override}'")
+
+
+def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    """Set ``section.key`` of a nested dict, in place; errors name `origin`."""
+    *sections, last = key.split(".")
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
         values = values[section]
         if not isinstance(values, dict):
-            raise TlpotError(f"override '{override}': '{section}' is not a section")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
+            raise TlpotError(f"{origin}: '{section}' is not a section")
+    values[last] = value
 
 
-def _explain(problem: Any) -> str:
+def explain(problem: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's complaints about a `model`, with the nearest valid key."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
+        known = _keys_at(model, location[:-1])
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
@@ -254,8 +264,7 @@ def _explain(problem: Any) -> str:
     return f"{key or 'config'}: {message} (got {problem['input']!r})"
 
 
-def _keys_at(location: list[str]) -> list[str]:
-    section: type[BaseModel] = Config
+def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     return [field.alias or name for name, field in section.model_fields.items()]

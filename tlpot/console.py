@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tlpot.ablation.sweep import Outcome
+from tlpot.ablation.table import ERRORS, brief, by_labels, cell
 from tlpot.active import Round, active_learning
 from tlpot.config import Config
 from tlpot.evaluation.report import print_summary
@@ -67,6 +70,34 @@ def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
+    """A bar over the points of a sweep; failures are printed above it."""
+    columns = (TextColumn("point"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None)
+
+        def on_point(done: Sequence[Outcome], total: int) -> None:
+            progress.update(task, total=total, completed=len(done))
+            if done and done[-1].reason:
+                what = ", ".join(f"{k}={v}" for k, v in done[-1].point.labels.items())
+                what += f", seed {done[-1].point.seed}: {brief(done[-1])}"
+                console.print(f"[red]failed[/] {escape(what)}", soft_wrap=True)
+
+        yield on_point
+
+
+def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> None:
+    """Test errors of every combination, mean ± spread over seeds, and where the files are."""
+    axes = list(outcomes[0].point.labels)
+    table = Table(*axes, *ERRORS.values(), "seeds")
+    for labels, group in by_labels(outcomes).items():
+        good = [o for o in group if o.reason is None]
+        table.add_row(*labels, *(cell(good, name) for name in ERRORS), str(len(good)))
+    console.print(table)
+    console.print(f"{folder}: points.csv, table.md, by-*.png")
 
 
 def learn(config: Config, number: int | None, console: Console) -> list[Frame]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +20,14 @@ from tlpot.config import Config, load_config, parse_config
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.read import read_frames
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
-from tlpot.data.split import Splits, split_frames
+from tlpot.data.split import Splits, split_frames, thin
 from tlpot.data.units import check_units
 from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
-from tlpot.frames import Frame
+from tlpot.frames import Batch, Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
 from tlpot.training.checkpoint import NAME as CHECKPOINT
@@ -94,6 +96,7 @@ def prepare(config: Config) -> Prepared:
             require_elements(present, base.elements, base.backbone.symbols, frame.name)
     checked = check_frames(frames, config.data, base.elements)
     splits = split_frames(checked.frames, config.data.split)
+    splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
     used = {base.backbone.donors.get(s, s) for f in checked.frames for s in f.atoms.symbols}
@@ -113,6 +116,7 @@ def finetune(
     resume: bool = False,
     on_start: Callable[[Prepared], None] = lambda prepared: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    cache: DescriptorCache | None = None,
 ) -> Run:
     """Fine-tune as the config says and write the run folder.
 
@@ -125,6 +129,8 @@ def finetune(
         without interruption.
     on_start, on_epoch
         Called before the first step and after each epoch (progress displays).
+    cache
+        Descriptors that runs in one process share.
 
     Raises
     ------
@@ -150,7 +156,7 @@ def finetune(
         on_start(prepared)
 
     potential = prepared.potential
-    progress = _train(prepared, folder, device, team, resume, on_epoch)
+    progress = _train(prepared, folder, device, team, resume, on_epoch, cache)
     if not team.writer:
         return Run(folder, potential, {}, manifest)
     judgement = judge(prepared.base, potential, prepared.parts)
@@ -164,6 +170,32 @@ def finetune(
     potential.save(folder / "model.safetensors")
     _report(folder, config, judgement, manifest)
     return Run(folder, potential, judgement.metrics, manifest)
+
+
+class DescriptorCache:
+    """Kept descriptors by geometry, for runs that share frames, elements and descriptor.
+
+    Holds what was used last, up to the run's ``training.keep_gb``.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def keep(self, potential: Potential, batch: Batch, keep_gb: float) -> Batch:
+        """The batch with its descriptors, computed only if no run before has."""
+        geometry = hashlib.sha256()
+        for tensor in (batch.numbers, batch.pairs, batch.vectors):
+            geometry.update(tensor.cpu().numpy().tobytes())
+        backbone = potential.backbone
+        donors = tuple(sorted(backbone.donors.items()))
+        key = (geometry.digest(), backbone.architecture, donors, backbone.dtype, potential.device)
+        if key not in self._kept:
+            self._kept[key] = backbone.keep(batch).kept
+        self._kept.move_to_end(key)
+        held = sum(kept.nbytes for kept in self._kept.values())
+        while held > keep_gb * 1e9:
+            held -= self._kept.popitem(last=False)[1].nbytes
+        return replace(batch, kept=self._kept.get(key))
 
 
 def choose_device(name: str, team: Team) -> torch.device:
@@ -185,6 +217,7 @@ def _train(
     team: Team,
     resume: bool,
     on_epoch: Callable[[Row], None],
+    cache: DescriptorCache | None,
 ) -> Any:
     """Train on the elements that occur; the others' zero columns and networks need no time."""
     potential, backbone = prepared.potential, prepared.potential.backbone
@@ -195,6 +228,9 @@ def _train(
         for name in ("train", "validation")
     }
     settings = prepared.config.training
+    if cache is not None:
+        for part in batches:
+            batches[part] = [cache.keep(compact, b, settings.keep_gb) for b in batches[part]]
     trainer = Trainer(compact, batches["train"], batches["validation"], settings, folder, team)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()

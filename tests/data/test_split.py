@@ -1,5 +1,6 @@
 """Held-out frames: how many, of what, and that they never move."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from ase import Atoms
 
 from tlpot.config import Split
 from tlpot.data.read import read_frames
-from tlpot.data.split import Splits, split_frames
+from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
@@ -134,3 +135,14 @@ def test_held_out_frames_mirror_the_energies(water: Callable[..., Frame], seed: 
     splits = split_frames(made, Split(seed=seed))
     held_out = sorted(order[i] // 10 for i in splits.test)
     assert held_out == sorted([*range(6)] * 2), "two test frames of every ten by energy"
+
+
+def test_thinned_training_frames_are_nested_and_leave_the_rest_alone():
+    whole = Splits(list(range(0, 40, 2)), [1, 3], [5, 7])
+    parts = [thin(whole, fraction, seed=3) for fraction in (0.01, 0.25, 0.5, 1.0)]
+    assert [len(p.train) for p in parts] == [1, 5, 10, 20]
+    for smaller, larger in itertools.pairwise(parts):
+        assert set(smaller.train) < set(larger.train)
+    assert parts[-1] == whole
+    assert all((p.validation, p.test) == ([1, 3], [5, 7]) for p in parts)
+    assert thin(whole, 0.5, seed=4) != parts[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -61,6 +61,16 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     units = [units[i] for i in random.permutation(len(units))]
     parts = _by_stratum(frames, units, wanted) if split.group is None else _whole(units, wanted)
     return Splits(**{field.name: sorted(parts.get(field.name, [])) for field in fields(Splits)})
+
+
+def thin(splits: Splits, fraction: float, seed: int) -> Splits:
+    """Leave out training frames until `fraction` of them is left, at least one.
+
+    What a smaller fraction leaves is part of what a larger one leaves (a learning curve adds).
+    """
+    order = np.random.default_rng(seed).permutation(len(splits.train))
+    count = max(round(fraction * len(splits.train)), 1)
+    return replace(splits, train=sorted(splits.train[i] for i in order[:count]))
 
 
 def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:

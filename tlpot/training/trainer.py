@@ -207,8 +207,9 @@ class Trainer:
         left = self.settings.keep_gb * 1e9
         for part in parts:
             for i, batch in enumerate(part):
-                if left > 0:
+                if batch.kept is None and left > 0:
                     part[i] = self.potential.backbone.keep(batch)
+                if part[i].kept is not None:
                     left -= part[i].kept.nbytes
             yield part
 

@@ -1,0 +1,103 @@
+"""Run the points of a sweep; a finished point is never run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlpot.ablation.sweep import Outcome, Point, Sweep, points
+from tlpot.ablation.table import write_results
+from tlpot.config import Config
+from tlpot.errors import TlpotError
+from tlpot.run import DescriptorCache, finetune
+from tlpot.scale import as_done
+from tlpot.training.checkpoint import NAME as CHECKPOINT
+
+_cache = DescriptorCache()
+"""Of this process: its points share the descriptors of the frames that they share."""
+
+
+def ablate(
+    sweep: Sweep, on_point: Callable[[Sequence[Outcome], int], None] = lambda done, total: None
+) -> list[Outcome]:
+    """Run every point that has not finished yet; write table and figures as they come in.
+
+    Parameters
+    ----------
+    on_point
+        Called at the start and as each point ends, with the outcomes so far, the latest last, and
+        how many there will be.
+
+    Returns
+    -------
+    Outcomes in the order of the points. A failed point is one with its reason; the next call
+    tries it again, and takes up an interrupted one after its last finished epoch.
+
+    Raises
+    ------
+    TlpotError
+        If the sweep is not sound, or its data changed since a point finished.
+    """
+    wanted, folder = points(sweep), Path(sweep.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = (_finished(_folder(sweep, point), point) for point in wanted)
+    done = [outcome for outcome in finished if outcome is not None]
+    _require_same_data(done)
+    names = {outcome.point.name for outcome in done}
+    waiting = [point for point in wanted if point.name not in names]
+    on_point(done, len(wanted))
+    pieces = [(p.config, str(_folder(sweep, p)), sweep.keep_models) for p in waiting]
+    for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
+        point = waiting[i]
+        outcome = _finished(_folder(sweep, point), point)
+        if outcome is None:
+            reason = str(result) or type(result).__name__
+            outcome = Outcome(point, reason=reason)
+        done.append(outcome)
+        write_results(folder, _ordered(done, wanted))
+        on_point(done, len(wanted))
+    write_results(folder, _ordered(done, wanted))
+    return _ordered(done, wanted)
+
+
+def run_point(config: Config, folder: str, keep_model: bool) -> None:
+    """Fine-tune one point in this process."""
+    config = config.model_copy(update={"output": folder})
+    finetune(config, resume=(Path(folder) / "config.yaml").exists(), cache=_cache)
+    if not keep_model:
+        (Path(folder) / "model.safetensors").unlink()
+
+
+def _folder(sweep: Sweep, point: Point) -> Path:
+    return Path(sweep.output) / "points" / point.name
+
+
+def _ordered(done: Sequence[Outcome], wanted: Sequence[Point]) -> list[Outcome]:
+    place = {point.name: i for i, point in enumerate(wanted)}
+    return sorted(done, key=lambda outcome: place[outcome.point.name])
+
+
+def _finished(folder: Path, point: Point) -> Outcome | None:
+    metrics = folder / "metrics.json"
+    if not metrics.exists() or (folder / CHECKPOINT).exists():
+        return None
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return Outcome(point, json.loads(metrics.read_text()), manifest)
+
+
+def _require_same_data(done: Sequence[Outcome]) -> None:
+    known: dict[str, str] = {}
+    for outcome in done:
+        assert outcome.manifest is not None
+        for file in outcome.manifest["data"]["files"]:
+            path = file["path"]
+            if path not in known and Path(path).is_file():
+                known[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            if known.get(path, file["sha256"]) != file["sha256"]:
+                raise TlpotError(
+                    f"{path} changed since point {outcome.point.name} of this sweep finished; "
+                    "name another output, so that its table does not mix two data sets"
+                )

@@ -1,0 +1,169 @@
+"""What a sweep leaves behind: one tidy CSV, a Markdown table over seeds, figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from math import floor, log10
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tlpot.ablation.sweep import Outcome
+
+ERRORS = {
+    "energy_rmse_meV_per_atom": "energy RMSE, meV/atom",
+    "force_rmse_meV_per_A_component": "force RMSE, meV/Å per component",
+    "force_rmse_meV_per_A_vector": "force RMSE, meV/Å per vector",
+}
+"""Figures of the test frames that the table shows (the CSV holds all), and how it names them."""
+
+DECADE = 10.0
+"""Errors that differ by more than this factor are drawn on a logarithmic scale."""
+
+DRAWN = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
+
+
+def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write ``points.csv``, ``table.md`` and one ``by-<axis>.png`` for each axis."""
+    if not outcomes:
+        return
+    rows = [tidy(outcome) for outcome in outcomes]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(folder / "points.csv", text.getvalue().encode())
+    _write(folder / "table.md", markdown(outcomes).encode())
+    for axis in outcomes[0].point.labels:
+        picture = io.BytesIO()
+        draw(outcomes, axis).savefig(picture, dpi=150, format="png")
+        _write(folder / f"by-{axis}.png", picture.getvalue())
+
+
+def tidy(outcome: Outcome) -> dict[str, Any]:
+    """One row: the point, how it went, every test error before and after."""
+    point = outcome.point
+    row: dict[str, Any] = {"point": point.name, **point.labels, "seed": point.seed}
+    row |= {"status": "failed" if outcome.reason else "done", "reason": outcome.reason or ""}
+    if outcome.manifest is None or outcome.metrics is None:
+        return row
+    split = outcome.manifest["split"]
+    row |= {f"n_{part}": len(split[part]) for part in ("train", "validation", "test")}
+    row |= {"seconds": outcome.manifest["seconds"], "best_epoch": outcome.manifest["best_epoch"]}
+    for model in ("baseline", "finetuned"):
+        errors = outcome.metrics[model]["test"]
+        row |= {f"{model}_{k}": v for k, v in errors.items() if not isinstance(v, dict)}
+    return row
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    """Mean ± standard deviation over seeds of the test errors, one row a combination."""
+    axes = list(outcomes[0].point.labels)
+    lines = [
+        "| " + " | ".join([*axes, *ERRORS.values(), "training, s", "seeds"]) + " |",
+        "|---" * (len(axes) + len(ERRORS) + 2) + "|",
+    ]
+    for labels, group in by_labels(outcomes).items():
+        good = [o for o in group if o.metrics is not None]
+        cells = [*labels, *(cell(good, name) for name in ERRORS)]
+        seconds = [o.manifest["seconds"] for o in good if o.manifest is not None]
+        cells += [f"{fmean(seconds):.0f}" if seconds else "–", str(len(good))]
+        lines.append("| " + " | ".join(cells) + " |")
+    failed = [o for o in outcomes if o.reason]
+    if failed:
+        lines += ["", f"{len(failed)} of {len(outcomes)} points failed:", ""]
+        for o in failed:
+            what = ", ".join(f"{k} = {v}" for k, v in o.point.labels.items())
+            lines.append(f"- {what or 'the base'}, seed {o.point.seed}: {brief(o)}")
+    lines += [
+        "",
+        "Errors are of the test frames, which no point trained or tuned on; mean ± standard "
+        "deviation over seeds (split and training). A vector RMSE is √3 times the component one.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def brief(outcome: Outcome) -> str:
+    """Why a point failed, on one line; the CSV has all of it."""
+    return " ".join(line.strip() for line in (outcome.reason or "").splitlines()[:2])
+
+
+def by_labels(outcomes: Sequence[Outcome]) -> dict[tuple[str, ...], list[Outcome]]:
+    """Outcomes that differ in their seed alone."""
+    groups: dict[tuple[str, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(tuple(outcome.point.labels.values()), []).append(outcome)
+    return groups
+
+
+def values(outcomes: Sequence[Outcome], name: str, model: str = "finetuned") -> list[float]:
+    """One test error of each outcome that has it."""
+    found = [o.metrics[model]["test"].get(name) for o in outcomes if o.metrics is not None]
+    return [value for value in found if value is not None]
+
+
+def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
+    """Energy and force errors along one axis, a line for each combination of the others."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    order = list(dict.fromkeys(o.point.labels[axis] for o in outcomes))
+    places, numeric = _places(order)
+    lines: dict[str, list[Outcome]] = {}
+    for o in outcomes:
+        rest = ", ".join(f"{v}" for k, v in o.point.labels.items() if k != axis)
+        lines.setdefault(rest, []).append(o)
+    for panel, name in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
+        for label, members in lines.items():
+            found = [
+                (
+                    places[choice],
+                    values([o for o in members if o.point.labels[axis] == choice], name),
+                )
+                for choice in order
+            ]
+            drawn = [(x, fmean(v), stdev(v) if len(v) > 1 else 0.0) for x, v in found if v]
+            if drawn:
+                x, y, spread = zip(*sorted(drawn), strict=True)
+                style = "o-" if numeric else "o"
+                panel.errorbar(x, y, spread, fmt=style, capsize=3, label=label or None)
+        panel.set(xlabel=axis, ylabel=ERRORS[name])
+        drawn_values = [v for v in values(outcomes, name) if v > 0]
+        if drawn_values and max(drawn_values) > DECADE * min(drawn_values):
+            panel.set_yscale("log")
+        else:
+            panel.set_ylim(0, None)
+        if not numeric:
+            panel.set_xticks(list(places.values()), order)
+        if len(lines) > 1:
+            panel.legend(fontsize="small")
+    return figure
+
+
+def _places(order: Sequence[str]) -> tuple[Mapping[str, float], bool]:
+    """Where the choices of an axis are drawn: at their value if all are numbers."""
+    try:
+        return {choice: float(choice) for choice in order}, True
+    except ValueError:
+        return {choice: float(i) for i, choice in enumerate(order)}, False
+
+
+def cell(outcomes: Sequence[Outcome], name: str) -> str:
+    """Mean ± standard deviation of one test error."""
+    found = values(outcomes, name)
+    if not found:
+        return "–"
+    spread = stdev(found) if len(found) > 1 else 0.0
+    digits = max(1 - floor(log10(spread or fmean(found) / 10 or 1.0)), 0)
+    mean = f"{fmean(found):.{digits}f}"
+    return f"{mean} ± {spread:.{digits}f}" if len(found) > 1 else mean
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)
