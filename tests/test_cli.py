@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -233,3 +234,32 @@ def test_help_answers_without_loading_torch():
     code = "import sys, tlpot.cli; print('torch' in sys.modules, 'torchani' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_elements_ranks_donors_without_weights(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHANI_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went to the network"))
+    picture = tmp_path / "maps" / "elements.png"
+    code, out, err = call("elements", "Si", "I", "Cu", "Br", "P", "--output", picture)
+    assert code == 0, err
+    assert "Si: C, I: Cl, Cu: S" in out
+    assert str(picture) in out
+    assert picture.stat().st_size > 10_000
+
+
+def test_elements_of_any_model_as_json(call, tmp_path, base_model):
+    picture = tmp_path / "elements.png"
+    for model, supported in (("mini", "HCNO"), (base_model, "HCNO")):
+        code, out, _ = call("elements", "Si", "--json", "--model", model, "--output", picture)
+        assert code == 0
+        assert json.loads(out)["supported"] == list(supported)
+        assert json.loads(out)["elements"]["Si"]["suggested"] == "C"
+
+
+def test_elements_refuses_what_it_cannot_answer(call, tmp_path):
+    picture = tmp_path / "elements.png"
+    refused(call("elements", "Xx", "--output", picture), "'Xx' is not a chemical element")
+    refused(call("elements", "U", "--output", picture), "'U'", "H to Rn")
+    refused(call("elements", "Si", "--model", "nope", "--output", picture), "'nope'", "ani2x")
+    refused(call("elements", "Si", "--output", tmp_path / "map.foo"), "map.foo", ".png")
+    assert not picture.exists()

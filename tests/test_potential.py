@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from tlpot.backbones.published import PUBLISHED
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load, load_base, member_spread
+from tlpot.potential import Potential, load, load_base, member_spread, supported_elements
 
 
 @pytest.fixture
@@ -386,3 +386,8 @@ def test_batch_carries_labels_to_the_potential(small, labelled):
     assert isinstance(batch, Batch)
     assert batch.energy.tolist() == [f.energy for f in frames]
     np.testing.assert_array_equal(batch.forces.numpy(), np.concatenate([f.forces for f in frames]))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_supported_elements_are_known_without_the_weights(published, name):
+    assert supported_elements(name) == published(name).elements

@@ -120,6 +120,26 @@ def inspect(
 
 
 @app.command()
+def elements(
+    symbols: Annotated[list[str], typer.Argument(help="chemical symbols, e.g. Si I Cu")],
+    model: Annotated[str, typer.Option(help="base name, model file or run folder")] = "ani2x",
+    output: Annotated[Path, typer.Option(help="picture to write")] = Path("elements.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Rank the elements of a base as donors for others, and draw the map of the elements."""
+    from tlpot.elements.advice import advise
+    from tlpot.potential import supported_elements
+
+    advice = advise(symbols, supported_elements(model), model)
+    advice.draw(output)
+    if as_json:
+        print(json.dumps(advice.as_dict(), indent=2))
+    else:
+        advice.print(out)
+        out.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="file to write")] = Path("config.yaml"),
 ) -> None:

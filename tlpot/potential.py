@@ -19,7 +19,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from tlpot.backbones.ani import ANI, Architecture
-from tlpot.backbones.published import PUBLISHED, load_published, to_torchani
+from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
@@ -291,6 +291,17 @@ def load(model: str | Path) -> Potential:
     if name in (*PUBLISHED, "mini"):
         potential.metadata["base"] = name
     return potential
+
+
+def supported_elements(model: str | Path) -> tuple[str, ...]:
+    """Elements that a potential (as for `load`) knows; needs no weights of a published one.
+
+    Raises
+    ------
+    TlpotError
+        As `load`.
+    """
+    return SYMBOLS[str(model)] if str(model) in SYMBOLS else load(model).elements
 
 
 def load_base(name: str | Path, elements: Mapping[str, str] | None = None) -> Potential:

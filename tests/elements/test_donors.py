@@ -1,6 +1,7 @@
 import pytest
 
 from tlpot.elements.donors import check_elements, require_elements, suggest_donors
+from tlpot.elements.modes import nearest
 from tlpot.errors import TlpotError
 
 ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
@@ -17,10 +18,11 @@ ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
         ("Se", "S"),
         ("Cu", "S"),
         ("Li", "H"),
-        ("Ti", "Cl"),
+        ("Ti", "C"),
+        ("U", "Cl"),
     ],
 )
-def test_the_nearest_of_the_group_is_suggested_first(element, donor):
+def test_the_nearest_of_the_column_is_suggested_first(element, donor):
     suggested = suggest_donors(element, ANI2X)
     assert suggested[0] == donor
     assert set(suggested) <= set(ANI2X)
@@ -28,6 +30,12 @@ def test_the_nearest_of_the_group_is_suggested_first(element, donor):
 
 def test_only_supported_elements_are_suggested():
     assert suggest_donors("Si", ("H", "N")) == ["N", "H"]
+
+
+def test_column_comes_before_distance_and_distance_decides_within():
+    assert nearest("Si", ANI2X)[0][0] == "S"
+    assert suggest_donors("Si", ANI2X)[:2] == ["C", "S"]
+    assert suggest_donors("Ge", ("O", "C", "S", "Si"))[:3] == ["Si", "C", "S"]
 
 
 @pytest.mark.parametrize("mapping", [{}, {"Si": "C"}, {"Si": "C", "I": "Cl", "Cu": "S"}])

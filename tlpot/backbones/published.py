@@ -9,6 +9,7 @@ import torchani
 from ase.units import Hartree
 from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
+from torchani.utils import SYMBOLS_1X, SYMBOLS_2X
 
 from tlpot.backbones.ani import ANI, LAYERS, Architecture
 from tlpot.errors import TlpotError
@@ -18,6 +19,12 @@ PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
     "ani1x": torchani.models.ANI1x,
     "ani1ccx": torchani.models.ANI1ccx,
 }
+SYMBOLS: dict[str, tuple[str, ...]] = {
+    "ani2x": SYMBOLS_2X,
+    "ani1x": SYMBOLS_1X,
+    "ani1ccx": SYMBOLS_1X,
+}
+"""Elements of each, known without its weights."""
 
 
 def from_torchani(module: torchani.arch.ANI) -> tuple[ANI, dict[str, float]]:

@@ -6,28 +6,41 @@ from collections.abc import Collection, Mapping
 
 from ase.data import atomic_numbers
 
+from tlpot.elements.modes import nearest, vectors
 from tlpot.errors import TlpotError
 
-_GROUPS = (
+THESIS = {"Si": "C", "I": "Cl", "Cu": "S"}
+"""Donors that Parunov (2022) chose."""
+
+_COLUMNS = (
     ("H", "Li", "Na", "K", "Rb", "Cs"),
     ("B", "Al", "Ga", "In", "Tl"),
     ("C", "Si", "Ge", "Sn", "Pb"),
     ("N", "P", "As", "Sb", "Bi"),
-    ("O", "S", "Se", "Te", "Po", "Cu", "Zn", "Ag", "Au"),
+    ("O", "S", "Se", "Te", "Po"),
     ("F", "Cl", "Br", "I", "At"),
 )
-"""Columns of the periodic table; the coinage metals ride with S, as in the thesis (Cu←S)."""
+"""Columns of the periodic table that hold a non-metal."""
+
+
+def same_column(first: str, second: str) -> bool:
+    """Whether two elements share a column of the periodic table, one that holds a non-metal."""
+    return any(first in column and second in column for column in _COLUMNS)
 
 
 def suggest_donors(element: str, supported: Collection[str]) -> list[str]:
-    """Supported elements of the same group, nearest row first; else all supported ones."""
-    for group in _GROUPS:
-        if element in group:
-            known = [e for e in group if e in supported]
-            if known:
-                row = group.index(element)
-                return sorted(known, key=lambda e: (abs(group.index(e) - row), e == "O"))
-    return sorted(supported, key=lambda e: abs(atomic_numbers[e] - atomic_numbers[element]))
+    """Supported elements, best donor first.
+
+    The thesis's choice, then the element's own column, then the others; within each the nearest
+    by elemental modes (`tlpot.elements.modes`), or by atomic number where the table ends.
+    """
+    if {element, *supported} <= vectors().keys():
+        ranked = [name for name, _ in nearest(element, supported)]
+    else:
+        number = atomic_numbers[element]
+        ranked = sorted(supported, key=lambda e: abs(atomic_numbers[e] - number))
+    chosen = THESIS.get(element)
+    return sorted(ranked, key=lambda e: (e != chosen, not same_column(e, element)))
 
 
 def check_elements(mapping: Mapping[str, str], supported: Collection[str]) -> None:

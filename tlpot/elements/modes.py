@@ -41,7 +41,7 @@ def element_vectors(symbols: Sequence[str]) -> np.ndarray:
     TlpotError
         If a symbol is not in the table.
     """
-    table = _table()
+    table = vectors()
     unknown = sorted(set(symbols) - set(table))
     if unknown:
         raise TlpotError(
@@ -68,7 +68,8 @@ def nearest(symbol: str, supported: Collection[str]) -> list[tuple[str, float]]:
 
 
 @cache
-def _table() -> dict[str, tuple[float, ...]]:
+def vectors() -> dict[str, tuple[float, ...]]:
+    """The whole table, by symbol."""
     with TABLE.open(newline="") as file:
         _, *rows = csv.reader(file)
     return {symbol: tuple(map(float, values)) for symbol, *values in rows}
