@@ -35,7 +35,16 @@ bench-x23: $(STAMP)
 bench-stand-ins: $(STAMP)
 	$(BIN)/python benchmarks/stand_ins.py
 
+STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
+
+# All sweeps at a reduced size (minutes), and in full (hours; stop and start as you like).
+bench: $(STAMP)
+	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --workers 2 || exit 1; done
+
+bench-full: $(STAMP)
+	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --full || exit 1; done
+
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench bench-full clean
