@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.io
 import pytest
 import yaml
+from ase.build import bulk
 
 import tlpot
 from tlpot.cli import main
@@ -211,6 +213,42 @@ def test_sample_learns_actively(call, tmp_path, config, settings):
     assert "round 1: trained on 6; 10 of the other 10 in doubt" in err
     assert len(tlpot.read_frames(output)) == 6
     assert Path(settings["output"], "round-01", "model.safetensors").is_file()
+
+
+def test_label_resumes_and_reports(call, tmp_path, config, settings):
+    crystals = [bulk("Cu", cubic=True) for _ in range(3)]
+    for i, atoms in enumerate(crystals):
+        atoms.rattle(0.05, seed=i + 1)
+    crystals[1].symbols[0] = "Si"  # which EMT does not know
+    ase.io.write(tmp_path / "in.extxyz", crystals)
+    output = tmp_path / "out.extxyz"
+    arguments = ("label", tmp_path / "in.extxyz", "--output", output)
+    code, out, err = call(*arguments, "--engine", "emt")
+    assert code == 1, err
+    assert "2 frames labelled, 0 kept, 1 failed" in out
+    assert "in.extxyz#1" in out
+    assert [f.info["engine"].split()[0] for f in tlpot.read_frames(output)] == ["EMT"] * 2
+    code, out, _ = call("label", f"{tmp_path}/in.extxyz@::2", "--output", output, "--engine", "emt")
+    assert code == 0
+    assert "0 frames labelled, 2 kept, 0 failed" in out
+    changed = yaml.safe_load(config.read_text())
+    changed["label"] = {"engine": "emt", "parameters": {"asap_cutoff": True}}
+    config.write_text(yaml.safe_dump(changed))
+    refused(call(*arguments, "--config", config), "levels never mix", "asap_cutoff=True")
+    refused(call(*arguments, "--engine", "emtt"), "emtt")
+    refused(call(*arguments, "--collect"), "holds no folders")
+
+
+def test_label_writes_folders_for_vasp(call, tmp_path, settings):
+    jobs = tmp_path / "jobs"
+    files = settings["data"]["files"][0] + "@0:3"
+    code, out, err = call("label", files, "--engine", "vasp", "--output", jobs)
+    assert code == 0, err
+    assert "wrote 3 folders" in out
+    code, out, _ = call("label", jobs, "--collect", "--output", tmp_path / "out.extxyz")
+    assert code == 1
+    assert "0 frames labelled, 0 kept, 3 failed" in out
+    refused(call("label", files, "--engine", "vasp", "--output", jobs), "not empty")
 
 
 def test_schema_is_json(call):

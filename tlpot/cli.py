@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tlpot.config import Config, Data, Keys, load_config
+from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
 
 app = typer.Typer(
@@ -235,6 +235,63 @@ def sample(
             )
     write_frames(output, frames)
     out.print(f"wrote {len(frames)} frames to {output}")
+
+
+@app.command()
+def label(
+    files: Files,
+    output: Annotated[
+        Path, typer.Option(help=".extxyz file; a new folder with vasp", show_default=False)
+    ],
+    engine: Annotated[
+        str | None,
+        typer.Option(help="gfn1, gfn2, gpaw, vasp, a calculator of ASE or module:Class"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML config whose label section has the settings")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes, one thread each")] = 1,
+    collect: Annotated[
+        bool, typer.Option(help="FILES are folders that vasp wrote and that VASP has run in")
+    ] = False,
+) -> None:
+    """Label geometries with an engine: energy, forces and stress.
+
+    Frames are written as they are done; the same command goes on after an interruption and tries
+    failed frames again. Every frame records engine, version and settings.
+
+    vasp runs on your own cluster: tlpot writes a folder a frame (INCAR, KPOINTS, POSCAR; POTCAR is
+    yours) and reads the results back with --collect.
+    """
+    from tlpot import console
+    from tlpot.data.label import label_frames
+    from tlpot.data.read import read_frames
+    from tlpot.data.vasp_jobs import collect_jobs, write_jobs
+
+    settings = Label()
+    if config is not None:
+        settings = load_config(config, [f"data.files={json.dumps(files)}"]).label
+    if engine is not None:
+        settings = settings.model_copy(update={"engine": engine})
+    if collect:
+        summary = collect_jobs(files, output)
+    elif settings.engine == "vasp":
+        jobs = write_jobs(read_frames(files), settings, output)
+        out.print(f"wrote {len(jobs)} folders; what to do next: {output / 'README.txt'}")
+        return
+    else:
+        frames = read_frames(files)
+        try:
+            with console.progress_bar("frames", len(frames), err) as advance:
+                summary = label_frames(
+                    frames, settings, output, workers, lambda so_far: advance(so_far.done)
+                )
+        except KeyboardInterrupt:
+            err.print("stopped; labelled frames are kept: the same command goes on")
+            raise typer.Exit(130) from None
+    console.print_labels(summary, out)
+    if summary.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -180,6 +180,27 @@ class Active(Section):
     stop: Share = Field(0.05, description="share of frames in doubt below which learning ends")
 
 
+class Label(Section):
+    """What labels geometries, and how (`tlpot label --config`)."""
+
+    engine: str = Field(
+        "gfn1", description="`gfn1`, `gfn2`, `gpaw`, `vasp`, a calculator of ASE, or `module:Class`"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the engine's settings, e.g. `{xc: PBE, cutoff: 700, kpts: [2, 2, 2]}`",
+    )
+    dispersion: str | None = Field(
+        None, description="add D3(BJ) with the parameters of this functional, e.g. `PBE`"
+    )
+    replicate: float | None = Field(
+        None, ge=0, description="repeat cells to this height, Å, and fold back; gfn1, gfn2: 10"
+    )
+    stress: bool | None = Field(
+        None, description="label the stress; left out: if the engine has it (GPAW: from 900 eV)"
+    )
+
+
 class Config(Section):
     """A whole run: `tlpot finetune config.yaml`."""
 
@@ -187,6 +208,7 @@ class Config(Section):
     model: Model = Field(default_factory=Model)
     training: Training = Field(default_factory=Training)
     active: Active = Field(default_factory=Active)
+    label: Label = Field(default_factory=Label)
     output: str = Field("runs/finetune", description="run folder; must not hold another run")
 
     def dump(self) -> str:

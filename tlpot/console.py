@@ -15,10 +15,14 @@ from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import ERRORS, brief, by_labels, cell
 from tlpot.active import Round, active_learning
 from tlpot.config import Config
+from tlpot.data.label import Summary
 from tlpot.evaluation.report import print_summary
 from tlpot.frames import Frame
 from tlpot.run import Prepared, Run
 from tlpot.training.trainer import Row
+
+SHOWN = 20
+"""Failed frames that are listed one by one."""
 
 
 class TrainingDisplay:
@@ -98,6 +102,20 @@ def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> N
         table.add_row(*labels, *(cell(good, name) for name in ERRORS), str(len(good)))
     console.print(table)
     console.print(f"{folder}: points.csv, table.md, by-*.png")
+
+
+def print_labels(summary: Summary, console: Console) -> None:
+    """How many frames have labels now, and why the others have none."""
+    for name, reason in summary.failed[:SHOWN]:
+        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(summary.failed) > SHOWN:
+        console.print(f"… and {len(summary.failed) - SHOWN} more")
+    console.print(
+        f"{summary.output}: {summary.labelled} frames labelled, {summary.kept} kept, "
+        f"{len(summary.failed)} failed",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def learn(config: Config, number: int | None, console: Console) -> list[Frame]:

@@ -10,7 +10,10 @@ from tlpot.errors import TlpotError
 
 def test_what_is_written_reads_back(tmp_path, labelled):
     frames = [
-        replace(f, info={"kind": "made up", "charge": 0, "converged": True, "energy_key": "E"})
+        replace(
+            f,
+            info={"kind": "made up", "charge": 0, "converged": True, "energy_key": "E", "note": ""},
+        )
         for f in labelled(4)
     ]
     frames[1] = replace(frames[1], energy=None, forces=None, stress=None)
@@ -26,6 +29,7 @@ def test_what_is_written_reads_back(tmp_path, labelled):
                 assert getattr(new, name) == pytest.approx(getattr(old, name), abs=1e-6)
         assert new.info["kind"] == "made up"
         assert new.info["converged"] is True
+        assert "note" not in new.info
         assert new.info.get("energy_key") != "E"
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["all.extxyz"]
 

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from tlpot.config import Data
+from tlpot.data.levels import require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, neighbour_pairs
@@ -125,8 +126,9 @@ def check_frames(
     ------
     TlpotError
         Naming the first bad frames, the reasons and the mends, if the settings say refuse; or if
-        no frame is left.
+        no frame is left; or if frames were labelled at different levels of theory.
     """
+    require_one_level(frames)
     checked = sort_frames(frames, settings, supported)
     repeats = [r for r in checked.rejected if r.reason == "duplicate"]
     bad = [r for r in checked.rejected if r.reason != "duplicate"]

@@ -46,7 +46,8 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:
 def to_text(frame: Frame) -> str:
     """One frame as extended XYZ."""
     atoms = frame.atoms.copy()
-    atoms.info = {k: v for k, v in frame.info.items() if v is not None and k not in KEYS}
+    empty = (None, "")  # the format has no way to say either
+    atoms.info = {k: v for k, v in frame.info.items() if v not in empty and k not in KEYS}
     labels = {name: getattr(frame, name) for name in ("energy", "forces", "stress")}
     if labels := {name: value for name, value in labels.items() if value is not None}:
         atoms.calc = SinglePointCalculator(atoms, **labels)
