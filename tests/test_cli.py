@@ -196,6 +196,13 @@ def test_sample_picks_labelled_frames(call, tmp_path, settings, base_model):
     scores = [f.info["committee_eV"] for f in found]
     assert scores == sorted(scores, reverse=True)
     assert all(f.energy is not None and f.forces is not None for f in found)
+    code, _, err = call(
+        *("sample", *settings["data"]["files"], "--pick", "farthest", "--model", base_model),
+        *("--number", 11, "--known", output, "--output", tmp_path / "others.extxyz"),
+    )
+    assert code == 0, err
+    energies = [f.energy for f in (*found, *tlpot.read_frames(tmp_path / "others.extxyz"))]
+    assert len(set(energies)) == 16  # what is known is not picked again
 
 
 def test_sample_learns_actively(call, tmp_path, config, settings):

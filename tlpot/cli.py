@@ -179,6 +179,9 @@ def sample(
         typer.Option(help="choose among the structures of FILES"),
     ] = None,
     model: Annotated[str, typer.Option(help="model file, run folder or base name")] = "ani2x",
+    known: Annotated[
+        list[str] | None, typer.Option(help="farthest: files of frames that you have already")
+    ] = None,
     temperature: Annotated[float, typer.Option(min=1, help="K, of modes and md")] = 300.0,
     strain: Annotated[float, typer.Option(min=0, help="of rattle, of the cell")] = 0.02,
     rattle: Annotated[float, typer.Option(min=0, help="of rattle, Å on every coordinate")] = 0.05,
@@ -215,7 +218,8 @@ def sample(
         raise TlpotError("--number is missing: how many frames?")
     elif pick:
         potential = None if pick == "random" else load(model)
-        frames = sampling.choose(read_frames(files), pick, number, potential, seed)
+        there = read_frames(known) if known else []
+        frames = sampling.choose(read_frames(files), pick, number, potential, seed, there)
     else:
         assert method is not None
         potential = None if method == "rattle" else load(model)

@@ -90,13 +90,18 @@ def propose(
 
 
 def choose(
-    frames: Sequence[Frame], by: Pick, number: int, model: Potential | None, seed: int = 0
+    frames: Sequence[Frame],
+    by: Pick,
+    number: int,
+    model: Potential | None,
+    seed: int = 0,
+    known: Sequence[Frame] = (),
 ) -> list[Frame]:
     """The `number` frames most worth labelling or training on, first pick first.
 
     ``committee`` takes those of the largest ensemble spread per √N, ``farthest`` those most
-    unlike each other in descriptor space, ``random`` any (by `seed`). What decided is noted in
-    ``info["committee_eV"]``, eV.
+    unlike each other, and unlike those of `known`, in descriptor space, ``random`` any (by
+    `seed`). The spread that decided is noted in ``info["committee_eV"]``.
 
     Raises
     ------
@@ -110,11 +115,13 @@ def choose(
         return [frames[i] for i in picks]
     if model is None:
         raise TlpotError(f"picking by {by} needs a model")
-    for frame in frames:
+    for frame in (*known, *frames):
         if not np.isfinite(frame.atoms.positions).all():
             raise TlpotError(f"{frame.name}: has no finite positions; look at it: tlpot inspect")
     if by == "farthest":
-        return [frames[i] for i in farthest(frame_features(model, frames), number)]
+        everything = [*known, *frames]
+        picks = farthest(frame_features(model, everything), number, range(len(known)))
+        return [everything[i] for i in picks]
     scores = committee(model, frames)
     return [
         replace(frames[i], info=frames[i].info | {"committee_eV": round(float(scores[i]), 6)})

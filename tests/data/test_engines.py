@@ -142,6 +142,22 @@ def test_dispersion_is_two_body_d3_bj(ice):
         engine(engine="emt", dispersion="P86X").check()
 
 
+def test_gpaw_takes_plain_settings():
+    pytest.importorskip("gpaw")
+    coarse = {"cutoff": 250, "kpts": [1, 1, 1], "convergence": {"density": 1e-3}}
+    hydrogen = molecule("H2", cell=[3.5, 3.5, 3.5], pbc=True)
+    rough = engine(engine="gpaw", parameters=coarse)
+    rough.check()
+    assert rough.name.startswith("GPAW ")
+    assert "cutoff=250" in rough.description
+    assert "kpts=1x1x1" in rough.description
+    found = rough.label(hydrogen)
+    assert found.stress is None  # not to be trusted below 900 eV, so only when asked for
+    assert engine(engine="gpaw", parameters=coarse, stress=True).label(hydrogen).stress is not None
+    free = rough.label(molecule("H2"))  # without a cell
+    assert free.energy == pytest.approx(-6.7, abs=1.0)
+
+
 @pytest.mark.parametrize("name", ["emtt", "no.such:Thing", "ase.calculators.emt:EMTT"])
 def test_an_engine_that_is_not_at_hand(name):
     with pytest.raises(TlpotError, match=f"label.engine: '{name}' is not at hand"):

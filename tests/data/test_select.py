@@ -40,3 +40,11 @@ def test_copies_come_last_and_nothing_comes_twice():
     picks = farthest(points, 5)
     assert sorted(picks) == list(range(5))
     assert set(points[picks[:3], 0]) == {0.0, 1.0, 5.0}
+
+
+def test_what_there_is_already_counts():
+    points = np.random.default_rng(2).normal(size=(30, 3))
+    picks = farthest(points, 8)
+    assert farthest(points, 3, picks[:5]) == picks[5:]
+    assert sorted([*picks[:5], *farthest(points, 99, picks[:5])]) == list(range(30))
+    assert farthest(points, 0) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -23,24 +25,31 @@ def worst(scores: np.ndarray, number: int) -> list[int]:
     return np.argsort(-np.asarray(scores), kind="stable")[:number].tolist()
 
 
-def farthest(features: np.ndarray, number: int) -> list[int]:
+def farthest(features: np.ndarray, number: int, chosen: Sequence[int] = ()) -> list[int]:
     """Farthest-point selection: each pick is the one farthest from all before it.
 
-    The first is the one nearest the mean. Picks are in order, so that any first part of them is
-    itself a farthest-point selection; copies of what is picked come last.
+    Picks are in order, so that any first part of them is itself a farthest-point selection;
+    copies of what is picked come last.
 
     Parameters
     ----------
     features
         ``(frames, features)``; distances are Euclidean.
+    number
+        How many to pick, at most as many as are left.
+    chosen
+        What there is already. With nothing, the first pick is the one nearest the mean.
     """
-    picks: list[int] = []
     nearest = np.full(len(features), np.inf)
-    candidate = int(np.linalg.norm(features - features.mean(axis=0), axis=1).argmin())
-    for _ in range(min(number, len(features))):
-        picks.append(candidate)
-        distances = np.linalg.norm(features - features[candidate], axis=1)
-        nearest = np.minimum(nearest, distances)
-        nearest[picks] = -1.0
-        candidate = int(nearest.argmax())
+    for one in chosen:
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[one], axis=1))
+    nearest[list(chosen)] = -1.0
+    picks: list[int] = []
+    if not len(chosen) and number:
+        picks.append(int(np.linalg.norm(features - features.mean(axis=0), axis=1).argmin()))
+    while len(picks) < min(number, len(features) - len(chosen)):
+        if picks:
+            nearest = np.minimum(nearest, np.linalg.norm(features - features[picks[-1]], axis=1))
+            nearest[picks] = -1.0
+        picks.append(int(nearest.argmax()))
     return picks
