@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tlpot.config import Data
 from tlpot.data.check import Checked, sort_frames
+from tlpot.data.levels import require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
 from tlpot.errors import TlpotError
@@ -78,17 +79,22 @@ class Inspection:
         Why files could not be read, one message each.
     pictures
         PNG files written.
+    conflict
+        Why the frames cannot be used together, if they cannot.
     """
 
     checked: Checked
     groups: list[Group]
     unreadable: list[str]
     pictures: list[Path] = field(default_factory=list)
+    conflict: str = ""
 
     def print(self, console: Console) -> None:
         """Write all tables and messages."""
         for message in self.unreadable:
             console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
+        if self.conflict:
+            console.print(self.conflict, markup=False, highlight=False, soft_wrap=True)
         if self.groups:
             console.print(self.table())
         if self.checked.rejected:
@@ -151,7 +157,15 @@ def inspect_files(
         for name, draw in (("energies.png", draw_energies), ("forces.png", draw_forces)):
             draw([group for group in groups if group.frames]).savefig(output / name)
             pictures.append(output / name)
-    return Inspection(checked, groups, unreadable, pictures)
+    return Inspection(checked, groups, unreadable, pictures, _conflict(frames))
+
+
+def _conflict(frames: Sequence[Frame]) -> str:
+    try:
+        require_one_level(frames)
+    except TlpotError as error:
+        return str(error)
+    return ""
 
 
 def group_frames(frames: Sequence[Frame], usable: Sequence[Frame]) -> list[Group]:
