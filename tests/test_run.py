@@ -357,3 +357,40 @@ def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
     assert all(torch.equal(a[name], b[name]) for name in b)
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics == whole.metrics
+
+
+def test_replayed_structures_keep_the_bases_answers(settings, tmp_path):
+    """Training pulls away from the base; replay holds the structures it is given back."""
+    import ase.io
+    from ase.build import molecule
+
+    strangers = [molecule("H2O"), molecule("CH4")]
+    ase.io.write(tmp_path / "replay.extxyz", strangers)
+    settings["training"] |= {"epochs": 20, "learning_rate": 1e-3, "lambda": 0.5}
+    changed = {}
+    for share in (None, 0.7):
+        replay = share and {"files": str(tmp_path / "replay.extxyz"), "share": share}
+        training = settings["training"] | {"replay": replay}
+        config = parse_config(
+            settings | {"training": training, "output": str(tmp_path / f"run-{share}")}
+        )
+        base = prepare(config).base.predict(strangers)
+        tuned = tlpot.finetune(config).potential.predict(strangers)
+        pairs = zip(base, tuned, strict=True)
+        changed[share] = sum(abs(a.forces - b.forces).mean() for a, b in pairs)
+    assert changed[0.7] < 0.6 * changed[None]
+
+
+@pytest.mark.parametrize(
+    ("replay", "says"),
+    [
+        ({"files": []}, "files is empty"),
+        ({"files": "nowhere.xyz"}, "nowhere.xyz"),
+        ({"files": "x.xyz", "share": 1.0}, "replay.share"),
+        ({"files": "x.xyz", "portion": 0.1}, "replay.portion: unknown key"),
+    ],
+)
+def test_replay_that_cannot_be_is_refused(settings, replay, says):
+    settings["training"]["replay"] = replay
+    with pytest.raises(TlpotError, match=says):
+        tlpot.finetune(settings)

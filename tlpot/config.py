@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from tlpot.errors import TlpotError
 
@@ -52,7 +53,26 @@ class Split(Section):
         return self
 
 
-class Data(Section):
+class WithFiles(Section):
+    """A section with ``files``; a single name is a list of one."""
+
+    files: list[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_file_is_a_list(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("files"), str):
+            values = {**values, "files": [values["files"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _names_files(self) -> Self:
+        if not self.files:
+            raise ValueError("files is empty: name at least one file")
+        return self
+
+
+class Data(WithFiles):
     """The DFT frames and what counts as a good one."""
 
     files: list[str] = Field(
@@ -72,19 +92,6 @@ class Data(Section):
         1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
     )
     split: Split = Field(default_factory=Split, description="test, validation, seed, group")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_file_is_a_list(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("files"), str):
-            values = {**values, "files": [values["files"]]}
-        return values
-
-    @model_validator(mode="after")
-    def _names_files(self) -> Data:
-        if not self.files:
-            raise ValueError("files is empty: name at least one file")
-        return self
 
 
 class Model(Section):
@@ -123,6 +130,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+class Replay(WithFiles):
+    """Structures that the base labels itself, so that training does not forget them."""
+
+    files: list[str] = Field(description="files, folders or globs; labels in them are not read")
+    share: float = Field(0.2, gt=0, lt=1, description="share of an epoch's frames")
+
+
 class Training(Section):
     """The recipe. `preset` fills in whatever is not given here."""
 
@@ -150,6 +164,13 @@ class Training(Section):
     clip: float | None = Field(10.0, gt=0, description="largest gradient norm; null is off")
     patience: int | None = Field(
         None, gt=0, description="stop after so many epochs without a better validation loss"
+    )
+    weighting: Literal["none", "size", "composition", "element"] = Field(
+        "none",
+        description="draw large frames, rare compositions or rare elements more often",
+    )
+    replay: Replay | None = Field(
+        None, description="mix in structures that the base labels, against forgetting"
     )
     seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
@@ -288,5 +309,7 @@ def explain(problem: Any, model: type[BaseModel]) -> str:
 
 def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
+        annotation = section.model_fields[part].annotation
+        kinds = [annotation, *get_args(annotation)]  # a section, or a section or None
+        section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
     return [field.alias or name for name, field in section.model_fields.items()]

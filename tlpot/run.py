@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlpot.config import Config, load_config, parse_config
+from tlpot.config import Config, Replay, load_config, parse_config
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.read import read_frames
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
@@ -198,6 +198,24 @@ class DescriptorCache:
         return replace(batch, kept=self._kept.get(key))
 
 
+def replayed(base: Potential, replay: Replay) -> list[Frame]:
+    """Structures with the energies (eV) and forces (eV/Å) that `base` gives them.
+
+    Raises
+    ------
+    TlpotError
+        If there is none, or one holds an element that the base does not know.
+    """
+    frames = read_frames(replay.files)
+    if not frames:
+        raise TlpotError("training.replay.files: no structure in there")
+    for frame in frames:
+        present = set(frame.atoms.symbols)
+        require_elements(present, base.elements, base.backbone.symbols, frame.name)
+    labels = zip(frames, base.predict(frames), strict=True)
+    return [replace(f, energy=p.energy, forces=p.forces, stress=None) for f, p in labels]
+
+
 def choose_device(name: str, team: Team) -> torch.device:
     """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
     if name == "auto":
@@ -221,17 +239,18 @@ def _train(
 ) -> Any:
     """Train on the elements that occur; the others' zero columns and networks need no time."""
     potential, backbone = prepared.potential, prepared.potential.backbone
-    present = {s for frames in prepared.parts.values() for f in frames for s in f.atoms.symbols}
-    compact = potential.for_elements(present).to(device)
-    batches = {
-        name: [compact.batch([frame]) for frame in prepared.parts[name]]
-        for name in ("train", "validation")
-    }
     settings = prepared.config.training
+    parts = {name: prepared.parts[name] for name in ("train", "validation")}
+    parts["replay"] = replayed(prepared.base, settings.replay) if settings.replay else []
+    everything = [*prepared.parts.values(), parts["replay"]]
+    present = {s for frames in everything for f in frames for s in f.atoms.symbols}
+    compact = potential.for_elements(present).to(device)
+    batches = {name: [compact.batch([f]) for f in frames] for name, frames in parts.items()}
     if cache is not None:
         for part in batches:
             batches[part] = [cache.keep(compact, b, settings.keep_gb) for b in batches[part]]
-    trainer = Trainer(compact, batches["train"], batches["validation"], settings, folder, team)
+    train, validation, replay = batches.values()
+    trainer = Trainer(compact, train, validation, settings, folder, team, replay)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
     with _event_log(folder, settings.tensorboard and team.writer) as log:

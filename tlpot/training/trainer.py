@@ -23,6 +23,7 @@ from tlpot.frames import Batch
 from tlpot.potential import Potential
 from tlpot.threads import own_threads
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
+from tlpot.training.epoch import Epochs
 from tlpot.training.loss import count_labels, loss
 from tlpot.training.parallel import Team
 
@@ -60,6 +61,8 @@ class Trainer:
         The processes that share the work; by default those that torchrun started.
     folder
         Receives ``history.csv`` and the checkpoint after every epoch.
+    replay
+        Frames that the base labelled itself, mixed in as ``settings.replay`` says.
     """
 
     def __init__(
@@ -70,10 +73,13 @@ class Trainer:
         settings: Training,
         folder: Path,
         team: Team | None = None,
+        replay: Sequence[Batch] = (),
     ) -> None:
         self.team = team or Team()
         self.potential, self.settings, self.folder = potential, settings, folder
-        self.train, self.validation = self._keep([*train], [*validation])
+        share = settings.replay.share if settings.replay else 0.0
+        self.epochs = Epochs(train, settings.weighting, len(replay), share)
+        self.train, self.validation = self._keep([*train, *replay], [*validation])
         named = dict(potential.backbone.named_parameters())
         self.parameters = [p for p in named.values() if p.requires_grad]
         self.optimiser = AdamW(
@@ -83,7 +89,7 @@ class Trainer:
             fused=True,
         )
         self.counts = [count_labels([batch]) for batch in self.train]
-        self.steps_per_epoch = -(-len(self.train) // settings.batch_size)
+        self.steps_per_epoch = -(-len(self.epochs) // settings.batch_size)
         self.warmup = settings.warmup_epochs * self.steps_per_epoch
         self.rate = LambdaLR(self.optimiser, self._rate)
         self.plateau = None
@@ -125,7 +131,7 @@ class Trainer:
         started = time.perf_counter()
         epoch = self.progress.epoch + 1
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.train), generator=generator).tolist()
+        order = self.epochs.order(generator)
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]
