@@ -35,6 +35,9 @@ bench-x23: $(STAMP)
 bench-stand-ins: $(STAMP)
 	$(BIN)/python benchmarks/stand_ins.py
 
+bench-uncertainty: $(STAMP)
+	$(BIN)/python benchmarks/uncertainty.py
+
 STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
 
 # All sweeps at a reduced size (minutes), and in full (hours; stop and start as you like).
@@ -47,4 +50,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench bench-full clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench bench-full clean

@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor
 
 from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load, member_spread, voigt
+from tlpot.potential import Potential, load, voigt
+from tlpot.spread import Calibration
 
 SKIN = 0.5
 
@@ -34,8 +35,10 @@ class TLPotCalculator(Calculator):
     Notes
     -----
     Properties: ``energy`` and ``free_energy`` (eV, equal), ``forces`` (eV/Å), ``stress`` (Voigt,
-    eV/Å³, ASE's sign), ``energies`` (eV per atom), ``energy_std`` (eV, over the members) and
-    ``forces_std`` (eV/Å per component).
+    eV/Å³, ASE's sign), ``energies`` (eV per atom), ``energy_std`` (eV) and ``forces_std`` (eV/Å
+    per component). The last two are standard deviations over the members, scaled to the size of
+    the errors where `calibration` is not None (a `tlpot.spread.Calibration`, whose ``quantile``
+    times them is the half-width of a 90 % prediction interval), raw where it is.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -62,6 +65,11 @@ class TLPotCalculator(Calculator):
         self._list: _SkinList | None = None
         self._compact: Potential | None = None
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What ``energy_std`` and ``forces_std`` are scaled with; None: they are raw."""
+        return self.potential.calibration
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -83,13 +91,14 @@ class TLPotCalculator(Calculator):
             "free_energy": energy,
             "forces": output.forces.mean(dim=0).cpu().numpy(),
             "energies": output.atomic.mean(dim=0).cpu().numpy(),
-            "energy_std": member_spread(output.energy).item(),
+            "energy_std": self._compact.spread(output.energy, "energy").item(),
         }
         if self.atoms.pbc.all():
             virial = output.virial.mean(dim=0)[0].cpu().numpy()
             self.results["stress"] = voigt(virial / self.atoms.get_volume())
         if members:
-            self.results["forces_std"] = member_spread(output.forces).cpu().numpy()
+            doubt = self._compact.spread(output.forces, "forces")
+            self.results["forces_std"] = doubt.cpu().numpy()
 
     def _batch(self, atoms: Atoms) -> Batch:
         if self._list is None or not self._list.covers(atoms):

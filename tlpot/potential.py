@@ -24,6 +24,7 @@ from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
+from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
 
 FORMAT = "tlpot-model-1"
@@ -45,9 +46,12 @@ class Prediction:
     stress
         ``(6,)`` Voigt, eV/Å³, ASE's sign; None unless periodic in three directions.
     energy_std
-        eV, standard deviation of the total energy over the ensemble members.
+        eV, standard deviation of the total energy over the ensemble members, calibrated if the
+        potential is.
     energies
         ``(n,)`` eV, atomic energies of the mean, references included.
+    forces_std
+        ``(n, 3)`` eV/Å, as `energy_std`; None unless asked for.
     """
 
     energy: float
@@ -55,6 +59,7 @@ class Prediction:
     stress: np.ndarray | None
     energy_std: float
     energies: np.ndarray
+    forces_std: np.ndarray | None = None
 
 
 @dataclass
@@ -111,14 +116,21 @@ class Potential:
         Energy that every atom adds.
     metadata
         Anything worth keeping with the model (base, training summary, versions).
+    calibration
+        What turns the spread of these very weights into error bars; without it spreads are raw.
     """
 
     def __init__(
-        self, backbone: ANI, reference: EnergyReference, metadata: dict[str, Any] | None = None
+        self,
+        backbone: ANI,
+        reference: EnergyReference,
+        metadata: dict[str, Any] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.backbone = backbone
         self.reference = reference
         self.metadata = metadata or {}
+        self.calibration = calibration
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -154,25 +166,36 @@ class Potential:
         atomic = atomic.double() + self.reference.table().to(atomic.device)[batch.numbers]
         return Output(batch, atomic, slope.double())
 
-    def predict(self, structures: Sequence[Frame | Atoms]) -> list[Prediction]:
-        """Energy, forces, stress and spread of many structures, evaluated in batches."""
+    def spread(self, members: Tensor, quantity: Quantity) -> Tensor:
+        """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
+        return member_spread(members) * factor(self.calibration, quantity)
+
+    def predict(
+        self, structures: Sequence[Frame | Atoms], members: bool = False
+    ) -> list[Prediction]:
+        """Energy, forces, stress and spread of many structures, evaluated in batches.
+
+        With `members` also the spread of the forces, at the cost of every member's forces.
+        """
         frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
         predictions: list[Prediction] = []
         chunk: list[Frame] = []
         for frame in frames:
             if chunk and sum(map(len, chunk)) + len(frame) > CHUNK:
-                predictions += self._predict_chunk(chunk)
+                predictions += self._predict_chunk(chunk, members)
                 chunk = []
             chunk.append(frame)
-        return predictions + (self._predict_chunk(chunk) if chunk else [])
+        return predictions + (self._predict_chunk(chunk, members) if chunk else [])
 
-    def _predict_chunk(self, frames: Sequence[Frame]) -> list[Prediction]:
+    def _predict_chunk(self, frames: Sequence[Frame], members: bool) -> list[Prediction]:
         batch = self.batch(frames)
-        output = self.evaluate(batch)
+        output = self.evaluate(batch, members=members)
         sizes = batch.n_atoms.tolist()
-        stress = (output.virial[0] / batch.volumes[:, None, None]).cpu().numpy()
-        energy, spread = output.energy.mean(dim=0).tolist(), member_spread(output.energy).tolist()
-        forces = output.forces[0].cpu().split(sizes)
+        stress = (output.virial.mean(dim=0) / batch.volumes[:, None, None]).cpu().numpy()
+        energy = output.energy.mean(dim=0).tolist()
+        spread = self.spread(output.energy, "energy").tolist()
+        forces = output.forces.mean(dim=0).cpu().split(sizes)
+        doubt = self.spread(output.forces, "forces").cpu().split(sizes)
         atomic = output.atomic.mean(dim=0).cpu().split(sizes)
         return [
             Prediction(
@@ -181,6 +204,7 @@ class Potential:
                 stress=None if np.isnan(stress[i]).any() else voigt(stress[i]),
                 energy_std=spread[i],
                 energies=atomic[i].numpy(),
+                forces_std=doubt[i].numpy() if members else None,
             )
             for i in range(len(frames))
         ]
@@ -197,7 +221,7 @@ class Potential:
         require_elements(symbols, self.elements, backbone.symbols)
         used = {backbone.donors.get(s, s) for s in symbols}
         compact = backbone.with_elements(s for s in backbone.symbols if s in used)
-        return Potential(compact, self.reference, self.metadata)
+        return Potential(compact, self.reference, self.metadata, self.calibration)
 
     def to(self, device: torch.device | str) -> Potential:
         """Move the weights; returns self."""
@@ -218,6 +242,7 @@ class Potential:
             "architecture": self.backbone.architecture.to_dict(),
             "elements": self.backbone.donors,
             "reference": asdict(self.reference),
+            "calibration": self.calibration and asdict(self.calibration),
             "metadata": self.metadata,
         }
         weights = {n: p.detach().cpu().contiguous() for n, p in self.backbone.named_parameters()}
@@ -253,11 +278,12 @@ class Potential:
             dtype = next(iter(weights.values())).dtype
             missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
             metadata = dict(header["metadata"])
+            calibration = Calibration.from_dict(header.get("calibration"))
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
         if unexpected or any(name.startswith("networks.") for name in missing):
             raise TlpotError(f"{path}: the weights do not fit the architecture it states")
-        return cls(backbone.requires_grad_(False), reference, metadata)
+        return cls(backbone.requires_grad_(False), reference, metadata, calibration)
 
 
 def load(model: str | Path) -> Potential:
@@ -324,13 +350,6 @@ def load_base(name: str | Path, elements: Mapping[str, str] | None = None) -> Po
     backbone.load_state_dict(base.backbone.state_dict())
     reference = replace(base.reference, values=energies)
     return Potential(backbone.requires_grad_(False), reference, base.metadata)
-
-
-def member_spread(member_energy: Tensor) -> Tensor:
-    """Standard deviation over members, ``[M, ...]`` to ``[...]``; zero for a single member."""
-    if len(member_energy) == 1:
-        return torch.zeros_like(member_energy[0])
-    return member_energy.std(dim=0)
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

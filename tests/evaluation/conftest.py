@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlpot.frames import Frame
+from tlpot.spread import Calibration
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Guess:
     forces: np.ndarray
     stress: np.ndarray | None = None
     energy_std: float = 0.0
+    forces_std: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Noisy:
 
     scale: float
     offset: float = 0.0
+    calibration: Calibration | None = None
 
-    def predict(self, frames):
+    def predict(self, frames, members=False):
         rng = np.random.default_rng(0)
         return [
             Guess(
@@ -38,6 +41,7 @@ class Noisy:
                 forces=frame.forces + self.scale * rng.normal(size=frame.forces.shape),
                 stress=None if frame.stress is None else frame.stress + self.scale * 0.01,
                 energy_std=len(frame) * self.scale * abs(rng.normal()),
+                forces_std=self.scale * abs(rng.normal(size=frame.forces.shape)),
             )
             for frame in frames
         ]

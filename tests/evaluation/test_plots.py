@@ -4,6 +4,7 @@ import pytest
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge, metrics
 from tlpot.frames import Frame
+from tlpot.spread import Calibration, Scale
 
 
 @pytest.fixture
@@ -102,11 +103,24 @@ def test_element_bars_are_the_vector_rmse(frames, exact, noisy):
     assert (heights[3:] > 50).all()
 
 
-def test_spread_is_per_atom(frames, noisy):
+def test_error_against_calibrated_spread(frames, noisy):
     guesses = noisy(0.1).predict(frames)
-    (axis,) = plots.energy_spread(frames, guesses).axes
+    energy, forces = plots.error_against_spread(frames, guesses, None).axes
     spread = [1e3 * g.energy_std / len(f) for f, g in zip(frames, guesses, strict=True)]
-    assert np.allclose(offsets(axis)[:, 0], spread)
+    assert np.allclose(offsets(energy)[:, 0], spread)
+    assert energy.get_xlabel() == "raw spread (meV/atom)"
+    assert len(offsets(forces)) == 3 * sum(map(len, frames))
+    (line,) = [line for line in energy.lines if line.get_linestyle() == "-"]
+    assert line.get_slope() == 1.0
+
+    # predictions of a potential that scales its spreads already
+    calibration = Calibration(Scale(2.0, 1.7, 10), None)
+    energy, forces = plots.error_against_spread(frames, guesses, calibration).axes
+    assert np.allclose(offsets(energy)[:, 0], spread)
+    assert energy.get_xlabel() == "calibrated spread (meV/atom)"
+    assert forces.get_xlabel() == "raw spread (meV/Å)"
+    (line,) = [line for line in energy.lines if line.get_linestyle() == "--"]
+    assert line.get_slope() == 1.7
 
 
 def test_figures_of_a_run(frames, noisy, history):

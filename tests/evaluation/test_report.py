@@ -16,6 +16,7 @@ from tlpot.evaluation.report import (
     print_summary,
     write_report,
 )
+from tlpot.spread import Calibration, Scale
 
 EVIL = "<script>alert('x').traj"
 
@@ -146,6 +147,15 @@ def test_evaluation_shows_groups(frames, noisy):
     text = printed(print_evaluation, result)
     for name in ("all", "crystal", "H2O molecule", "CH4 molecule", "O"):
         assert re.search(rf"^\s*{name}\s", text, re.MULTILINE)
+    assert "spread is raw" in text
+
+
+def test_evaluation_says_what_the_intervals_cover(frames, noisy):
+    half = Scale(1.0, 1e9, 20)
+    scaled = noisy(0.02, calibration=Calibration(half, half))
+    result = judge(noisy(0.2), scaled, {"test": frames}).metrics["finetuned"]["test"]
+    text = printed(print_evaluation, result)
+    assert "90 % intervals of the model cover 100.0 % of the energies, 100.0 % of the" in text
 
 
 def test_a_run_without_validation_has_no_best_epoch(report, history):

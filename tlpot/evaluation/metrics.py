@@ -13,7 +13,9 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tlpot.evaluation.calibration import uncertainty
 from tlpot.frames import Frame, neighbour_pairs
+from tlpot.spread import Calibration
 
 if TYPE_CHECKING:
     from tlpot.potential import Potential, Prediction
@@ -37,12 +39,15 @@ class Judgement:
         ``"baseline"`` and ``"finetuned"`` → part name → one prediction a frame.
     metrics
         The content of ``metrics.json``: model → part → `metrics`, for the test part with
-        `breakdown`.
+        `breakdown`, that of the fine-tuned model also with `uncertainty`.
+    calibration
+        Of the fine-tuned potential's spread.
     """
 
     frames: dict[str, list[Frame]]
     predictions: dict[str, dict[str, list[Prediction]]]
     metrics: dict[str, dict[str, Metrics]]
+    calibration: Calibration | None
 
     @property
     def shown_part(self) -> str:
@@ -57,7 +62,10 @@ def judge(base: Potential, finetuned: Potential, parts: Mapping[str, Sequence[Fr
     """
     frames = {part: list(parts.get(part, ())) for part in PARTS}
     predictions = {
-        model: {part: potential.predict(some) if some else [] for part, some in frames.items()}
+        model: {
+            part: potential.predict(some, members=model == "finetuned" and part != "train")
+            for part, some in frames.items()
+        }
         for model, potential in (("baseline", base), ("finetuned", finetuned))
     }
     results = {
@@ -66,13 +74,20 @@ def judge(base: Potential, finetuned: Potential, parts: Mapping[str, Sequence[Fr
     }
     for model, by_part in predictions.items():
         results[model]["test"] |= breakdown(frames["test"], by_part["test"])
-    return Judgement(frames, predictions, results)
+    results["finetuned"]["test"]["uncertainty"] = uncertainty(
+        frames["test"], predictions["finetuned"]["test"], finetuned.calibration
+    )
+    return Judgement(frames, predictions, results, finetuned.calibration)
 
 
 def evaluate(potential: Potential, frames: Sequence[Frame]) -> Metrics:
-    """Predict `frames` and give their `metrics` and `breakdown` in one dict."""
-    predictions = potential.predict(list(frames)) if frames else []
-    return metrics(frames, predictions) | breakdown(frames, predictions)
+    """Predict `frames`; their `metrics`, `breakdown` and (by that name) `uncertainty`."""
+    predictions = potential.predict(list(frames), members=True)
+    return (
+        metrics(frames, predictions)
+        | breakdown(frames, predictions)
+        | {"uncertainty": uncertainty(frames, predictions, potential.calibration)}
+    )
 
 
 def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metrics:

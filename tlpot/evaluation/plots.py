@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from tlpot.evaluation.calibration import deviations, rms
 from tlpot.evaluation.metrics import (
     Judgement,
     by_element,
     composition,
-    energy_errors,
     group_means,
     is_known,
     metrics,
 )
 from tlpot.frames import Frame
+from tlpot.spread import Calibration, Quantity, Scale
 
 if TYPE_CHECKING:
     from tlpot.potential import Prediction
@@ -54,7 +55,7 @@ def figures(judgement: Judgement, history: History) -> dict[str, Figure]:
     if any(frame.forces is not None for frame in frames):
         drawn["elements"] = element_errors(frames, before, after)
     if any(prediction.energy_std > 0 for prediction in after):
-        drawn["spread"] = energy_spread(frames, after)
+        drawn["spread"] = error_against_spread(frames, after, judgement.calibration)
     return drawn
 
 
@@ -130,23 +131,42 @@ def element_errors(
     return figure
 
 
-def energy_spread(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Figure:
-    """Size of the energy error against the spread of the ensemble's members, meV/atom.
+def error_against_spread(
+    frames: Sequence[Frame], predictions: Sequence[Prediction], calibration: Calibration | None
+) -> Figure:
+    """Size of the error against the calibrated spread: of energies left, of forces right.
 
-    Points near the diagonal mean that the spread can be read as an error bar; above it, the
-    ensemble is too sure of itself.
+    Large marks are the RMS error of the labels in equal shares by spread against their RMS
+    spread: near the diagonal the spread is an error bar (Levi et al. 2022, Sensors 22, 5540);
+    above it the ensemble is too sure. Below the dashed line lie the labels that the prediction
+    interval covers.
     """
-    figure, ((axis,),) = _panels(5.4, 4.2)
-    spread = np.array(
-        [1e3 * p.energy_std / len(f) for f, p in zip(frames, predictions, strict=True)]
-    )
-    error = np.abs(energy_errors(frames, predictions))
-    axis.scatter(spread, error, s=22, color=AFTER, alpha=0.6, linewidths=0)
-    axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
-    axis.set(xlim=(0, None), ylim=(0, None))
-    axis.set_xlabel("spread of the members (meV/atom)")
-    axis.set_ylabel("|energy error| (meV/atom)")
+    figure, (axes,) = _panels(8.6, 4.2, 1, 2)
+    panels: tuple[tuple[Quantity, str], ...] = (("energy", "meV/atom"), ("forces", "meV/Å"))
+    for axis, (quantity, unit) in zip(axes, panels, strict=True):
+        scale: Scale | None = getattr(calibration, quantity, None)
+        errors, spreads, _ = deviations(frames, predictions, quantity, calibration)
+        axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
+        if calibration and scale and scale.quantile is not None:
+            label = f"{100 * calibration.level:.0f} % interval"
+            axis.axline((0, 0), slope=scale.quantile, color=FAINT, lw=1, ls="--", label=label)
+        if len(errors):
+            _doubts(axis, 1e3 * np.abs(errors), 1e3 * spreads * (scale.factor if scale else 1.0))
+        else:
+            axis.text(0.5, 0.5, "not known", transform=axis.transAxes, ha="center", color=FAINT)
+        axis.set_xlabel(f"{'calibrated' if scale else 'raw'} spread ({unit})")
+        axis.set_ylabel(f"|error| of the {quantity.replace('forces', 'force component')} ({unit})")
     return figure
+
+
+def _doubts(axis: Axes, errors: np.ndarray, spreads: np.ndarray) -> None:
+    size, alpha = (22, 0.5) if len(errors) < MANY else (5, 0.2)
+    axis.scatter(spreads, errors, s=size, color=AFTER, alpha=alpha, lw=0)
+    shares = np.array_split(np.argsort(spreads), np.clip(len(errors) // 8, 1, 10))
+    x, y = (np.array([rms(values[some]) for some in shares]) for values in (spreads, errors))
+    axis.plot(x, y, "o", ms=7, color=BEFORE, mec="white", label="RMS of equal shares")
+    axis.set(xlim=(0, 1.05 * spreads.max()), ylim=(0, 1.05 * max(*y, np.quantile(errors, 0.995))))
+    axis.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
 def write(figure: Figure, path: str | Path | IO[bytes]) -> None:

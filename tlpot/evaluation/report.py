@@ -83,7 +83,12 @@ def write_report(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"short": short, "duration": _duration, "formula": _formula}
+    environment.filters |= {
+        "short": short,
+        "percent": _percent,
+        "duration": _duration,
+        "formula": _formula,
+    }
     template = environment.from_string(
         files("tlpot.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
@@ -157,7 +162,7 @@ def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console
 
 
 def print_evaluation(result: Metrics, console: Console) -> None:
-    """Print what `evaluate` gives: all frames, then kinds, systems and elements."""
+    """Print what `evaluate` gives: all frames, kinds, systems, elements; coverage of intervals."""
     headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
     table = _table("", "frames", *headings)
     groups = ({"all": result}, *(result[key] for key in ("by_kind", "by_system", "by_element")))
@@ -167,6 +172,15 @@ def print_evaluation(result: Metrics, console: Console) -> None:
             table.add_row(name, str(entry.get("n_frames", "")), *errors)
         table.add_row()
     console.print(table)
+    console.print(_trust(result["uncertainty"]))
+
+
+def _trust(entry: Metrics) -> str:
+    if entry["level"] is None:
+        return "The model's spread is raw: it has no calibration to make an error bar of it."
+    energy, forces = (_percent(entry[quantity]["coverage"]) for quantity in ("energy", "forces"))
+    interval = f"{100 * entry['level']:.0f} % intervals"
+    return f"{interval} of the model cover {energy} of the energies, {forces} of the forces."
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -235,6 +249,10 @@ def _inline(figure: Figure) -> str:
     image = io.BytesIO()
     write(figure, image)
     return base64.b64encode(image.getvalue()).decode()
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def _duration(seconds: float) -> str:
