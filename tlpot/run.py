@@ -24,6 +24,7 @@ from tlpot.data.split import Splits, split_frames, thin
 from tlpot.data.units import check_units
 from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
+from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
@@ -159,6 +160,7 @@ def finetune(
     progress = _train(prepared, folder, device, team, resume, on_epoch, cache)
     if not team.writer:
         return Run(folder, potential, {}, manifest)
+    potential.calibration = calibrate(potential, prepared.parts["validation"])
     judgement = judge(prepared.base, potential, prepared.parts)
     manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
     potential.metadata |= {

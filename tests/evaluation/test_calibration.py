@@ -11,6 +11,7 @@ from ase import Atoms
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import tlpot
 from tlpot import TLPotCalculator
 from tlpot.evaluation.calibration import (
     calibrate,
@@ -182,7 +183,7 @@ def test_uncertainty_by_hand():
     assert {v for k, v in found["forces"].items() if k != "n"} == {None}
 
 
-# --- the scale's way through potential, file and calculator -------------------------------------
+# --- the scale's way through potential, file, calculator and run ---------------------------------
 
 CALIBRATION = Calibration(Scale(3.0, 1.7, 12), Scale(0.5, None, 8), 0.9)
 
@@ -258,3 +259,31 @@ def test_files_from_before_calibrations_are_raw(calibrated, urea, tmp_path):
     assert old.predict([urea])[0].energy_std == pytest.approx(
         calibrated.predict([urea])[0].energy_std / 3.0
     )
+
+
+def test_a_run_calibrates_on_its_validation_frames(settings):
+    settings["data"]["split"] = {"test": 0.2, "validation": 0.4}
+    run = tlpot.finetune(settings)
+    stored = tlpot.load(run.folder)
+    frames = tlpot.read_frames(settings["data"]["files"])
+    validation = [frames[i] for i in run.manifest["split"]["validation"]]
+    expected = calibrate(stored, validation)
+    assert stored.calibration.energy.factor == pytest.approx(expected.energy.factor, rel=1e-4)
+    assert stored.calibration.forces.factor == pytest.approx(expected.forces.factor, rel=1e-4)
+    assert stored.calibration.energy.frames == 6
+    assert stored.calibration.energy.quantile is None
+    found = run.metrics["finetuned"]["test"]["uncertainty"]
+    assert found["energy"]["factor"] == stored.calibration.energy.factor
+    assert found["energy"]["coverage"] is None
+    page = (run.folder / "report.html").read_text()
+    assert "6 validation frames with energies are too few" in page
+
+
+def test_a_run_without_validation_frames_says_so(settings):
+    settings["data"]["split"] = {"test": 0.2, "validation": 0.0}
+    run = tlpot.finetune(settings)
+    assert tlpot.load(run.folder).calibration is None
+    found = run.metrics["finetuned"]["test"]["uncertainty"]
+    assert found["level"] is None
+    assert found["energy"]["rms_z_raw"] > 0
+    assert "The spread is raw" in (run.folder / "report.html").read_text()
