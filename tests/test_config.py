@@ -4,7 +4,17 @@ import pytest
 import yaml
 
 from tlpot.cli import main
-from tlpot.config import PRESETS, Config, Data, Model, Split, Training, load_config, parse_config
+from tlpot.config import (
+    PRESETS,
+    Config,
+    Data,
+    Model,
+    Split,
+    Training,
+    load_config,
+    parse_config,
+    parse_elements,
+)
 from tlpot.errors import TlpotError
 from tlpot.template import config_template
 
@@ -31,7 +41,18 @@ FILES = {"data": {"files": ["a.xyz"]}}
             {"data": {"files": ["a"], "split": {"test": 0.6, "validation": 0.5}}},
             "data.split: test + validation must be below 1",
         ),
-        ({"model": {"elements": {"Si": 6}}}, "model.elements.Si: Input should be a valid string"),
+        ({"model": {"elements": {"Si": 6}}}, "model.elements.Si: name a donor, e.g. `Si: C`"),
+        (
+            {"model": {"elements": {"Si": {"from": "C", "as": "copy"}}}},
+            "model.elements.Si.as: Input should be 'alias' or 'clone'",
+        ),
+        ({"model": {"elements": {"Si": {"as": "clone"}}}}, "model.elements.Si.from: required"),
+        (
+            {"model": {"elements": {"Si": {"form": "C"}}}},
+            "model.elements.Si.form: unknown key; did you mean 'from'",
+        ),
+        ({"model": {"train": "own"}}, "model.train: Input should be 'all' or 'new'"),
+        ({"model": {"train": "new", "init": "scratch"}}, "model: train: new keeps the base's"),
     ],
 )
 def test_errors_name_the_key_and_what_would_be_right(change, message):
@@ -63,7 +84,7 @@ def test_overrides_are_yaml_and_reach_every_section(tmp_path):
     assert config.training.epochs == 9
     assert config.training.learning_rate == 1e-3
     assert config.data.split.test == 0
-    assert config.model.elements == {"Si": "C"}
+    assert config.model.elements == parse_elements({"Si": "C"})
     assert config.model.freeze == ["input", "H.hidden1"]
     assert config.training.clip is None
     assert config.output == "x=y"
@@ -95,11 +116,19 @@ def test_presets_fill_in_but_never_override():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_dump_reads_back_as_the_same_config(tmp_path, preset):
     training = {"preset": preset, "epochs": 5, "clip": 3.0, "lambda": 0.25}
-    model = {"elements": {"Si": "C"}, "freeze": ["input"]}
+    clone = {"from": "C", "as": "clone"}
+    model = {"elements": {"I": "Cl", "Si": clone}, "freeze": ["input"]}
     config = parse_config(FILES | {"training": training, "model": model})
     path = tmp_path / "config.yaml"
     path.write_text(config.dump())
     assert load_config(path) == config
+    assert yaml.safe_load(path.read_text())["model"]["elements"] == model["elements"]
+
+
+def test_a_donor_alone_is_an_alias():
+    short, long = parse_elements({"Si": "C"}), parse_elements({"Si": {"from": "C", "as": "alias"}})
+    assert short == long == {"Si": short["Si"]}
+    assert (short["Si"].donor, short["Si"].kind) == ("C", "alias")
 
 
 def test_one_file_may_be_a_plain_string():

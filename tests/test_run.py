@@ -184,7 +184,8 @@ def test_a_stand_in_is_trained_and_used(settings, labelled, write_frames):
     run = tlpot.finetune(settings)
     model = tlpot.load(run.folder)
     assert model.backbone.donors == {"Si": "C"}
-    assert read_json(run.folder / "manifest.json")["elements"] == {"Si": "C"}
+    elements = read_json(run.folder / "manifest.json")["elements"]
+    assert elements == {"Si": {"from": "C", "as": "alias"}}
     silicon = next(f.atoms for f in frames if "Si" in f.atoms.symbols)
     carbon = silicon.copy()
     carbon.symbols[carbon.symbols == "Si"] = "C"

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from tlpot.errors import TlpotError
@@ -94,14 +103,47 @@ class Data(WithFiles):
     split: Split = Field(default_factory=Split, description="test, validation, seed, group")
 
 
+class NewElement(Section):
+    """An element that the base lacks; ``Si: C`` is short for ``Si: {from: C, as: alias}``."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string"]})
+
+    donor: str = Field(alias="from", description="element of the base whose weights it takes")
+    kind: Literal["alias", "clone"] = Field(
+        "alias",
+        alias="as",
+        description="`alias`: is its donor to the networks; `clone`: gets weights of its own, "
+        "copied from the donor's",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _donor_alone_is_an_alias(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            return {"from": values}
+        if values is not None and not isinstance(values, dict | NewElement):
+            raise ValueError("name a donor, e.g. `Si: C` or `Si: {from: C, as: clone}`")
+        return values
+
+    @model_serializer(mode="wrap")
+    def _short_if_alias(self, full: SerializerFunctionWrapHandler) -> Any:
+        return self.donor if self.kind == "alias" else full(self)
+
+
 class Model(Section):
     """The pretrained potential and what of it may change."""
 
     base: str = Field(
         "ani2x", description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file"
     )
-    elements: dict[str, str] = Field(
-        default_factory=dict, description="stand-ins for unsupported elements, e.g. `Si: C`"
+    elements: dict[str, NewElement] = Field(
+        default_factory=dict,
+        description="donors of elements that the base lacks: `Si: C` (the same to the networks as "
+        "C) or `Si: {from: C, as: clone}` (weights of its own, copied from C's)",
+    )
+    train: Literal["all", "new"] = Field(
+        "all",
+        description="`new`: only the clones' own weights; what holds no clone keeps its forces",
     )
     freeze: list[str] = Field(
         default_factory=list,
@@ -110,6 +152,12 @@ class Model(Section):
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="start from the base's weights, or from Gaussian(0, 0.1)"
     )
+
+    @model_validator(mode="after")
+    def _new_weights_need_old_ones(self) -> Model:
+        if self.train == "new" and self.init == "scratch":
+            raise ValueError("train: new keeps the base's weights, init: scratch forgets them")
+        return self
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -262,11 +310,23 @@ def parse_config(values: Any, origin: str = "config") -> Config:
     """Validate a nested dict as `Config`; errors as in `load_config`."""
     if not isinstance(values, dict):
         raise TlpotError(f"{origin}: expected sections (data, model, training, output).")
+    return _parse(Config, values, f"{origin} is not a valid config")
+
+
+def parse_elements(elements: Mapping[str, Any]) -> dict[str, NewElement]:
+    """``model.elements`` by itself; errors as in `load_config`."""
+    return _parse(Model, {"elements": elements}, "not valid as new elements").elements
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _parse(section: type[AnySection], values: dict[str, Any], failure: str) -> AnySection:
     try:
-        return Config.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
-        lines = [explain(problem, Config) for problem in error.errors()]
-        raise TlpotError(f"{origin} is not a valid config:\n  " + "\n  ".join(lines)) from None
+        lines = [explain(problem, section) for problem in error.errors()]
+        raise TlpotError(f"{failure}:\n  " + "\n  ".join(lines)) from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -308,8 +368,11 @@ def explain(problem: Any, model: type[BaseModel]) -> str:
 
 
 def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         annotation = section.model_fields[part].annotation
-        kinds = [annotation, *get_args(annotation)]  # a section, or a section or None
+        kinds = [annotation, *get_args(annotation)]  # a section, or a section or None, or a dict
         section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+        if get_origin(annotation) is dict:
+            next(parts)
     return [field.alias or name for name, field in section.model_fields.items()]

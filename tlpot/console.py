@@ -149,7 +149,9 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
         table.add_column(column, justify="right")
     rows: dict[str, list[str]] = {}
     for layer in prepared.layers:
-        text = f"{layer.parameters:,}" if layer.trainable else "[dim]frozen[/]"
+        text = f"{layer.trained:,}" if layer.trained else "[dim]frozen[/]"
+        if 0 < layer.trained < layer.parameters:
+            text += f" of {layer.parameters:,}"
         rows.setdefault(layer.name.split(".")[0], []).append(text)
     for element, cells in rows.items():
         table.add_row(element, *cells)

@@ -51,10 +51,17 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
         "best_epoch": None,
         "trainable_parameters": {
             "total": total,
-            "trainable": sum(x.parameters for x in prepared.layers if x.trainable),
+            "trainable": sum(layer.trained for layer in prepared.layers),
             "layers": [asdict(layer) for layer in prepared.layers],
         },
-        "elements": prepared.config.model.elements,
+        "elements": {
+            element: {"from": donor, "as": kind}
+            for kind, donors in (
+                ("alias", prepared.potential.backbone.donors),
+                ("clone", prepared.potential.clones),
+            )
+            for element, donor in donors.items()
+        },
         "energy_reference": {
             "kind": prepared.potential.reference.kind,
             "why": prepared.potential.reference.why,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tlpot.backbones.ani import ANI, Architecture
 from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
+from tlpot.config import parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
@@ -136,6 +137,11 @@ class Potential:
     def elements(self) -> tuple[str, ...]:
         """Elements the potential answers for, stand-ins included."""
         return (*self.backbone.symbols, *self.backbone.donors)
+
+    @property
+    def clones(self) -> dict[str, str]:
+        """Elements that began as a copy of another, ``{"Si": "C"}``."""
+        return dict(self.metadata.get("clones", {}))
 
     @property
     def device(self) -> torch.device:
@@ -330,8 +336,18 @@ def supported_elements(model: str | Path) -> tuple[str, ...]:
     return SYMBOLS[str(model)] if str(model) in SYMBOLS else load(model).elements
 
 
-def load_base(name: str | Path, elements: Mapping[str, str] | None = None) -> Potential:
-    """A potential to start from, other elements standing on its own (``{"Si": "C"}``).
+def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Potential:
+    """A potential to start from, with new elements on the weights of its own.
+
+    Parameters
+    ----------
+    name
+        As for `load`.
+    elements
+        As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
+        neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
+        (radial, and angular with every element) of its own, with C's weights copied to all of
+        them. Untrained, both give the same energies.
 
     Raises
     ------
@@ -341,15 +357,21 @@ def load_base(name: str | Path, elements: Mapping[str, str] | None = None) -> Po
     base = load(name)
     if not elements:
         return base
-    check_elements(elements, base.elements)
+    new = parse_elements(elements)
+    check_elements(new, base.elements, base.clones)
     donors, energies = dict(base.backbone.donors), dict(base.reference.values)
-    for element, donor in elements.items():
-        donors[element] = donors.get(donor, donor)
-        energies[element] = energies[donor]
-    backbone = ANI(base.backbone.architecture, donors)
+    for element, entry in new.items():
+        donors[element] = donors.get(entry.donor, entry.donor)
+        energies[element] = energies[entry.donor]
+    backbone = ANI(base.backbone.architecture, donors).to(base.backbone.dtype)
     backbone.load_state_dict(base.backbone.state_dict())
+    metadata = base.metadata
+    clones = {element: donors[element] for element in new if new[element].kind == "clone"}
+    if clones:
+        backbone = backbone.with_elements((*backbone.symbols, *clones))
+        metadata = metadata | {"clones": base.clones | clones}
     reference = replace(base.reference, values=energies)
-    return Potential(backbone.requires_grad_(False), reference, base.metadata)
+    return Potential(backbone.requires_grad_(False), reference, metadata)
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

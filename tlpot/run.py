@@ -32,7 +32,7 @@ from tlpot.frames import Batch, Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
 from tlpot.training.checkpoint import NAME as CHECKPOINT
-from tlpot.training.freeze import LayerState, freeze
+from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row, Trainer
 
@@ -90,6 +90,8 @@ def prepare(config: Config) -> Prepared:
         _require_tensorboard()
     base = load_base(config.model.base, config.model.elements)
     layers = freeze(base.backbone, config.model.freeze)
+    if config.model.train == "new":
+        layers = train_only(base.backbone, base.clones, layers)
     frames = read_frames(config.data.files, config.data.keys, config.data.energy)
     if config.data.bad_frames == "refuse":
         for frame in frames:
@@ -101,7 +103,9 @@ def prepare(config: Config) -> Prepared:
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
     used = {base.backbone.donors.get(s, s) for f in checked.frames for s in f.atoms.symbols}
-    layers = [replace(x, trainable=x.trainable and x.name.split(".")[0] in used) for x in layers]
+    if config.model.train == "new" and not used & set(base.clones):
+        raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
+    layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     base = _with_reference(base, parts["train"], check=config.model.init == "pretrained")
     if config.model.init == "scratch":
@@ -252,7 +256,8 @@ def _train(
         for part in batches:
             batches[part] = [cache.keep(compact, b, settings.keep_gb) for b in batches[part]]
     train, validation, replay = batches.values()
-    trainer = Trainer(compact, train, validation, settings, folder, team, replay)
+    columns = compact.backbone.trained_columns()
+    trainer = Trainer(compact, train, validation, settings, folder, team, replay, columns)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
     with _event_log(folder, settings.tensorboard and team.writer) as log:

@@ -1,5 +1,6 @@
 import pytest
 
+from tlpot.config import parse_elements
 from tlpot.elements.donors import check_elements, require_elements, suggest_donors
 from tlpot.elements.modes import nearest
 from tlpot.errors import TlpotError
@@ -38,9 +39,16 @@ def test_column_comes_before_distance_and_distance_decides_within():
     assert suggest_donors("Ge", ("O", "C", "S", "Si"))[:3] == ["Si", "C", "S"]
 
 
-@pytest.mark.parametrize("mapping", [{}, {"Si": "C"}, {"Si": "C", "I": "Cl", "Cu": "S"}])
-def test_sound_stand_ins_pass(mapping):
-    check_elements(mapping, ANI2X)
+def clone(donor: str) -> dict[str, str]:
+    return {"from": donor, "as": "clone"}
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [{}, {"Si": "C"}, {"Si": clone("C")}, {"Si": "C", "Ge": clone("C"), "Cu": "S"}, {"Sn": "Pb"}],
+)
+def test_sound_new_elements_pass(mapping):
+    check_elements(parse_elements(mapping), (*ANI2X, "Pb"), {"Pb": "C"})
 
 
 @pytest.mark.parametrize(
@@ -50,12 +58,22 @@ def test_sound_stand_ins_pass(mapping):
         ({"X": "C"}, "'X' is not a chemical element"),
         ({"Si": "Cc"}, "'Cc' is not a chemical element"),
         ({"O": "S"}, "O is already supported; remove 'O: S'"),
+        ({"O": clone("S")}, "O is already supported; remove 'O: "),
         ({"Si": "Ge"}, r"donor Ge of Si is not supported .*try 'Si: C'"),
+        ({"Si": clone("Ge")}, r"donor Ge .*not supported .*try 'Si: {from: C, as: clone}'"),
+        ({"Ge": clone("Si"), "Si": clone("C")}, r"donor Si of Ge is itself new; .*from: C, as: cl"),
+        ({"Ge": "Si", "Si": "C"}, "donor Si of Ge is itself new; .*'Ge: C'"),
+        ({"Si": clone("Si")}, "donor Si of Si is itself new"),
+        (
+            {"Sn": clone("Pb")},
+            r"Sn cannot be a clone of Pb, .*{from: C, as: clone}' or 'Sn: P",
+        ),
+        ({"Pb": clone("C")}, "Pb is already supported"),
     ],
 )
-def test_stand_ins_that_cannot_work_name_the_mend(mapping, message):
+def test_new_elements_that_cannot_work_name_the_mend(mapping, message):
     with pytest.raises(TlpotError, match=message):
-        check_elements(mapping, ANI2X)
+        check_elements(parse_elements(mapping), (*ANI2X, "Pb"), {"Pb": "C"})
 
 
 def test_unknown_elements_name_the_line_to_add():

@@ -24,9 +24,9 @@ EVIL = "<script>alert('x').traj"
 @pytest.fixture
 def manifest() -> dict:
     layers = [
-        {"name": f"{element}.{layer}", "parameters": 1234, "trainable": layer != "output"}
+        {"name": f"{element}.{layer}", "parameters": 1234, "trained": trained}
         for element in "HO"
-        for layer in ("input", "output")
+        for layer, trained in (("input", 1000), ("output", 0))
     ]
     return {
         "versions": {"tlpot": "0.1.0", "torch": "2.9.0"},
@@ -37,8 +37,11 @@ def manifest() -> dict:
         "split": {"seed": 7, "train": [0, 1], "validation": [], "test": [2, 3, 4]},
         "hardware": {"cpu": "a CPU", "cores": 2, "device": "cpu"},
         "seconds": 3725.0,
-        "trainable_parameters": {"total": 4936, "trainable": 2468, "layers": layers},
-        "elements": {"Si": "C"},
+        "trainable_parameters": {"total": 4936, "trainable": 2000, "layers": layers},
+        "elements": {
+            "Ge": {"from": "C", "as": "alias"},
+            "Si": {"from": "C", "as": "clone"},
+        },
         "energy_reference": {"kind": "per atom", "why": "one composition", "values_eV": {"H": -1}},
     }
 
@@ -87,8 +90,9 @@ def test_page_has_the_key_numbers(report, frames, noisy):
         for key in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_vector"):
             assert plots.short(entry[key]) in page
     for text in ("ANI-2x, fine-tuned on CH₄, H₂O", "1 h 2 min", "repeats another frame", "seed 7",
-                 "2,468 of", "1,234 frozen", "one composition", "best validation loss was at epoch "
-                 "19 of 20", "Si stands on C", "0123456789abcdef…", "a CPU"):  # fmt: skip
+                 "2,000 of", "1,000 of 1,234", "1,234 frozen", "one composition",
+                 "best validation loss was at epoch 19 of 20", "Si is a clone of C",
+                 "Ge is an alias of C", "0123456789abcdef…", "a CPU"):  # fmt: skip
         assert re.search(r"\s+".join(map(re.escape, text.split())), page), text
 
 

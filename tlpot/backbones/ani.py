@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -74,10 +74,15 @@ class Architecture(Constants):
 
 
 class Layer(nn.Module):
-    """One linear layer of all members: ``weight[members, out, in]``, ``bias[members, out]``."""
+    """One linear layer of all members: ``weight[members, out, in]``, ``bias[members, out]``.
+
+    If only some columns of the weight are to train, ``trained[in]`` is true for those.
+    """
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.register_buffer("trained", None, persistent=False)
+        self.trained: Tensor | None
         self.weight = nn.Parameter(torch.zeros(members, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(members, outputs))
 
@@ -212,7 +217,9 @@ class ANI(nn.Module):
                 new.weight.data, new.bias.data = weight.clone(), own.bias.clone()
                 new.weight.requires_grad_(own.weight.requires_grad)
                 new.bias.requires_grad_(own.bias.requires_grad)
-        other.left_out = nn.Parameter(torch.ones(1))
+                new.trained = None if own.trained is None else own.trained[columns]
+        if not set(self.symbols) <= set(symbols):
+            other.left_out = nn.Parameter(torch.ones(1))
         return other.to(self.species.device, self.dtype)
 
     @torch.no_grad()
@@ -223,7 +230,6 @@ class ANI(nn.Module):
         to any weight without one: the first-layer columns that the smaller model left out.
         """
         columns = self._columns(trained.architecture)
-        assert trained.left_out is not None
         for symbol in trained.symbols:
             for name in LAYERS:
                 own, new = self.layer(symbol, name), trained.layer(symbol, name)
@@ -231,8 +237,10 @@ class ANI(nn.Module):
                 if name != "input":
                     own.weight.copy_(new.weight)
                     continue
-                if new.weight.requires_grad:
-                    own.weight.mul_(trained.left_out)
+                if new.weight.requires_grad and trained.left_out is not None:
+                    decayed = own.weight * trained.left_out
+                    some = own.trained
+                    own.weight.copy_(decayed if some is None else decayed.where(some, own.weight))
                 own.weight[..., columns] = new.weight
 
     def _columns(self, other: Architecture) -> Tensor:
@@ -244,6 +252,35 @@ class ANI(nn.Module):
         pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
         angular = [torch.arange(n_angular) + first + n_angular * index[s, t] for s, t in pairs]
         return torch.cat(radial + angular)
+
+    def train_only(self, symbols: Collection[str]) -> None:
+        """Of the trainable weights, leave only those that belong to `symbols`.
+
+        These are the networks of `symbols` and, in the networks of all other elements, the
+        first-layer columns of descriptors that see one of `symbols`. So whatever holds none of
+        them keeps its energy exactly.
+        """
+        new = torch.tensor([s in symbols for s in self.symbols])
+        radial = new.repeat_interleave(self.architecture.radial)
+        first, second = torch.triu_indices(len(new), len(new))
+        angular = (new[first] | new[second]).repeat_interleave(self.architecture.angular)
+        columns = torch.cat([radial, angular]).to(self.species.device)
+        for symbol in set(self.symbols) - set(symbols):
+            for name in LAYERS:
+                layer = self.layer(symbol, name)
+                layer.bias.requires_grad_(False)
+                if name == "input":
+                    layer.trained = columns
+                else:
+                    layer.weight.requires_grad_(False)
+
+    def trained_columns(self) -> dict[str, Tensor]:
+        """Trainable weights of which only some columns train (`train_only`), by name."""
+        return {
+            f"{name}.weight": layer.trained
+            for name, layer in self.named_modules()
+            if isinstance(layer, Layer) and layer.trained is not None and layer.weight.requires_grad
+        }
 
     @torch.no_grad()
     def init_gaussian(self, std: float, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Which supported element stands in for one the pretrained model never saw."""
+"""Which supported element gives its weights to one the pretrained model never saw."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from ase.data import atomic_numbers
 
+from tlpot.config import NewElement
 from tlpot.elements.modes import nearest, vectors
 from tlpot.errors import TlpotError
 
@@ -43,15 +44,32 @@ def suggest_donors(element: str, supported: Collection[str]) -> list[str]:
     return sorted(ranked, key=lambda e: (e != chosen, not same_column(e, element)))
 
 
-def check_elements(mapping: Mapping[str, str], supported: Collection[str]) -> None:
-    """Refuse a stand-in that cannot work.
+def check_elements(
+    elements: Mapping[str, NewElement],
+    supported: Collection[str],
+    clones: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse a new element that cannot work.
+
+    Parameters
+    ----------
+    elements
+        The new elements.
+    supported
+        Elements of the base.
+    clones
+        Those of them that are clones, with their donors.
 
     Raises
     ------
     TlpotError
-        If a name is no element, a donor is not supported, or the element needs no donor.
+        If a name is no element, a donor is not supported or itself new, a clone's donor is a
+        clone, or the element needs no donor.
     """
-    for element, donor in mapping.items():
+    clones = clones or {}
+    native = [element for element in supported if element not in clones]
+    for element, new in elements.items():
+        donor = new.donor
         for name in (element, donor):
             if name not in atomic_numbers or name == "X":
                 raise TlpotError(f"model.elements: '{name}' is not a chemical element")
@@ -59,12 +77,28 @@ def check_elements(mapping: Mapping[str, str], supported: Collection[str]) -> No
             raise TlpotError(
                 f"model.elements: {element} is already supported; remove '{element}: {donor}'"
             )
+        if donor in elements:
+            root = suggest_donors(element, native)[0]
+            raise TlpotError(
+                f"model.elements: donor {donor} of {element} is itself new; "
+                f"name an element of the base, e.g. '{_line(element, root, new.kind)}'"
+            )
         if donor not in supported:
-            better = suggest_donors(element, supported)[0]
+            better = suggest_donors(element, native)[0]
             raise TlpotError(
                 f"model.elements: donor {donor} of {element} is not supported "
-                f"({', '.join(supported)}); try '{element}: {better}'"
+                f"({', '.join(supported)}); try '{_line(element, better, new.kind)}'"
             )
+        if new.kind == "clone" and donor in clones:
+            raise TlpotError(
+                f"model.elements: {element} cannot be a clone of {donor}, itself a clone in this "
+                f"model; write '{_line(element, clones[donor], 'clone')}' or '{element}: {donor}'"
+            )
+
+
+def _line(element: str, donor: str, kind: str) -> str:
+    short = kind == "alias"
+    return f"{element}: {donor}" if short else f"{element}: {{from: {donor}, as: {kind}}}"
 
 
 def require_elements(

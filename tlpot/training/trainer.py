@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -57,12 +57,14 @@ class Trainer:
         One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
     settings
         The config's ``training`` section.
-    team
-        The processes that share the work; by default those that torchrun started.
     folder
         Receives ``history.csv`` and the checkpoint after every epoch.
     replay
         Frames that the base labelled itself, mixed in as ``settings.replay`` says.
+    team
+        The processes that share the work; by default those that torchrun started.
+    columns
+        Weights of which only some columns train, and which (``Tensor[columns]`` bool), by name.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         folder: Path,
         team: Team | None = None,
         replay: Sequence[Batch] = (),
+        columns: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.team = team or Team()
         self.potential, self.settings, self.folder = potential, settings, folder
@@ -82,6 +85,10 @@ class Trainer:
         self.train, self.validation = self._keep([*train, *replay], [*validation])
         named = dict(potential.backbone.named_parameters())
         self.parameters = [p for p in named.values() if p.requires_grad]
+        self.fixed = []
+        for name, trained in (columns or {}).items():
+            at = (~trained).nonzero().squeeze(1)
+            self.fixed.append((named[name], at, named[name].detach()[..., at]))
         self.optimiser = AdamW(
             self.parameters,
             lr=settings.learning_rate,
@@ -179,9 +186,14 @@ class Trainer:
         summed = self.team.add([torch.zeros_like(p) if g is None else g for p, g in pairs])
         for parameter, gradient in zip(self.parameters, summed, strict=True):
             parameter.grad = gradient
+        for parameter, at, _ in self.fixed:
+            assert parameter.grad is not None
+            parameter.grad[..., at] = 0.0
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.optimiser.step()
+        for parameter, at, fixed in self.fixed:
+            parameter.data[..., at] = fixed
         if self.plateau is None or self.rate.last_epoch < self.warmup:
             self.rate.step()
         if self.average is not None:
