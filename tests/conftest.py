@@ -22,6 +22,8 @@ from ase.spacegroup import crystal
 
 from tlpot.backbones.ani import ANI, LAYERS, Architecture
 from tlpot.backbones.base import plain_energy_and_slope
+from tlpot.backbones.emodes import Architecture as ElementVectors
+from tlpot.backbones.emodes import EModes
 from tlpot.data.reference import EnergyReference
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
@@ -92,6 +94,20 @@ def small() -> Callable[..., Potential]:
         energies = SELF_ENERGIES | {e: -5.0 for e in donors or {}}
         reference = EnergyReference(energies, "self-energies", "made up")
         return Potential(backbone.to(dtype).requires_grad_(False), reference)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_emodes() -> Callable[..., Potential]:
+    """As `small`, over element vectors: any element enters."""
+
+    def build(seed: int = 0, members: int = 3, dtype: torch.dtype = torch.float64) -> Potential:
+        backbone = EModes(ElementVectors.new((12, 10, 8), members)).to(dtype)
+        backbone.init_gaussian(0.2, seed)
+        energies = dict.fromkeys(backbone.symbols, -5.0) | SELF_ENERGIES
+        reference = EnergyReference(energies, "self-energies", "made up")
+        return Potential(backbone.requires_grad_(False), reference)
 
     return build
 

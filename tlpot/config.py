@@ -134,7 +134,9 @@ class Model(Section):
     """The pretrained potential and what of it may change."""
 
     base: str = Field(
-        "ani2x", description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file"
+        "ani2x",
+        description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file; `emodes` starts "
+        "a backbone for any element from scratch",
     )
     elements: dict[str, NewElement] = Field(
         default_factory=dict,
@@ -152,6 +154,18 @@ class Model(Section):
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="start from the base's weights, or from Gaussian(0, 0.1)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _emodes_starts_from_scratch(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("base") != "emodes":
+            return values
+        if values.get("init") == "pretrained":
+            raise ValueError(
+                "base: emodes has no pretrained weights; write init: scratch or leave it out, "
+                "or name the model file of a trained one as base"
+            )
+        return {**values, "init": "scratch"}
 
     @model_validator(mode="after")
     def _new_weights_need_old_ones(self) -> Model:

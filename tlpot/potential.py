@@ -18,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from tlpot.backbones.ani import ANI, Architecture
+from tlpot.backbones.ani import ANI
+from tlpot.backbones.base import Backbone
+from tlpot.backbones.emodes import Architecture, EModes
 from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
 from tlpot.config import parse_elements
 from tlpot.data.reference import EnergyReference
@@ -29,6 +31,7 @@ from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
 
 FORMAT = "tlpot-model-1"
+BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes)}
 MINI = Path(__file__).parent / "backbones" / "mini.safetensors"
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
@@ -123,7 +126,7 @@ class Potential:
 
     def __init__(
         self,
-        backbone: ANI,
+        backbone: Backbone,
         reference: EnergyReference,
         metadata: dict[str, Any] | None = None,
         calibration: Calibration | None = None,
@@ -145,7 +148,7 @@ class Potential:
 
     @property
     def device(self) -> torch.device:
-        return self.backbone.species.device
+        return next(weight for _, weight in self.backbone.named_parameters()).device
 
     def batch(self, frames: Sequence[Frame]) -> Batch:
         """Neighbour lists and labels of `frames` on the potential's device.
@@ -225,7 +228,7 @@ class Potential:
         """
         backbone = self.backbone
         require_elements(symbols, self.elements, backbone.symbols)
-        used = {backbone.donors.get(s, s) for s in symbols}
+        used = backbone.networks_of(symbols)
         compact = backbone.with_elements(s for s in backbone.symbols if s in used)
         return Potential(compact, self.reference, self.metadata, self.calibration)
 
@@ -235,7 +238,15 @@ class Potential:
         return self
 
     def to_torchani(self) -> torchani.arch.ANI:
-        """torchani's own module with these weights and references (donors written out)."""
+        """torchani's own module with these weights and references (donors written out).
+
+        Raises
+        ------
+        TlpotError
+            If the backbone is not ANI.
+        """
+        if not isinstance(self.backbone, ANI):
+            raise TlpotError(f"torchani has no counterpart of the backbone {self.backbone.kind}")
         return to_torchani(self.backbone, self.reference.values)
 
     def save(self, path: str | Path) -> Path:
@@ -245,8 +256,8 @@ class Potential:
         header = {
             "format": FORMAT,
             "units": {"energy": "eV", "length": "Å", "stress": "eV/Å^3"},
-            "architecture": self.backbone.architecture.to_dict(),
-            "elements": self.backbone.donors,
+            "backbone": self.backbone.kind,
+            **self.backbone.describe(),
             "reference": asdict(self.reference),
             "calibration": self.calibration and asdict(self.calibration),
             "metadata": self.metadata,
@@ -279,7 +290,7 @@ class Potential:
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
         try:
-            backbone = ANI(Architecture.from_dict(header["architecture"]), header["elements"])
+            backbone = BACKBONES[header.get("backbone", ANI.kind)].restore(header)
             reference = EnergyReference(**header["reference"])
             dtype = next(iter(weights.values())).dtype
             missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
@@ -317,6 +328,8 @@ def load(model: str | Path) -> Potential:
         potential = Potential.load(MINI)
     elif Path(name).exists():
         potential = Potential.load(name)
+    elif name == EModes.kind:
+        raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
     else:
         known = ", ".join([*PUBLISHED, "mini"])
         raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
@@ -342,7 +355,7 @@ def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Po
     Parameters
     ----------
     name
-        As for `load`.
+        As for `load`; or ``emodes``, whose weights are yet to be trained.
     elements
         As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
         neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
@@ -354,9 +367,14 @@ def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Po
     TlpotError
         As `load`, and as `tlpot.elements.donors.check_elements`.
     """
-    base = load(name)
+    base = _untrained() if str(name) == EModes.kind else load(name)
     if not elements:
         return base
+    if not isinstance(base.backbone, ANI):
+        raise TlpotError(
+            f"model.elements: {name} knows every element by a vector of its own, none needs a "
+            "donor; remove model.elements"
+        )
     new = parse_elements(elements)
     check_elements(new, base.elements, base.clones)
     donors, energies = dict(base.backbone.donors), dict(base.reference.values)
@@ -372,6 +390,13 @@ def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Po
         metadata = metadata | {"clones": base.clones | clones}
     reference = replace(base.reference, values=energies)
     return Potential(backbone.requires_grad_(False), reference, metadata)
+
+
+def _untrained() -> Potential:
+    """An `EModes` without weights: its energy is zero."""
+    backbone = EModes(Architecture.new()).requires_grad_(False)
+    reference = EnergyReference(dict.fromkeys(backbone.symbols, 0.0), "none", "never trained")
+    return Potential(backbone, reference, {"base": EModes.kind})
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

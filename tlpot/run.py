@@ -102,7 +102,7 @@ def prepare(config: Config) -> Prepared:
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
-    used = {base.backbone.donors.get(s, s) for f in checked.frames for s in f.atoms.symbols}
+    used = base.backbone.networks_of({s for f in checked.frames for s in f.atoms.symbols})
     if config.model.train == "new" and not used & set(base.clones):
         raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]

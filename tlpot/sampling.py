@@ -145,23 +145,23 @@ def committee(model: Potential, frames: Sequence[Frame]) -> np.ndarray:
 
 @torch.no_grad()
 def frame_features(model: Potential, frames: Sequence[Frame]) -> np.ndarray:
-    """Atomic environment vectors averaged over each frame, one block a central element.
+    """Atomic environment vectors averaged over each frame, one block a network.
 
     Returns
     -------
-    ``(frames, elements · features)``; an element's block is the sum over its atoms divided by all
-    atoms of the frame, so that it is zero where the element does not occur.
+    ``(frames, networks · features)``; a network (of an element) has the sum over its atoms divided
+    by all atoms of the frame: zero where the element does not occur.
     """
     symbols = {s for frame in frames for s in frame.atoms.symbols}
     model = model.for_elements(symbols)
     backbone = model.backbone
+    networks = len(backbone.networks_of(symbols))
     rows = []
     for start in _chunks(frames):
         batch = model.batch(frames[start])
-        species = backbone.species[batch.numbers]
-        values = backbone.descriptors(species, batch)
-        blocks = values.new_zeros(batch.n_frames * len(backbone.symbols), values.shape[1])
-        blocks.index_add_(0, batch.frame * len(backbone.symbols) + species, values)
+        values, network = backbone.features(batch)
+        blocks = values.new_zeros(batch.n_frames * networks, values.shape[1])
+        blocks.index_add_(0, batch.frame * networks + network, values)
         rows.append(blocks.view(batch.n_frames, -1) / batch.n_atoms[:, None])
     return torch.cat(rows).double().cpu().numpy()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from ase.data import atomic_numbers
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.neighbors import Neighbors
 
+from tlpot.backbones.base import from_plain
 from tlpot.engine.descriptors import keep
 from tlpot.engine.environment import Constants, Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
@@ -42,16 +43,6 @@ class Architecture(Constants):
     @property
     def elements(self) -> int:
         return len(self.symbols)
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Architecture:
-        def frozen(value: object) -> object:
-            return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
-
-        return cls(**{name: frozen(value) for name, value in values.items()})  # type: ignore[arg-type]
 
     def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
         """The same descriptors and widths for other elements, each sized as its donor."""
@@ -101,6 +92,8 @@ class ANI(nn.Module):
     donors
         Elements that use another's networks and descriptor channels, ``{"Si": "C"}``.
     """
+
+    kind: ClassVar[str] = "ani"
 
     def __init__(self, architecture: Architecture, donors: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -185,6 +178,24 @@ class ANI(nn.Module):
     def layer(self, symbol: str, name: str) -> Layer:
         """One layer of one element (`LAYERS`)."""
         return cast(Layer, self.networks.get_submodule(f"{symbol}.{name}"))
+
+    def describe(self) -> dict[str, Any]:
+        """As `Backbone.describe`."""
+        return {"architecture": asdict(self.architecture), "elements": self.donors}
+
+    @classmethod
+    def restore(cls, header: Mapping[str, Any]) -> ANI:
+        """As `Backbone.restore`."""
+        return cls(from_plain(Architecture, header["architecture"]), header["elements"])
+
+    def networks_of(self, symbols: Iterable[str]) -> set[str]:
+        """Elements whose networks atoms of `symbols` enter."""
+        return {self.donors.get(symbol, symbol) for symbol in symbols}
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As `Backbone.features`; networks in the order of ``symbols``."""
+        species = self.species[batch.numbers]
+        return self.descriptors(species, batch), species
 
     @property
     def dtype(self) -> torch.dtype:

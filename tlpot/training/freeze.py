@@ -69,7 +69,7 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> list[LayerState]:
 
 
 def train_only(
-    backbone: ANI, clones: Collection[str], layers: Sequence[LayerState]
+    backbone: Backbone, clones: Collection[str], layers: Sequence[LayerState]
 ) -> list[LayerState]:
     """Of what `freeze` left trainable, keep trainable what belongs to `clones`.
 
@@ -85,6 +85,7 @@ def train_only(
             "model.train: new trains clones alone, and there are none; write one in "
             "model.elements, e.g. {Si: {from: C, as: clone}}, or train: all"
         )
+    assert isinstance(backbone, ANI)  # no other has clones
     backbone.train_only(clones)
     columns = {name: int(kept.sum()) for name, kept in backbone.trained_columns().items()}
     trained = dict.fromkeys((layer.name for layer in layers), 0)
