@@ -82,3 +82,13 @@ def test_a_pretrained_model_that_ranks_a_few_crystals_wrongly_is_no_sign_of_a_wr
     labels = [-14.200, -14.195, -14.190, -14.185]
     frames = [Frame(atoms, energy, still) for energy in labels]
     check_units(frames, [Guess(-2 * energy, still) for energy in labels])
+
+
+@pytest.mark.parametrize("factor", [-0.06, 0.006])
+def test_a_prediction_wrong_by_what_is_no_unit_is_no_sign_either(factor):
+    """A stand-in element may follow the labels, upside down or far too strongly."""
+    frames, guesses = dataset(noise=0.0)
+    zero = -500.0
+    for frame, guess in zip(frames, guesses, strict=True):
+        guess.energy = (frame.energy - zero * len(frame)) / factor + zero * len(frame)
+    check_units(frames, guesses)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tlpot.potential import Prediction
 
 PLAUSIBLE = 4.0
-"""Labels may be this many times larger or smaller than the pretrained prediction."""
+"""Labels may be this many times larger or smaller than the pretrained prediction, or than that in
+another unit; where no unit fits, the prediction is wrong (of a stand-in element, say)."""
 CORRELATION = {"forces": 0.5, "energies": 0.8}
 """Below it, or below 3/√n for n numbers, the prediction is no yardstick and nothing is said: the
 energies of a few polymorphs may well come out in the wrong order."""
@@ -48,7 +49,7 @@ def check_units(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> N
     Raises
     ------
     TlpotError
-        If the labels follow the prediction, but with a factor no level of theory explains.
+        If the labels follow the prediction, but with the factor of another unit or sign.
     """
     pairs = list(zip(frames, predictions, strict=True))
     labelled = [(f.forces.ravel(), p.forces.ravel()) for f, p in pairs if f.forces is not None]
@@ -81,6 +82,8 @@ def _compare(
     if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE:
         return
     guess = min(known, key=lambda unit: _distance(factor, known[unit]))
+    if _distance(factor, known[guess]) > np.log(PLAUSIBLE):
+        return
     files = ", ".join(sorted({f.source for f in frames})[:3])
     raise TlpotError(
         f"{files}: the {what} are {factor:.3g} times what the pretrained model expects in "
