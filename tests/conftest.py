@@ -104,7 +104,7 @@ def small_emodes() -> Callable[..., Potential]:
 
     def build(seed: int = 0, members: int = 3, dtype: torch.dtype = torch.float64) -> Potential:
         backbone = EModes(ElementVectors.new((12, 10, 8), members)).to(dtype)
-        backbone.init_gaussian(0.2, seed)
+        backbone.init_gaussian(0.4, seed)
         energies = dict.fromkeys(backbone.symbols, -5.0) | SELF_ENERGIES
         reference = EnergyReference(energies, "self-energies", "made up")
         return Potential(backbone.requires_grad_(False), reference)

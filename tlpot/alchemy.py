@@ -73,7 +73,7 @@ def alchemical_energies(
         If the backbone has no element vectors, an index or element is unknown, or λ is not in
         [0, 1].
     """
-    backbone = potential.backbone
+    backbone, device = potential.backbone, potential.device
     if not isinstance(backbone, EModes):
         raise TlpotError(
             f"the backbone {backbone.kind} has no element vectors to interpolate; train one with "
@@ -100,9 +100,9 @@ def alchemical_energies(
         batch = Batch.of_frame(Frame(moved), backbone.cutoff)
         motion = torch.from_numpy(drift)[batch.pairs[1]] - torch.from_numpy(drift)[batch.pairs[0]]
         batch = replace(batch, vectors=batch.vectors + (lam - value) * motion)
-        mixed = torch.lerp(vectors[:, 0], vectors[:, 1], lam).to(backbone.dtype)
-        species = Species(backbone.architecture, kind, mixed)
-        atomic = backbone.atomic_energies(batch, species).double()
+        mixed = torch.lerp(vectors[:, 0], vectors[:, 1], lam).to(device, backbone.dtype)
+        species = Species(backbone.architecture, kind.to(device), mixed)
+        atomic = backbone.atomic_energies(batch.to(device), species).double().cpu()
         members = (atomic * torch.lerp(torch.ones_like(stays), stays, lam)).sum(dim=1)
         members = members + torch.lerp(before, after, lam).sum()
         energy = members.mean()

@@ -98,7 +98,7 @@ def test_only_the_vectors_tell_elements_apart(small_emodes):
     vectors = list(architecture.vectors)
     vectors[architecture.symbols.index("Si")] = vectors[architecture.symbols.index("C")]
     backbone = EModes(replace(architecture, vectors=tuple(vectors))).double()
-    backbone.init_gaussian(0.2, seed=0)
+    backbone.init_gaussian(0.4, seed=0)
     reference = replace(small_emodes().reference, values=dict.fromkeys(backbone.symbols, 0.0))
     alike = Potential(backbone.requires_grad_(False), reference)
     methane, silane = molecule("CH4"), molecule("CH4")

@@ -204,8 +204,8 @@ class EModes(nn.Module):
 
     @torch.no_grad()
     def init_gaussian(self, std: float, seed: int) -> None:
-        """Every trainable tensor becomes N(0, `std`²)."""
-        generator = torch.Generator().manual_seed(seed)
+        """Every trainable tensor becomes N(0, (`std`/2)²): inputs are larger than one element's."""
+        generator, std = torch.Generator().manual_seed(seed), std / 2
         for parameter in self.parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
