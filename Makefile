@@ -38,6 +38,9 @@ bench-stand-ins: $(STAMP)
 bench-uncertainty: $(STAMP)
 	$(BIN)/python benchmarks/uncertainty.py
 
+bench-committee: $(STAMP)
+	$(BIN)/python benchmarks/committee.py
+
 STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
 
 # All sweeps at a reduced size (minutes), and in full (hours; stop and start as you like).
@@ -50,4 +53,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench bench-full clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench-committee bench bench-full clean
