@@ -105,6 +105,12 @@ def test_features_do_not_depend_on_how_frames_are_batched(small, structures, mon
     assert frame_features(small(), frames) == pytest.approx(together, abs=1e-12)
 
 
+def test_farthest_works_for_any_backbone(small_emodes):
+    frames = [Frame(molecule(n), index=i) for i, n in enumerate(("CH4", "CH4", "SiH4", "PH3"))]
+    picked = choose(frames, "farthest", 3, small_emodes())
+    assert {str(f.atoms.symbols) for f in picked} == {"CH4", "SiH4", "PH3"}
+
+
 def test_random_is_seeded_and_needs_no_model(structures):
     frames = [Frame(a, index=i) for i, a in enumerate(structures(12))]
     picked = [[f.index for f in choose(frames, "random", 5, None, seed)] for seed in (1, 1, 2)]
