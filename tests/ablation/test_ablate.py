@@ -113,7 +113,7 @@ def test_a_killed_sweep_is_taken_up(settings, tmp_path):
     started = time.monotonic()
     while not (tmp_path / "out" / "points.csv").exists():
         assert process.poll() is None, "ended before it was killed"
-        assert time.monotonic() - started < 120
+        assert time.monotonic() - started < 600
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
