@@ -1,7 +1,6 @@
 """Sweeps that really train, in real processes."""
 
 import csv
-import signal
 import subprocess
 import sys
 import time
@@ -109,14 +108,15 @@ def test_a_killed_sweep_is_taken_up(settings, tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "tlpot", "ablate", str(path)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    started = time.monotonic()
-    while not (tmp_path / "out" / "points.csv").exists():
-        assert process.poll() is None, "ended before it was killed"
-        assert time.monotonic() - started < 600
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        try:
+            started = time.monotonic()
+            while not (tmp_path / "out" / "points.csv").exists():
+                assert process.poll() is None, "ended before it was killed"
+                assert time.monotonic() - started < 600
+                time.sleep(0.05)
+        finally:
+            process.kill()
     time.sleep(1.0)  # its worker finds itself alone
     before = stamps(tmp_path / "out")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
