@@ -35,6 +35,9 @@ bench-x23: $(STAMP)
 bench-stand-ins: $(STAMP)
 	$(BIN)/python benchmarks/stand_ins.py
 
+bench-elemental-modes: $(STAMP)
+	$(BIN)/python benchmarks/elemental_modes.py
+
 bench-uncertainty: $(STAMP)
 	$(BIN)/python benchmarks/uncertainty.py
 
@@ -53,4 +56,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench-committee bench bench-full clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean
