@@ -32,6 +32,9 @@ bench-speed: $(STAMP)
 bench-x23: $(STAMP)
 	$(BIN)/python benchmarks/x23_finetune.py
 
+bench-emodes: $(STAMP)
+	$(BIN)/python benchmarks/emodes_transfer.py
+
 bench-stand-ins: $(STAMP)
 	$(BIN)/python benchmarks/stand_ins.py
 
