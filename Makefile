@@ -41,6 +41,9 @@ bench-stand-ins: $(STAMP)
 bench-elemental-modes: $(STAMP)
 	$(BIN)/python benchmarks/elemental_modes.py
 
+bench-elements: $(STAMP)
+	$(BIN)/python benchmarks/elements.py --donors
+
 bench-uncertainty: $(STAMP)
 	$(BIN)/python benchmarks/uncertainty.py
 
@@ -59,4 +62,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean
