@@ -324,22 +324,23 @@ def parse_config(values: Any, origin: str = "config") -> Config:
     """Validate a nested dict as `Config`; errors as in `load_config`."""
     if not isinstance(values, dict):
         raise TlpotError(f"{origin}: expected sections (data, model, training, output).")
-    return _parse(Config, values, f"{origin} is not a valid config")
+    return parse_section(Config, values, f"{origin} is not a valid config")
 
 
 def parse_elements(elements: Mapping[str, Any]) -> dict[str, NewElement]:
     """``model.elements`` by itself; errors as in `load_config`."""
-    return _parse(Model, {"elements": elements}, "not valid as new elements").elements
+    return parse_section(Model, {"elements": elements}, "not valid as new elements").elements
 
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def _parse(section: type[AnySection], values: dict[str, Any], failure: str) -> AnySection:
+def parse_section(section: type[AnySection], values: dict[str, Any], failure: str) -> AnySection:
+    """Validate one section; the error says `failure` and what is wrong with each key."""
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        lines = [explain(problem, section) for problem in error.errors()]
+        lines = [_explain(problem, section) for problem in error.errors()]
         raise TlpotError(f"{failure}:\n  " + "\n  ".join(lines)) from None
 
 
@@ -366,7 +367,7 @@ def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
     values[last] = value
 
 
-def explain(problem: Any, model: type[BaseModel]) -> str:
+def _explain(problem: Any, model: type[BaseModel]) -> str:
     """One of pydantic's complaints about a `model`, with the nearest valid key."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)

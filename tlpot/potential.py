@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from tlpot.config import parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
+from tlpot.files import write_whole
 from tlpot.frames import Batch, Frame
 from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
@@ -263,10 +263,7 @@ class Potential:
             "metadata": self.metadata,
         }
         weights = {n: p.detach().cpu().contiguous() for n, p in self.backbone.named_parameters()}
-        partial = path.with_name(path.name + ".part")
-        partial.write_bytes(serialise(weights, {"tlpot": json.dumps(header)}))
-        os.replace(partial, path)
-        return path
+        return write_whole(path, serialise(weights, {"tlpot": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:

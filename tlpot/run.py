@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
+from tlpot.files import write_whole
 from tlpot.frames import Batch, Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
@@ -156,7 +156,7 @@ def finetune(
     team.wait()
     if team.writer:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "config.yaml", config.dump())
+        write_whole(folder / "config.yaml", config.dump())
         _write_json(folder / "manifest.json", manifest)
         on_start(prepared)
 
@@ -186,6 +186,7 @@ class DescriptorCache:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._held = 0
 
     def keep(self, potential: Potential, batch: Batch, keep_gb: float) -> Batch:
         """The batch with its descriptors, computed only if no run before has."""
@@ -193,14 +194,14 @@ class DescriptorCache:
         for tensor in (batch.numbers, batch.pairs, batch.vectors):
             geometry.update(tensor.cpu().numpy().tobytes())
         backbone = potential.backbone
-        donors = tuple(sorted(backbone.donors.items()))
-        key = (geometry.digest(), backbone.architecture, donors, backbone.dtype, potential.device)
+        about = (backbone.kind, repr(backbone.describe()), backbone.dtype, potential.device)
+        key = (geometry.digest(), *about)
         if key not in self._kept:
             self._kept[key] = backbone.keep(batch).kept
+            self._held += self._kept[key].nbytes
         self._kept.move_to_end(key)
-        held = sum(kept.nbytes for kept in self._kept.values())
-        while held > keep_gb * 1e9:
-            held -= self._kept.popitem(last=False)[1].nbytes
+        while self._held > keep_gb * 1e9:
+            self._held -= self._kept.popitem(last=False)[1].nbytes
         return replace(batch, kept=self._kept.get(key))
 
 
@@ -360,10 +361,4 @@ def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[s
 
 
 def _write_json(path: Path, content: Any) -> None:
-    _write(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")

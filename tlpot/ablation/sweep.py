@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tlpot.config import Config, Section, explain, parse_config, set_key
+from tlpot.config import Config, Section, parse_config, parse_section, set_key
 from tlpot.errors import TlpotError
 
 SEEDED = ("data.split.seed", "training.seed")
@@ -101,11 +101,7 @@ def parse_sweep(values: Any, origin: str = "sweep") -> Sweep:
     """Validate a nested dict as `Sweep`."""
     if not isinstance(values, dict):
         raise TlpotError(f"{origin}: expected base, axes, seeds, output.")
-    try:
-        return Sweep.model_validate(values)
-    except ValidationError as error:
-        lines = [explain(problem, Sweep) for problem in error.errors()]
-        raise TlpotError(f"{origin} is not a valid sweep:\n  " + "\n  ".join(lines)) from None
+    return parse_section(Sweep, values, f"{origin} is not a valid sweep")
 
 
 def points(sweep: Sweep) -> list[Point]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from math import floor, log10
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tlpot.ablation.sweep import Outcome
+from tlpot.files import write_whole
 
 ERRORS = {
     "energy_rmse_meV_per_atom": "energy RMSE, meV/atom",
@@ -38,12 +38,12 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
-    _write(folder / "points.csv", text.getvalue().encode())
-    _write(folder / "table.md", markdown(outcomes).encode())
+    write_whole(folder / "points.csv", text.getvalue())
+    write_whole(folder / "table.md", markdown(outcomes))
     for axis in outcomes[0].point.labels:
         picture = io.BytesIO()
         draw(outcomes, axis).savefig(picture, dpi=150, format="png")
-        _write(folder / f"by-{axis}.png", picture.getvalue())
+        write_whole(folder / f"by-{axis}.png", picture.getvalue())
 
 
 def tidy(outcome: Outcome) -> dict[str, Any]:
@@ -161,9 +161,3 @@ def cell(outcomes: Sequence[Outcome], name: str) -> str:
     digits = max(1 - floor(log10(spread or fmean(found) / 10 or 1.0)), 0)
     mean = f"{fmean(found):.{digits}f}"
     return f"{mean} ± {spread:.{digits}f}" if len(found) > 1 else mean
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)

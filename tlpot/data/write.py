@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import ase.io
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tlpot.errors import TlpotError
+from tlpot.files import write_whole
 from tlpot.frames import Frame
 
 KEYS = ("energy_key", "forces_key", "stress_key")
@@ -37,10 +37,7 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:
     """Write `frames` in order, atomically: energy (eV), forces (eV/Å), stress (eV/Å³), info."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text("".join(map(to_text, frames)))
-    os.replace(partial, path)
-    return path
+    return write_whole(path, "".join(map(to_text, frames)))
 
 
 def to_text(frame: Frame) -> str:

@@ -57,18 +57,20 @@ class _Ensemble(torch.autograd.Function):
         parts = shares(size, available(x.device))
         energies = x.new_empty(size, len(x))
         slope = x.new_empty(size if members else len(parts), *x.shape)
-        kept_for = ctx.needs_input_grad[4:]
+        training = any(ctx.needs_input_grad[4:])
 
         def work(part: int) -> list[_Passed]:
             mine, passed = parts[part], []
             into = slope[mine] if members else slope[part]
             by_element = energies[mine].split(counts, 1), into.split(counts, -2)
             for x_e, weights, e, s in zip(xs, networks, *by_element, strict=True):
-                passed.append(_up(x_e, [w[mine] for w in weights], alpha, e, s))
-            return passed if any(kept_for) else []
+                one = _up(x_e, [w[mine] for w in weights], alpha, e, s)
+                if training:
+                    passed.append(one)
+            return passed
 
         passed = spread(work, range(len(parts)))
-        if any(kept_for):
+        if training:
             ctx.save_for_backward(x, *flat)
             ctx.parts, ctx.passed, ctx.counts, ctx.alpha = parts, passed, counts, alpha
         return energies, slope if members else slope.sum(0, keepdim=True).div_(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tlpot.config import Training
 from tlpot.errors import TlpotError
+from tlpot.files import write_whole
 from tlpot.frames import Batch
 from tlpot.potential import Potential
 from tlpot.threads import own_threads
@@ -273,6 +273,4 @@ class Trainer:
         writer = csv.DictWriter(text, fieldnames=list(self.progress.history[0]))
         writer.writeheader()
         writer.writerows(self.progress.history)
-        partial = self.folder / "history.csv.part"
-        partial.write_text(text.getvalue())
-        os.replace(partial, self.folder / "history.csv")
+        write_whole(self.folder / "history.csv", text.getvalue())
