@@ -23,6 +23,8 @@ from tlpot.console import sweep_bar
 
 HERE = Path(__file__).parent
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
+KEPT = ("crystals",)
+"""Sweeps whose full size keeps its models (55 MB a point): other benchmarks judge them too."""
 
 
 def reduced_base(**training: Any) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def study(
             "seeds": SEEDS[size],
             **(full if given.full else reduced),
             "output": str(Path("runs") / name / size),
+            "keep_models": given.full and name in KEPT,
             "workers": given.workers,
             "scheduler": given.scheduler,
         }
