@@ -35,6 +35,9 @@ bench-x23: $(STAMP)
 bench-emodes: $(STAMP)
 	$(BIN)/python benchmarks/emodes_transfer.py
 
+bench-lattice: $(STAMP)
+	$(BIN)/python benchmarks/lattice_energy.py
+
 bench-stand-ins: $(STAMP)
 	$(BIN)/python benchmarks/stand_ins.py
 
@@ -58,8 +61,9 @@ bench: $(STAMP)
 
 bench-full: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --full || exit 1; done
+	$(BIN)/python benchmarks/lattice_energy.py
 
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean

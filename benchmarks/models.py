@@ -1,0 +1,98 @@
+"""Fine-tuned models that several benchmarks judge: taken from finished runs, else trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from crystals import PRESETS, crystals
+from sweeps import full_base
+
+from tlpot import load, read_frames
+from tlpot.ablation.run import run_point
+from tlpot.ablation.sweep import Point, parse_sweep, points
+from tlpot.config import Config, load_config
+from tlpot.data.check import check_frames
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.potential import Potential
+from tlpot.training.checkpoint import NAME as CHECKPOINT
+
+
+def crystal_points(names: Sequence[str], seeds: Sequence[int]) -> list[Point]:
+    """The points of ``crystals.py --full`` for some crystals of X23.
+
+    Raises
+    ------
+    TlpotError
+        If a crystal is not there.
+    """
+    known = crystals()
+    if unknown := [name for name in names if name not in known] or ["none"] * ("none" in known):
+        raise TlpotError(f"no {unknown[0]}/train.traj under $TLPOT_DATA/x23; set TLPOT_DATA")
+    axes = {"crystal": {n: known[n] for n in names or known}, "recipe": PRESETS}
+    return points(parse_sweep({"base": full_base(), "axes": axes, "seeds": list(seeds)}))
+
+
+class Models:
+    """Models of finished runs, by their settings.
+
+    Parameters
+    ----------
+    runs
+        Folder that is searched, sub-folders included, and where missing models are trained.
+    train
+        Train what is missing, and take up what was interrupted.
+    """
+
+    def __init__(self, runs: Path, train: bool) -> None:
+        self.runs, self.train = runs, train
+        self.found = {settings(config): folder for folder, config in finished(runs)}
+
+    def folder(self, point: Point, study: str = "crystals/full") -> Path | None:
+        """Run folder of a point, trained among those of `study` if need be; None if missing."""
+        wanted = settings(point.config)
+        if wanted not in self.found and self.train:
+            folder = self.runs / study / "points" / point.name
+            run_point(point.config, str(folder), keep_model=True)
+            self.found[wanted] = folder
+        return self.found.get(wanted)
+
+
+def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
+    """Run folders anywhere below `runs` that trained to the end and kept their model."""
+    for model in sorted(runs.rglob("model.safetensors")):
+        folder = model.parent
+        if (folder / "metrics.json").exists() and not (folder / CHECKPOINT).exists():
+            yield folder, load_config(folder / "config.yaml")
+
+
+def settings(config: Config) -> str:
+    """Everything that decides what a run gives."""
+    return json.dumps(config.model_dump(by_alias=True, exclude={"output"}), sort_keys=True)
+
+
+def parts(folder: Path) -> dict[str, list[Frame]]:
+    """Frames of a run: ``train``, ``validation``, ``test``."""
+    config = load_config(folder / "config.yaml")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    frames = read_frames(config.data.files, config.data.keys, config.data.energy)
+    frames = check_frames(frames, config.data, load(folder).elements).frames
+    names = ("train", "validation", "test")
+    return {name: [frames[i] for i in manifest["split"][name]] for name in names}
+
+
+def with_members(base: str, members: int, folder: Path) -> str:
+    """A model file that holds the first `members` of a base's ensemble."""
+    path = folder / f"{base}-{members}.safetensors"
+    if not path.exists():
+        whole = load(base)
+        header = whole.backbone.describe()
+        header["architecture"] = {**header["architecture"], "members": members}
+        backbone = type(whole.backbone).restore(header).requires_grad_(False)
+        kept = {n: p[:members] for n, p in whole.backbone.named_parameters()}
+        backbone.load_state_dict(kept, strict=False)
+        Potential(backbone, replace(whole.reference), whole.metadata).save(path)
+    return str(path)
