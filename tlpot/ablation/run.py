@@ -34,7 +34,7 @@ def ablate(
     Returns
     -------
     Outcomes in the order of the points. A failed point is one with its reason; the next call
-    tries it again, and takes up an interrupted one after its last finished epoch.
+    tries it again, and takes up an interrupted one after its last checkpoint.
 
     Raises
     ------

@@ -31,6 +31,8 @@ PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
 VALIDATED_AT_ONCE = 16
 FINAL_RATE = 0.01
 """Cosine ends at this share of the learning rate."""
+CHECKPOINT_SHARE = 0.05
+"""Of a run's time for checkpoints: some epochs are shorter than the disk takes to write one."""
 
 Row = dict[str, float | int | None]
 
@@ -58,7 +60,8 @@ class Trainer:
     settings
         The config's ``training`` section.
     folder
-        Receives ``history.csv`` and the checkpoint after every epoch.
+        Receives ``history.csv`` after every epoch, and the checkpoint after the first, the last
+        and as often between as `CHECKPOINT_SHARE` allows.
     replay
         Frames that the base labelled itself, mixed in as ``settings.replay`` says.
     team
@@ -114,11 +117,16 @@ class Trainer:
 
         Best is the lowest validation loss; without validation frames, the last epoch.
         """
-        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+        next_checkpoint = 0.0
+        while not self._done():
             row = self._run_epoch()
             if self.team.writer:
                 self._write_history()
-                save_checkpoint(self.folder, self._state())
+                started = time.monotonic()
+                if started >= next_checkpoint or self._done():
+                    save_checkpoint(self.folder, self._state())
+                    now = time.monotonic()
+                    next_checkpoint = now + (now - started) / CHECKPOINT_SHARE
             on_epoch(row)
         self._assign(self.best)
         return self.progress
@@ -244,9 +252,10 @@ class Trainer:
         fall = 0.5 * (1 + cos(pi * min((step - self.warmup) / total, 1.0)))
         return FINAL_RATE + (1 - FINAL_RATE) * fall
 
-    def _out_of_patience(self) -> bool:
+    def _done(self) -> bool:
         patience, progress = self.settings.patience, self.progress
-        return patience is not None and progress.epoch - progress.best_epoch >= patience
+        impatient = patience is not None and progress.epoch - progress.best_epoch >= patience
+        return impatient or progress.epoch >= self.settings.epochs
 
     def _values(self) -> list[Tensor]:
         return [p.detach() for p in self.parameters]
