@@ -130,8 +130,8 @@ def plain() -> Callable[[Potential], Potential]:
 
 
 @pytest.fixture
-def urea() -> Atoms:
-    """Urea's tetragonal cell, 16 atoms (Swaminathan 1984), rattled off its symmetry."""
+def ideal_urea() -> Atoms:
+    """Urea's tetragonal cell, 16 atoms, P-42_1m (Swaminathan 1984)."""
     sites = {
         "C": (0.0, 0.5, 0.3280),
         "O": (0.0, 0.5, 0.5962),
@@ -141,9 +141,14 @@ def urea() -> Atoms:
     }
     cell = [5.565, 5.565, 4.684, 90, 90, 90]
     built = crystal([s[0] for s in sites], list(sites.values()), spacegroup=113, cellpar=cell)
-    atoms = Atoms(built.symbols, built.positions, cell=built.cell, pbc=True)
-    atoms.rattle(0.05, seed=3)
-    return atoms
+    return Atoms(built.symbols, built.positions, cell=built.cell, pbc=True)
+
+
+@pytest.fixture
+def urea(ideal_urea) -> Atoms:
+    """The same, rattled off its symmetry."""
+    ideal_urea.rattle(0.05, seed=3)
+    return ideal_urea
 
 
 def water_ice(seed: int, repeat: int = 1) -> Atoms:

@@ -1,0 +1,82 @@
+"""Is a structure where the model knows its way? Contacts, bonds and the ensemble's spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+
+from tlpot.data.contacts import bond_changes, shortest_contacts
+from tlpot.potential import Potential, Prediction
+
+OVERLAP = 0.5
+"""Times the sum of covalent radii: the shortest contact allowed where training gives none."""
+
+NEAR = 0.9
+"""Times the shortest contact in training: the shortest allowed."""
+
+DOUBT = 3.0
+"""Times the largest spread per √N on the training frames: the largest allowed."""
+
+
+def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
+    """The worst contact shorter than the model knows, or None.
+
+    Parameters
+    ----------
+    contacts
+        As `shortest_contacts` of the training frames; a pair of elements that is not among them
+        may come as close as `OVERLAP` times its covalent radii.
+    """
+    worst = (1.0, "")
+    for pair, distance in shortest_contacts([atoms]).items():
+        radii = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair.split("-"))
+        known = contacts.get(pair)
+        allowed = OVERLAP * radii if known is None else NEAR * known
+        if distance / allowed < worst[0]:
+            why = f"{OVERLAP} × their covalent radii are {allowed:.2f}"
+            why = why if known is None else f"the closest in training is {known:.2f}"
+            worst = (distance / allowed, f"{pair} atoms {distance:.2f} Å apart; {why} Å")
+    return worst[1] or None
+
+
+def outside(
+    before: Atoms,
+    after: Atoms,
+    prediction: Prediction,
+    potential: Potential,
+    max_spread: float | None = None,
+    bonds: bool = True,
+) -> str | None:
+    """Why the model is not to be trusted with what a relaxation led to, or None.
+
+    Parameters
+    ----------
+    max_spread
+        eV, per √N; default `DOUBT` times what the model's metadata says of its training frames,
+        if they say.
+    bonds
+        Whether `after` must have the bonds of `before`.
+    """
+    known = potential.metadata.get("domain", {})
+    if reason := too_close(after, known.get("contacts", {})):
+        return reason
+    if bonds:
+        broken, made = bond_changes(before, after)
+        if broken or made:
+            changes = [("broken", broken), ("new", made)]
+            said = [f"{what} bonds {_some(names)}" for what, names in changes if names]
+            return ", ".join(said)
+    if max_spread is None and "spread" in known:
+        max_spread = DOUBT * known["spread"]
+    spread = prediction.energy_std / np.sqrt(len(after))
+    if max_spread is not None and spread > max_spread:
+        return (
+            f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
+            f"more than {1e3 * max_spread:.1f}"
+        )
+    return None
+
+
+def _some(names: list[str]) -> str:
+    return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

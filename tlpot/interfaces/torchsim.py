@@ -1,0 +1,191 @@
+"""A potential as a model of torch-sim: many structures of unlike cells in one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+from vesin import NeighborList
+
+from tlpot.elements.donors import require_elements
+from tlpot.errors import TlpotError
+from tlpot.frames import Batch
+from tlpot.potential import Potential
+
+try:
+    from torch_sim.autobatching import InFlightAutoBatcher
+    from torch_sim.models.interface import ModelInterface
+    from torch_sim.state import SimState, initialize_state
+except ImportError:
+    raise TlpotError("torch-sim is not installed; pip install 'tlpot[use]'") from None
+
+__all__ = ["InFlightAutoBatcher", "SimState", "TorchSimModel", "initialize_state"]
+
+SKIN = 1.0
+"""Å beyond the cutoff that neighbour lists hold."""
+
+
+class TorchSimModel(ModelInterface):
+    """The ensemble mean of a potential, for torch-sim's optimisers and integrators.
+
+    Parameters
+    ----------
+    potential
+        Computes on the device it is on.
+    elements
+        All that will occur: networks and descriptors of others are left out. Default: keep all.
+    skin
+        Å beyond the cutoff kept in neighbour lists, which follow moving atoms and changing cells
+        and are made anew, structure by structure, when a pair could have come within the cutoff.
+
+    Notes
+    -----
+    ``model(state)`` returns ``energy`` ``[systems]`` eV, ``forces`` ``[atoms, 3]`` eV/Å and
+    ``stress`` ``[systems, 3, 3]`` eV/Å³ (ASE's sign; NaN unless periodic). Geometry is float64;
+    the network has the precision of its weights. A state with a per-system ``index`` (any unique
+    number) keeps its lists when structures leave or enter the batch.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        elements: Collection[str] | None = None,
+        skin: float = SKIN,
+    ) -> None:
+        super().__init__()
+        self.potential = potential if elements is None else potential.for_elements(elements)
+        self.skin = skin
+        self._device, self._dtype = potential.device, torch.float64
+        self._compute_forces = self._compute_stress = True
+        self._memory_scales_with = "n_atoms"
+        self._lists: dict[int, _List] = {}
+        self._numbers = torch.empty(0)
+        self._held: _Held | None = None
+
+    def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, Tensor]:
+        """As torch-sim's ``ModelInterface.forward``; raises TlpotError on an unknown element."""
+        state = SimState(**state) if isinstance(state, dict) else state
+        output = self.potential.evaluate(self.batch(state))
+        volumes = output.batch.volumes[:, None, None]
+        return {
+            "energy": output.energy.mean(dim=0),
+            "forces": output.forces.mean(dim=0),
+            "stress": output.virial.mean(dim=0) / volumes,
+        }
+
+    def batch(self, state: SimState) -> Batch:
+        """The structures of `state` with all their neighbours within the cutoff."""
+        cells, system = state.row_vector_cell, state.system_idx
+        held = self._neighbours(state)
+        first, second = held.pairs
+        vectors = state.positions[second] - state.positions[first]
+        if state.pbc:
+            vectors = vectors + torch.einsum("pi,pij->pj", held.shifts, cells[system[first]])
+        near = (vectors.square().sum(1) <= self.potential.backbone.cutoff**2).nonzero().squeeze(1)
+        nan, systems = vectors.new_full((), float("nan")), len(cells)
+        return Batch(
+            numbers=state.atomic_numbers.long(),
+            frame=system,
+            pairs=held.pairs[:, near],
+            vectors=vectors[near],
+            volumes=torch.linalg.det(cells).abs() if state.pbc else nan.expand(systems),
+            energy=nan.expand(systems),
+            forces=nan.expand(len(system), 3),
+            stress=nan.expand(systems, 3, 3),
+        )
+
+    def _neighbours(self, state: SimState) -> _Held:
+        """Pairs within cutoff + skin, made anew where one could be missing."""
+        index = getattr(state, "index", None)
+        if index is not None:
+            keys = index.tolist()
+        if index is None or len(set(keys)) < len(keys):
+            keys = list(range(len(state.cell)))
+            if not torch.equal(state.atomic_numbers, self._numbers):
+                self._lists, self._numbers = {}, state.atomic_numbers.clone()
+        held = self._held
+        if held is None or held.keys != keys or not all(key in self._lists for key in keys):
+            known = self._lists
+            self._lists = {
+                key: known[key] if key in known else self._search(state, n)
+                for n, key in enumerate(keys)
+            }
+            held = _Held.of(self._lists)
+        if stale := held.stale(state, self.potential.backbone.cutoff, self.skin):
+            self._lists |= {keys[n]: self._search(state, n) for n in stale}
+            held = _Held.of(self._lists)
+        self._held = held
+        return held
+
+    def _search(self, state: SimState, n: int) -> _List:
+        atoms = state.system_idx == n
+        symbols = {chemical_symbols[z] for z in state.atomic_numbers[atoms].tolist()}
+        require_elements(symbols, self.potential.elements, self.potential.backbone.symbols)
+        positions = state.positions[atoms].detach()
+        cell = state.row_vector_cell[n].detach()
+        box = cell if state.pbc else torch.zeros_like(cell)
+        reach = self.potential.backbone.cutoff + self.skin
+        finder = NeighborList(cutoff=reach, full_list=False)
+        pairs, shifts = finder.compute(
+            positions.cpu().numpy(), box.cpu().numpy(), bool(state.pbc), "PS"
+        )
+        return _List(
+            torch.from_numpy(pairs.astype(np.int64).T.copy()).to(self.device),
+            torch.from_numpy(shifts.astype(np.float64)).to(self.device),
+            positions.clone(),
+            cell.clone(),
+        )
+
+
+@dataclass(frozen=True)
+class _List:
+    """Pairs of one structure, and where its atoms and cell (rows) were then."""
+
+    pairs: Tensor
+    shifts: Tensor
+    positions: Tensor
+    cell: Tensor
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The lists of a batch, joined: ``[2, pairs]``, cell shifts ``[pairs, 3]`` and geometries."""
+
+    keys: list[int]
+    pairs: Tensor
+    shifts: Tensor
+    positions: Tensor
+    cells: Tensor
+
+    @classmethod
+    def of(cls, lists: dict[int, _List]) -> _Held:
+        first = np.cumsum([0] + [len(one.positions) for one in lists.values()]).tolist()
+        moved = [one.pairs + n for one, n in zip(lists.values(), first, strict=False)]
+        return cls(
+            list(lists),
+            torch.cat(moved, dim=1),
+            torch.cat([one.shifts for one in lists.values()]),
+            torch.cat([one.positions for one in lists.values()]),
+            torch.stack([one.cell for one in lists.values()]),
+        )
+
+    def stale(self, state: SimState, cutoff: float, skin: float) -> list[int]:
+        """Structures of whose pairs one could be missing by now.
+
+        Atoms that were no less than R = cutoff + skin apart are, after the cell was deformed by F
+        and each moved by at most d beyond that, no closer than σ_min(F) R − 2 d.
+        """
+        positions, least = self.positions, self.positions.new_ones(len(self.keys))
+        if state.pbc:
+            deformation = torch.linalg.solve(self.cells, state.row_vector_cell)
+            least = torch.linalg.svdvals(deformation)[:, -1]
+            positions = torch.einsum("ai,aij->aj", positions, deformation[state.system_idx])
+        moved = (state.positions - positions).norm(dim=1)
+        farthest = torch.zeros_like(least).scatter_reduce(0, state.system_idx, moved, "amax")
+        missing = least * (cutoff + skin) - 2 * farthest < cutoff
+        return missing.nonzero().squeeze(1).tolist()
