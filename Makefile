@@ -50,6 +50,10 @@ bench-elements: $(STAMP)
 bench-uncertainty: $(STAMP)
 	$(BIN)/python benchmarks/uncertainty.py
 
+# The peers' own environment: benchmarks/peers/requirements.txt.
+bench-peers: $(STAMP)
+	$(BIN)/python benchmarks/peers.py
+
 bench-committee: $(STAMP)
 	$(BIN)/python benchmarks/committee.py
 
@@ -66,4 +70,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes bench-peers clean
