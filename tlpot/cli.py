@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from tlpot import cli_use
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Transfer learning of interatomic potentials.",
 )
+app.add_typer(cli_use.app)
 out = Console()
 err = Console(stderr=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -15,7 +16,10 @@ from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import ERRORS, brief, by_labels, cell
 from tlpot.active import Round, active_learning
 from tlpot.config import Config
+from tlpot.csp.output import stem
+from tlpot.csp.rank import Ranked
 from tlpot.data.label import Summary
+from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import print_summary
 from tlpot.frames import Frame
 from tlpot.run import Prepared, Run
@@ -116,6 +120,41 @@ def print_labels(summary: Summary, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
+    """The lowest crystals, the experimental ones, what was refused, and where the files are."""
+    table = Table("rank", "structure", "kJ/mol", "above lowest", "±", "g/cm³", "in doubt against")
+    for i, one in enumerate(ranked.candidates[:SHOWN]):
+        doubt = ranked.not_told_from(i)
+        table.add_row(
+            str(i + 1),
+            stem(one.name),
+            f"{one.energy:.2f}",
+            f"{ranked.relative[i]:.2f}",
+            short(ranked.spread[0, i]),
+            f"{one.density:.3f}",
+            "?" if doubt is None else f"{len(doubt)} others",
+        )
+    console.print(table)
+    lines = [
+        f"{stem(name)}: rank {ranked.place(m.candidate) + 1}, "
+        f"{ranked.relative[ranked.place(m.candidate)]:.2f} kJ/mol above the lowest, RMSD "
+        f"{m.rmsd:.2f} Å"
+        if m
+        else f"{stem(name)}: no crystal matches it"
+        for name, m in ranked.experimental.items()
+    ]
+    if ranked.scores["n"] > 1:
+        named = (f"{name} {short(value)}" for name, value in ranked.scores.items() if name != "n")
+        lines.append("against the reference: " + ", ".join(named))
+    lines += [f"refused {r.name}: {r.reason}" for r in ranked.refused[:SHOWN]]
+    lines.append(
+        f"{folder}: {len(ranked.candidates)} ranked, {len(ranked.copies)} copies, "
+        f"{len(ranked.refused)} refused (warnings); see ranking.html"
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def learn(config: Config, number: int | None, console: Console) -> list[Frame]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tlpot.data.levels import named_levels
+
 if TYPE_CHECKING:
     from tlpot.run import Prepared
 
@@ -35,6 +37,7 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
                 }
                 for path in files
             ],
+            "levels": named_levels(frames),
             "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
             "checked": prepared.checked.summary(),
         },

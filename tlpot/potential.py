@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Prediction:
         ``(n,)`` eV, atomic energies of the mean, references included.
     forces_std
         ``(n, 3)`` eV/Å, as `energy_std`; None unless asked for.
+    energy_members
+        ``(members,)`` eV, the energy of each; uncalibrated.
     """
 
     energy: float
@@ -64,6 +66,7 @@ class Prediction:
     energy_std: float
     energies: np.ndarray
     forces_std: np.ndarray | None = None
+    energy_members: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass
@@ -202,6 +205,7 @@ class Potential:
         sizes = batch.n_atoms.tolist()
         stress = (output.virial.mean(dim=0) / batch.volumes[:, None, None]).cpu().numpy()
         energy = output.energy.mean(dim=0).tolist()
+        members_energy = output.energy.T.cpu().numpy()
         spread = self.spread(output.energy, "energy").tolist()
         forces = output.forces.mean(dim=0).cpu().split(sizes)
         doubt = self.spread(output.forces, "forces").cpu().split(sizes)
@@ -214,6 +218,7 @@ class Potential:
                 energy_std=spread[i],
                 energies=atomic[i].numpy(),
                 forces_std=doubt[i].numpy() if members else None,
+                energy_members=members_energy[i],
             )
             for i in range(len(frames))
         ]

@@ -116,7 +116,7 @@ class Engine:
                 f"{', '.join(sorted(known))}"
             )
         if self.settings.dispersion is not None:
-            _dispersion(self.settings.dispersion)
+            d3bj(self.settings.dispersion)
 
     def label(self, atoms: Atoms) -> Labels:
         """Energy, forces and stress of one structure, dispersion added, small cells folded."""
@@ -125,7 +125,7 @@ class Engine:
         found = folded(self._placed(atoms), calculator, self.replicate, stress)
         if self.settings.dispersion is None:
             return found
-        extra = folded(atoms, _dispersion(self.settings.dispersion), 0.0, stress)
+        extra = folded(atoms, d3bj(self.settings.dispersion), 0.0, stress)
         total = None
         if found.stress is not None and extra.stress is not None:
             total = found.stress + extra.stress
@@ -202,18 +202,24 @@ def repeats(atoms: Atoms, shortest: float) -> tuple[int, int, int]:
     return a, b, c
 
 
-def _dispersion(functional: str) -> Calculator:
-    """D3(BJ) with two-body terms only, as VASP's IVDW = 12."""
+def d3bj(functional: str) -> Calculator:
+    """D3(BJ) with the parameters of a functional, two-body terms only, as VASP's IVDW = 12.
+
+    Raises
+    ------
+    TlpotError
+        If dftd3 is not installed or has no parameters for it.
+    """
     try:
         from dftd3.ase import DFTD3
         from dftd3.interface import RationalDampingParam
     except ImportError:
-        raise TlpotError("label.dispersion needs dftd3: pip install 'tlpot[label]'") from None
+        raise TlpotError("dispersion needs dftd3: pip install 'tlpot[label]'") from None
     tweaks = {"method": functional, "atm": False}
     try:
         RationalDampingParam(**tweaks)
     except RuntimeError:
-        raise TlpotError(f"label.dispersion: D3(BJ) has no parameters for '{functional}'") from None
+        raise TlpotError(f"dispersion: D3(BJ) has no parameters for '{functional}'") from None
     return DFTD3(damping="d3bj", params_tweaks=tweaks)
 
 

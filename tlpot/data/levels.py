@@ -22,6 +22,15 @@ def level(info: Mapping[str, object]) -> tuple[str, ...] | None:
     return tuple(f"{key} {named[key]}" for key in KEYS if named.get(key) is not None)
 
 
+def named_levels(frames: Sequence[Frame]) -> list[dict[str, str]]:
+    """What `frames` say of engine and settings, each answer once; nothing where they are silent."""
+    found = {
+        level(frame.info): {k: str(frame.info[k]) for k in KEYS if frame.info.get(k) is not None}
+        for frame in frames
+    }
+    return [said for key, said in found.items() if key is not None]
+
+
 def require_one_level(frames: Sequence[Frame]) -> None:
     """Refuse frames that other engines or settings labelled; frames that say nothing pass.
 

@@ -26,7 +26,7 @@ from tlpot.frames import Frame
 Files = str | Path | Sequence[str | Path]
 
 LABELLED = (".traj", ".extxyz", ".xyz", ".db")
-STRUCTURES = (".cif", ".vasp", ".poscar")
+STRUCTURES = (".cif", ".res", ".vasp", ".poscar")
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
 

@@ -234,13 +234,18 @@ def atoms_per_molecule(atoms: Atoms) -> int | None:
     return int(sizes[0])
 
 
-def _bonded_sizes(atoms: Atoms) -> np.ndarray:
+def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Bonded pairs ``(2, bonds)`` and the vectors r_j − r_i ``(bonds, 3)``, Å, images included."""
     radii = covalent_radii[atoms.numbers]
     (i, j), vectors = neighbour_pairs(atoms, 2 * BOND_STRETCH * radii.max())
     bonded = np.linalg.norm(vectors, axis=1) < BOND_STRETCH * (radii[i] + radii[j])
-    bonds = (np.ones(bonded.sum()), (i[bonded], j[bonded]))
-    _, molecule = connected_components(coo_array(bonds, shape=(len(atoms), len(atoms))))
-    return np.bincount(molecule)
+    return np.array([i[bonded], j[bonded]]), vectors[bonded]
+
+
+def _bonded_sizes(atoms: Atoms) -> np.ndarray:
+    i, j = bonds(atoms)[0]
+    links = coo_array((np.ones(len(i)), (i, j)), shape=(len(atoms), len(atoms)))
+    return np.bincount(connected_components(links)[1])
 
 
 def _by(

@@ -87,7 +87,7 @@ def write_report(
         "short": short,
         "percent": _percent,
         "duration": _duration,
-        "formula": _formula,
+        "formula": formula,
     }
     template = environment.from_string(
         files("tlpot.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -197,7 +197,7 @@ def _rows(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
 
 def _title(config: Config, manifest: Mapping[str, Any], after: Metrics) -> str:
     base = BASES.get(config.model.base, Path(config.model.base).name)
-    systems = sorted({_formula(name.split()[0]) for name in after.get("by_system", {})})
+    systems = sorted({formula(name.split()[0]) for name in after.get("by_system", {})})
     if not 1 <= len(systems) <= 4:
         systems = [Path(file["path"]).name for file in manifest["data"]["files"][:3]]
     made = "fine-tuned" if config.model.init == "pretrained" else "trained from scratch"
@@ -263,5 +263,6 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _formula(text: str) -> str:
+def formula(text: str) -> str:
+    """Digits as subscripts, for people."""
     return text.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

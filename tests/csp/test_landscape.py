@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from ase.build import molecule
+
+import tlpot.data.sample
+from tlpot.csp.landscape import Candidate, Energies, gas_energy, spread_of_differences
+from tlpot.csp.molecules import Unit, find_molecules
+from tlpot.errors import TlpotError
+
+
+def test_density(crystals):
+    one = Candidate("urea", crystals[0], 2, np.zeros(2))
+    assert one.density == pytest.approx(1.375, abs=0.002)
+
+
+def test_members_average_to_the_energy(mini, crystals):
+    members = Energies(mini).members(crystals)
+    assert members.shape == (len(crystals), mini.backbone.members)
+    predicted = [p.energy for p in mini.predict(crystals)]
+    np.testing.assert_allclose(members.mean(axis=1), predicted, atol=1e-6)
+
+
+def test_gas_molecule_does_not_depend_on_the_start(mini, crystals):
+    unit = Unit((("CH4N2O", 1),))
+    starts = [find_molecules(atoms)[0] for atoms in crystals]
+    one, alone = gas_energy(unit, {"CH4N2O": starts[:1]}, Energies(mini))
+    two, _ = gas_energy(unit, {"CH4N2O": starts[::-1]}, Energies(mini))
+    np.testing.assert_allclose(one, two, atol=2e-3)
+    forces = Energies(mini).forces(alone[0])
+    assert np.linalg.norm(forces, axis=1).max() < 0.011
+
+
+def test_gas_molecule_that_does_not_relax_is_named(mini, monkeypatch):
+    monkeypatch.setattr(tlpot.data.sample, "RELAX_STEPS", 0)
+    stretched = molecule("CH3OH")
+    stretched.rattle(0.1, seed=0)
+    with pytest.raises(TlpotError, match=r"gas molecule CH4O .*--molecule"):
+        gas_energy(Unit((("CH4O", 1),)), {"CH4O": [stretched]}, Energies(mini))
+
+
+def test_what_members_share_cancels_in_differences():
+    random = np.random.default_rng(0)
+    common, own = random.normal(0, 30, 8), random.normal(0, 1, (5, 8))
+    energies = common + own
+    found = spread_of_differences(energies, 2.0)
+    for i in range(5):
+        for j in range(5):
+            expected = 2.0 * np.std(energies[i] - energies[j], ddof=1)
+            assert found[i, j] == pytest.approx(expected, abs=1e-6)
+    assert found.max() < 0.3 * energies.std(axis=1, ddof=1).min()
+
+
+def test_a_single_network_has_no_error_bar():
+    assert np.isnan(spread_of_differences(np.zeros((3, 1)), 1.0)).all()

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from tlpot.calculator import TLPotCalculator
+from tlpot.csp.landscape import KJ_PER_MOL
+from tlpot.csp.molecules import find_molecules
+from tlpot.csp.rank import Ranking, rank
+from tlpot.data.sample import relax
+from tlpot.errors import TlpotError
+from tlpot.potential import Potential
+from tlpot.spread import Calibration, Scale
+
+
+def names(ranked):
+    return [Path(one.name).name[0] for one in ranked.candidates]
+
+
+def test_lattice_energy_is_per_molecule_against_the_gas(mini, ranked, crystals):
+    gas = relax(find_molecules(crystals[1])[0], TLPotCalculator(mini))
+    alone = mini.predict([gas])[0].energy
+    energies = {n: c.energy for n, c in zip(names(ranked), ranked.candidates, strict=True)}
+    for i, name in enumerate("abcde"):
+        expected = (mini.predict([crystals[i]])[0].energy / 2 - alone) / KJ_PER_MOL
+        assert energies[name] == pytest.approx(expected, abs=0.05)
+    assert list(ranked.relative) == sorted(ranked.relative)
+    assert str(ranked.unit) == "CH4N2O"
+    assert len(ranked.gas) == 1
+
+
+def test_order_of_files_and_choice_of_cell_do_not_matter(mini, ranked, tmp_path, crystals, moved):
+    for name, atoms in zip("edcba", reversed(crystals), strict=True):
+        ase.io.write(tmp_path / f"{name}.vasp", moved(atoms), format="vasp")
+    other = rank([str(tmp_path / f"{name}.vasp") for name in "cbeda"], mini)
+    assert names(other) == names(ranked)
+    assert {one.z for one in other.candidates} == {4}
+    np.testing.assert_allclose(other.energies, ranked.energies, atol=0.02)
+    np.testing.assert_allclose(other.spread, ranked.spread, atol=0.02)
+
+
+def test_copies_are_left_out_or_kept(mini, landscape, tmp_path, crystals, moved):
+    ase.io.write(tmp_path / "twin.vasp", moved(crystals[3]), format="vasp")
+    files = [str(landscape / "a.cif"), str(landscape / "d.cif"), str(tmp_path / "twin.vasp")]
+    found = rank(files, mini)
+    assert len(found.candidates) == 2
+    ((copy, kept),) = found.copies
+    assert {Path(name).name[0] for name in (copy.name, kept)} == {"t", "d"}
+    assert len(rank(files, mini, Ranking(duplicates=False)).candidates) == 3
+
+
+def test_experimental_structure_and_reference_energies(mini, landscape, ranked, tmp_path):
+    table = tmp_path / "dft.csv"
+    ours = {name: place for place, name in enumerate(names(ranked))}
+    table.write_text("id,eV\n" + "".join(f"{n},{0.02 * k - 990}\n" for n, k in ours.items()))
+    settings = Ranking(experimental=[str(landscape / "d.cif")], reference=str(table))
+    found = rank(landscape, mini, settings)
+    (match,) = found.experimental.values()
+    assert match is not None
+    assert match.candidate.name.endswith("d.cif#0")
+    assert match.rmsd < 1e-3
+    assert found.scores["spearman"] == pytest.approx(1.0)
+    assert found.scores["hit_rank"] == 1
+    steps = np.diff([one.reference for one in found.candidates])
+    np.testing.assert_allclose(steps, 0.02 / 2 / KJ_PER_MOL, rtol=1e-6)
+    assert np.isnan(ranked.scores["spearman"])
+
+
+def test_calibration_scales_bars_and_sets_what_is_told_apart(mini, landscape, ranked):
+    scale = Calibration(Scale(3.0, 2.0, 20), None)
+    found = rank(landscape, Potential(mini.backbone, mini.reference, mini.metadata, scale))
+    np.testing.assert_allclose(found.spread, 3 * ranked.spread, atol=1e-3)
+    for i in range(len(found.candidates)):
+        gaps = np.abs(found.energies - found.energies[i])
+        doubt = {j for j in range(5) if j != i and gaps[j] <= 2.0 * found.spread[i, j]}
+        assert set(found.not_told_from(i)) == doubt
+
+
+def test_wrong_composition_is_refused_by_name(mini, landscape, tmp_path, crystals):
+    short = crystals[0].copy()
+    del short[short.symbols.search("H")[0]]
+    ase.io.write(tmp_path / "short.cif", short)
+    found = rank([str(tmp_path), str(landscape / "a.cif"), str(landscape / "d.cif")], mini)
+    assert len(found.candidates) == 2
+    (bad,) = found.refused
+    assert "short.cif" in bad.name
+    assert "not Z × CH4N2O" in bad.reason
+
+
+def test_given_molecule_decides_what_the_unit_is(mini, landscape, tmp_path):
+    ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
+    with pytest.raises(TlpotError, match=r"a\.cif#0: its 16 atoms are not Z × H2O"):
+        rank(landscape, mini, Ranking(molecule=str(tmp_path / "water.xyz")))
+
+
+def test_dispersion_holds_crystals_together(mini, landscape, ranked):
+    found = rank(landscape, mini, Ranking(dispersion="d3"))
+    bound = dict(zip(names(found), found.energies, strict=True))
+    for name, energy in zip(names(ranked), ranked.energies, strict=True):
+        assert -60.0 < bound[name] - energy < -20.0
+
+
+def test_free_energies_of_the_lowest(mini, landscape):
+    settings = Ranking(phonons=1, supercell=4.0, temperature=300.0)
+    found = rank(str(landscape / "a.cif"), mini, settings)
+    notes = found.candidates[0].notes
+    assert 20.0 < notes["free_energy_kJ_mol"] - found.energies[0] < 200.0
+    assert np.isfinite(notes["lowest_phonon_THz"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("id,eV\nzzz,1\n", "none of its ids"), ("id\nzzz\n", "no table of reference energies")],
+)
+def test_reference_of_other_structures_is_an_error(mini, landscape, tmp_path, text, said):
+    table = tmp_path / "dft.csv"
+    table.write_text(text)
+    with pytest.raises(TlpotError, match=said):
+        rank(landscape, mini, Ranking(reference=str(table)))

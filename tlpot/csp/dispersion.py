@@ -1,0 +1,83 @@
+"""Dispersion on top of a potential whose labels have none: D3(BJ) or D4."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ase.calculators.calculator import Calculator
+
+from tlpot.csp.structures import require
+from tlpot.data.engines import d3bj
+from tlpot.errors import TlpotError
+from tlpot.potential import Potential
+
+Dispersion = Literal["d3", "d4"]
+
+BASES = {"ani2x": "wB97X", "ani1x": "wB97X", "mini": "wB97X"}
+"""Functional of the labels of models that were trained without dispersion."""
+CORRELATED = "ani1ccx"
+"""Trained on CCSD(T)/CBS, which has all of the dispersion."""
+HAS_DISPERSION = re.compile(r"d3|d4|vdw|mbd|vv10|beef|gfn|xtb|3c|\+ts\b|-[dv]\b|ccsd|mp2", re.I)
+"""How engines, functionals and settings with dispersion are called."""
+XC = re.compile(r"(?:^|[ ,])xc[= ](\S+)", re.I)
+
+
+def dispersion(kind: Dispersion, model: Potential, functional: str | None = None) -> Calculator:
+    """D3(BJ), two-body terms as in VASP (Grimme 2011), or D4 (Caldeweyher 2019), to be added.
+
+    Parameters
+    ----------
+    functional
+        Whose damping parameters to use; left out, that of the model's training labels. For a
+        model that does not say how its labels were made, naming it states that they are of this
+        functional without dispersion.
+
+    Raises
+    ------
+    TlpotError
+        If the labels contain dispersion already, if nobody says, or if there are no parameters.
+    """
+    known, why = label_functional(model.metadata)
+    if known is None and why:
+        raise TlpotError(f"--dispersion {kind}: {why}, which contain dispersion already; leave out")
+    functional = functional or known
+    if functional is None:
+        raise TlpotError(
+            f"--dispersion {kind}: the model does not say whether its training labels contain "
+            "dispersion. If they do, leave the option out; if not, name their functional: "
+            "--functional PBE"
+        )
+    if kind == "d3":
+        return d3bj(functional)
+    library = require("dftd4.ase")
+    try:
+        require("dftd4.interface").DampingParam(method=functional)
+    except RuntimeError:
+        raise TlpotError(f"--functional: D4 has no parameters for '{functional}'") from None
+    calculator: Calculator = library.DFTD4(method=functional)
+    return calculator
+
+
+def label_functional(metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Functional of the training labels, and what tells that they contain dispersion.
+
+    Returns
+    -------
+    ``(functional, "")`` if they have none, ``(None, why)`` if they have, ``(None, "")`` where
+    the model does not say.
+    """
+    if "training" not in metadata:
+        base = metadata.get("base")
+        if base == CORRELATED:
+            return None, "ani1ccx was trained on CCSD(T) energies"
+        return BASES.get(str(base)), ""
+    found = set()
+    for said in metadata.get("data", {}).get("levels", []):
+        text = ", ".join(f"{key} {value}" for key, value in said.items())
+        if HAS_DISPERSION.search(text):
+            return None, f"the model was trained on labels of {text}"
+        xc = XC.search(text)
+        found.add(xc[1].strip(",") if xc else None)
+    return (found.pop() if len(found) == 1 else None), ""

@@ -1,0 +1,192 @@
+"""Lattice energies: crystals against their relaxed gas molecules, each member of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.calculators.mixing import SumCalculator
+
+from tlpot.calculator import TLPotCalculator
+from tlpot.csp.molecules import Unit
+from tlpot.data.sample import relax
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.potential import CHUNK, Potential
+
+KJ_PER_MOL = units.kJ / units.mol
+"""eV in 1 kJ/mol."""
+GRAM_PER_CM3 = 1e24 / units.mol
+"""g/cm³ in 1 u/Å³."""
+GAUSSIAN = 1.6449
+"""Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""
+SHAKE = 0.02
+"""Å: molecules are shaken before they relax; symmetry could hold them on a saddle."""
+CONFORMERS = 3
+"""Molecules of lowest energy that are relaxed to find the gas molecule."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One crystal of a landscape.
+
+    Attributes
+    ----------
+    name
+        ``file#index`` of the structure that it came from.
+    atoms
+        The geometry that was ranked.
+    z
+        Formula units in the cell.
+    energies
+        ``(members,)`` kJ/mol of formula units, lattice energy by each member of the ensemble.
+    reference
+        kJ/mol of formula units, energy by the reference method, from any zero; None: unknown.
+    notes
+        What else is known, by column name.
+    """
+
+    name: str
+    atoms: Atoms
+    z: int
+    energies: np.ndarray
+    reference: float | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def energy(self) -> float:
+        """Lattice energy, kJ/mol of formula units: the ensemble's mean."""
+        return float(self.energies.mean())
+
+    @property
+    def density(self) -> float:
+        """g/cm³."""
+        return float(self.atoms.get_masses().sum() / self.atoms.get_volume() * GRAM_PER_CM3)
+
+
+class Energies:
+    """Energies by every member of an ensemble, dispersion added.
+
+    Parameters
+    ----------
+    model
+        The potential.
+    extra
+        A calculator whose energies, forces and stress are added (`tlpot.csp.dispersion`).
+    """
+
+    def __init__(self, model: Potential, extra: Calculator | None = None) -> None:
+        self.model, self.extra = model, extra
+
+    def calculator(self) -> Calculator:
+        """A new calculator of the mean."""
+        if self.extra is None:
+            return TLPotCalculator(self.model)
+        return cast(Calculator, SumCalculator([TLPotCalculator(self.model), self.extra]))
+
+    def members(
+        self, structures: Sequence[Atoms], on_done: Callable[[int], None] = lambda done: None
+    ) -> np.ndarray:
+        """``(structures, members)`` total energies, eV; `on_done` is told how many are done."""
+        found: list[np.ndarray] = []
+        for group in chunks(structures):
+            predictions = self.model.predict(group)
+            extra = [0.0] * len(group) if self.extra is None else map(self._extra, group)
+            found += [p.energy_members + e for p, e in zip(predictions, extra, strict=True)]
+            on_done(len(found))
+        return np.array(found)
+
+    def forces(self, atoms: Atoms) -> np.ndarray:
+        """``(n, 3)`` eV/Å, of the mean."""
+        forces = self.model.predict([atoms])[0].forces
+        return forces if self.extra is None else forces + self.extra.get_forces(atoms)
+
+    def _extra(self, atoms: Atoms) -> float:
+        assert self.extra is not None
+        return float(self.extra.get_potential_energy(atoms))
+
+
+def chunks(structures: Sequence[Atoms]) -> list[list[Atoms]]:
+    """Runs of structures of about as many atoms as are evaluated together."""
+    groups: list[list[Atoms]] = [[]]
+    for atoms in structures:
+        if groups[-1] and sum(map(len, groups[-1])) + len(atoms) > CHUNK:
+            groups.append([])
+        groups[-1].append(atoms)
+    return groups
+
+
+def gas_energy(
+    unit: Unit, molecules: Mapping[str, Sequence[Atoms]], energies: Energies
+) -> tuple[np.ndarray, list[Atoms]]:
+    """Energy of the molecules of a formula unit, each relaxed alone.
+
+    Parameters
+    ----------
+    molecules
+        Formula → geometries to start from; the `CONFORMERS` of lowest energy are relaxed, and
+        the lowest minimum counts.
+
+    Returns
+    -------
+    ``(members,)`` eV of a formula unit, and one relaxed molecule for each part of it.
+
+    Raises
+    ------
+    TlpotError
+        If no molecule relaxes.
+    """
+    total, relaxed = np.zeros(1), []
+    for formula, count in unit.parts:
+        starts = molecules[formula]
+        order = np.argsort(energies.members(starts).mean(axis=1), kind="stable")
+        minima, reason = [], ""
+        for i in order[:CONFORMERS].tolist():
+            start = starts[i].copy()
+            start.rattle(SHAKE, seed=0)
+            try:
+                minima.append(relax(start, energies.calculator()))
+            except TlpotError as error:
+                reason = str(error)
+        if not minima:
+            raise TlpotError(
+                f"the gas molecule {formula} does not relax ({reason}); name a better start with "
+                "--molecule"
+            )
+        found = energies.members(minima)
+        lowest = int(found.mean(axis=1).argmin())
+        total = total + count * found[lowest]
+        relaxed.append(minima[lowest])
+    return total, relaxed
+
+
+def spread_of_differences(energies: np.ndarray, factor: float) -> np.ndarray:
+    """``(n, n)`` calibrated standard deviation of all energy differences, kJ/mol.
+
+    What all members get wrong alike cancels in a difference, so that it is smaller than the
+    spread of the energies; NaN for a single member, which has no spread.
+
+    Parameters
+    ----------
+    energies
+        ``(n, members)``.
+    factor
+        Calibrated / raw spread.
+    """
+    members = energies.shape[1]
+    if members < 2:
+        return np.full((len(energies),) * 2, np.nan)
+    centred = energies - energies.mean(axis=1, keepdims=True)
+    products = centred @ centred.T / (members - 1)
+    own = np.diag(products)
+    squares = own[:, None] + own[None] - 2 * products
+    return factor * np.sqrt(squares.clip(min=0.0))
+
+
+def reference_of(frame: Frame, z: int) -> float | None:
+    """kJ/mol of formula units, by whoever labelled the frame."""
+    return None if frame.energy is None else frame.energy / z / KJ_PER_MOL

@@ -1,0 +1,129 @@
+"""Which crystals are the same, and which is the experimental one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tlpot.csp.landscape import Candidate
+from tlpot.csp.structures import require
+
+LENGTHS, SITES, ANGLES = 0.2, 0.3, 5.0
+"""Tolerances of pymatgen's StructureMatcher: of cell lengths (relative), of sites (in units of
+(V/N)^⅓), of angles (degrees). Cells are primitive and scaled to the same volume."""
+SAME_ENERGY = 1.0
+"""kJ/mol of formula units by which copies of one crystal may differ."""
+SAME_DENSITY = 0.03
+"""Relative; the same."""
+EXPERIMENT_DENSITY = 0.2
+"""Relative: by how much a match of an experimental structure may be denser or less dense."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A candidate that is the experimental structure, and how near it is.
+
+    Attributes
+    ----------
+    rmsd
+        Å, of the atoms other than hydrogen after the best superposition of the (equally large)
+        primitive cells.
+    """
+
+    candidate: Candidate
+    rmsd: float
+
+
+class Matcher:
+    """Compares crystals with pymatgen's StructureMatcher (Ong et al. 2013); keeps what it converts.
+
+    Mirror images count as the same.
+
+    Parameters
+    ----------
+    hydrogen
+        Whether hydrogen counts; in experimental structures it rarely stands where it is.
+    """
+
+    def __init__(self, hydrogen: bool = True) -> None:
+        matcher = require("pymatgen.analysis.structure_matcher").StructureMatcher
+        self._matcher = matcher(ltol=LENGTHS, stol=SITES, angle_tol=ANGLES, primitive_cell=False)
+        self.hydrogen = hydrogen
+        self._kept: dict[int, tuple[Atoms, Any]] = {}
+
+    def same(self, one: Atoms, two: Atoms) -> bool:
+        """Whether two structures are one crystal."""
+        a, b = self._primitive(one), self._primitive(two)
+        if a.composition != b.composition:
+            return False
+        return bool(self._matcher.fit(a, b, skip_structure_reduction=True))
+
+    def rmsd(self, one: Atoms, two: Atoms) -> float | None:
+        """Å; None if they are not the same within the tolerances."""
+        a, b = self._primitive(one), self._primitive(two)
+        if a.composition != b.composition:
+            return None
+        found = self._matcher.get_rms_dist(a, b)
+        if found is None:
+            return None
+        length = (np.sqrt(a.volume * b.volume) / len(a)) ** (1 / 3)
+        return float(found[0] * length)
+
+    def _primitive(self, atoms: Atoms) -> Any:
+        if id(atoms) not in self._kept:
+            heavy = atoms[atoms.numbers > 1]
+            used = atoms if self.hydrogen or not len(heavy) else heavy
+            structure = require("pymatgen.core").Structure(
+                used.cell.array, used.numbers, used.positions, coords_are_cartesian=True
+            )
+            reduced = structure.get_primitive_structure().get_reduced_structure("niggli")
+            self._kept[id(atoms)] = (atoms, reduced)
+        return self._kept[id(atoms)][1]
+
+
+def find_duplicates(candidates: Sequence[Candidate]) -> dict[int, int]:
+    """Which candidates repeat another, ``{copy: the one that stays}`` by their numbers.
+
+    Of the copies of one crystal the one of lowest energy stays, by equal energy the first by
+    name, so that the order of the candidates does not matter. Only structures within
+    `SAME_ENERGY` and `SAME_DENSITY` of each other are compared.
+    """
+    matcher = Matcher()
+    order = sorted(range(len(candidates)), key=lambda i: (candidates[i].energy, candidates[i].name))
+    kept: list[int] = []
+    copies: dict[int, int] = {}
+    for i in order:
+        one = candidates[i]
+        for k in reversed(kept):
+            other = candidates[k]
+            if one.energy - other.energy > SAME_ENERGY:
+                break
+            if abs(one.density / other.density - 1) > SAME_DENSITY:
+                continue
+            if matcher.same(other.atoms, one.atoms):
+                copies[i] = k
+                break
+        if i not in copies:
+            kept.append(i)
+    return copies
+
+
+def find_experimental(candidates: Sequence[Candidate], experimental: Atoms) -> Match | None:
+    """The candidate nearest to an experimental structure among those that match it, or None.
+
+    Hydrogen is left out, and so are densities further off than `EXPERIMENT_DENSITY`.
+    """
+    matcher = Matcher(hydrogen=False)
+    target = Candidate("", experimental, 1, np.zeros(1)).density
+    best: Match | None = None
+    for candidate in candidates:
+        if abs(candidate.density / target - 1) > EXPERIMENT_DENSITY:
+            continue
+        rmsd = matcher.rmsd(experimental, candidate.atoms)
+        if rmsd is not None and (best is None or rmsd < best.rmsd):
+            best = Match(candidate, rmsd)
+    return best

@@ -1,0 +1,87 @@
+"""The molecules of a crystal: found by their bonds, made whole, counted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from tlpot.errors import TlpotError
+from tlpot.evaluation.metrics import bonds
+
+MISMATCH = 0.1
+"""Å by which a bond may miss its atom before it must lead to another image of the molecule."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The formula unit of a molecular crystal.
+
+    Attributes
+    ----------
+    parts
+        ``(("C6H6O", 1),)``: formulas of the molecules, Hill order, and how many of each.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return " + ".join(f"{n} {name}" if n > 1 else name for name, n in self.parts)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> tuple[Unit, int]:
+        """The smallest unit of so many molecules of each formula, and Z, the number of units."""
+        z = math.gcd(*counts.values())
+        return cls(tuple((name, n // z) for name, n in sorted(counts.items()))), z
+
+
+def find_molecules(atoms: Atoms) -> list[Atoms]:
+    """Each molecule whole and without periodicity, in the order of its first atom.
+
+    Bonds are those of `tlpot.evaluation.metrics.bonds`.
+
+    Raises
+    ------
+    TlpotError
+        If bonds run on for ever: a network, not molecules.
+    """
+    (i, j), vectors = bonds(atoms)
+    n = len(atoms)
+    step = dict(zip(zip(i.tolist(), j.tolist(), strict=True), vectors, strict=True))
+    step |= {(b, a): -vector for (a, b), vector in step.items()}
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(n, n)).tocsr()
+    count, member = connected_components(graph, directed=False)
+    whole = atoms.positions.copy()
+    for label in range(count):
+        first = int(np.flatnonzero(member == label)[0])
+        order, parents = breadth_first_order(graph, first, directed=False)
+        for atom in order[1:].tolist():
+            parent = int(parents[atom])
+            whole[atom] = whole[parent] + step[parent, atom]
+    if len(i) and np.abs(whole[j] - whole[i] - vectors).max() > MISMATCH:
+        raise TlpotError("its bonds run on for ever: a network or polymer, not molecules")
+    return [Atoms(atoms.numbers[member == m], whole[member == m]) for m in range(count)]
+
+
+def find_unit(molecules: Sequence[Atoms]) -> tuple[Unit, int]:
+    """The formula unit that `molecules` make up, and how many of it (Z)."""
+    return Unit.of(Counter(molecule.get_chemical_formula(mode="hill") for molecule in molecules))
+
+
+def wrong_unit(molecules: Sequence[Atoms], unit: Unit) -> str | None:
+    """Why these molecules are not a whole number of `unit`; None if they are."""
+    found, z = find_unit(molecules)
+    if found == unit:
+        return None
+    atoms = sum(map(len, molecules))
+    counts = ", ".join(f"{z * n} {name}" for name, n in found.parts)
+    return (
+        f"its {atoms} atoms are not Z × {unit}: bonds make {counts}. Look for missing or doubled "
+        "atoms (symmetry of the CIF), or name the right molecule with --molecule"
+    )

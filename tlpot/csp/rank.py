@@ -1,0 +1,309 @@
+"""Rank crystals by lattice energy, with error bars: `tlpot rank`."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from tlpot.config import Section
+from tlpot.csp.dispersion import dispersion
+from tlpot.csp.landscape import (
+    GAUSSIAN,
+    KJ_PER_MOL,
+    Candidate,
+    Energies,
+    gas_energy,
+    reference_of,
+    spread_of_differences,
+)
+from tlpot.csp.match import Match, find_duplicates, find_experimental
+from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
+from tlpot.csp.scores import score
+from tlpot.csp.structures import Refused, read_crystals, require_some
+from tlpot.csp.thermo import vibrations
+from tlpot.data.read import read_frames
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.potential import Potential
+from tlpot.spread import Scale
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Called with what is done and how many there are; yields what is to be told how many are done."""
+
+
+class Ranking(Section):
+    """How crystals are ranked."""
+
+    molecule: str | None = Field(
+        None, description="file with the molecules of one formula unit; left out: found by bonds"
+    )
+    experimental: list[str] = Field(
+        default_factory=list, description="experimental structures to look for"
+    )
+    reference: str | None = Field(
+        None, description="CSV: id (file name without ending), reference energy in eV per cell"
+    )
+    dispersion: Literal["d3", "d4"] | None = Field(
+        None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"
+    )
+    functional: str | None = Field(
+        None, description="of labels without dispersion, for a model that does not say"
+    )
+    duplicates: bool = Field(True, description="leave out copies of one crystal")
+    phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
+    temperature: float = Field(298.15, ge=0, description="K, of the free energy")
+    supercell: float = Field(10.0, gt=0, description="Å, height of the phonons' supercell")
+
+
+@dataclass(eq=False)
+class Ranked:
+    """A landscape in order.
+
+    Attributes
+    ----------
+    candidates
+        The unlike crystals, lowest energy first.
+    unit
+        What energies are per mole of.
+    gas
+        The relaxed gas molecules of a unit.
+    spread
+        ``(n, n)`` kJ/mol, standard deviation of the difference between two candidates;
+        calibrated if `scale` is not None, NaN if the model is a single network.
+    scale
+        Calibration of the energy; None: the spread is raw.
+    copies
+        ``(candidate, name of the one that it repeats)``, lowest energy first.
+    refused
+        What could not be ranked.
+    experimental
+        Name of each experimental structure and the candidate that matches it, or None.
+    scores
+        Agreement with the reference energies (`tlpot.csp.scores.score`).
+    settings, model
+        How it was made; path or name of the model.
+    remarks
+        Reasons to trust it less.
+    """
+
+    candidates: list[Candidate]
+    unit: Unit
+    gas: list[Atoms]
+    spread: np.ndarray
+    scale: Scale | None
+    copies: list[tuple[Candidate, str]]
+    refused: list[Refused]
+    experimental: dict[str, Match | None]
+    scores: dict[str, float]
+    settings: Ranking
+    model: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def energies(self) -> np.ndarray:
+        """``(n,)`` lattice energies, kJ/mol."""
+        return np.array([candidate.energy for candidate in self.candidates])
+
+    @property
+    def relative(self) -> np.ndarray:
+        """``(n,)`` kJ/mol above the lowest."""
+        return self.energies - self.energies[0]
+
+    @property
+    def quantile(self) -> float:
+        """Half-width of the 90 % interval of a difference, in standard deviations."""
+        return self.scale.quantile if self.scale and self.scale.quantile else GAUSSIAN
+
+    def not_told_from(self, place: int) -> list[int] | None:
+        """Places of the candidates whose order against this one is in doubt (90 % interval).
+
+        None if the model is a single network and cannot say.
+        """
+        if np.isnan(self.spread[place, place]):
+            return None
+        gaps = np.abs(self.energies - self.energies[place])
+        close = gaps <= self.quantile * self.spread[place]
+        close[place] = False
+        return np.flatnonzero(close).tolist()
+
+    def place(self, candidate: Candidate) -> int:
+        """0-based place of a candidate."""
+        return next(i for i, one in enumerate(self.candidates) if one is candidate)
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress that nobody sees."""
+    yield lambda done: None
+
+
+def rank(
+    files: str | Path | Sequence[str | Path],
+    model: Potential,
+    settings: Ranking | None = None,
+    relax: Callable[[Sequence[Frame], Callable[[int], None]], tuple[list[Frame], list[Refused]]]
+    | None = None,
+    progress: Progress = silent,
+) -> Ranked:
+    """Order crystals by their lattice energy.
+
+    Parameters
+    ----------
+    files
+        CIF, POSCAR, RES, extended XYZ …, as for `tlpot.csp.structures.read_crystals`.
+    settings
+        What to look for and how.
+    relax
+        Gives back the frames relaxed, and those that went astray; None: single points.
+    progress
+        Shows the stages.
+
+    Notes
+    -----
+    Lattice energy is E(crystal)/Z less that of the gas molecules of a formula unit, relaxed
+    alone with the same model: kJ/mol of formula units, negative. Zero-point energy is in the
+    free energies only.
+
+    Raises
+    ------
+    TlpotError
+        If nothing can be ranked, or the settings ask for what cannot be.
+    """
+    settings = settings or Ranking()
+    extra = settings.dispersion and dispersion(settings.dispersion, model, settings.functional)
+    energies = Energies(model, extra or None)
+    forms = {name: _one(name) for name in settings.experimental}
+    frames, refused = read_crystals(files, model.elements)
+    molecules, unit = _molecules(frames, refused, settings.molecule)
+    kept = [frame for frame in frames if frame.name in molecules]
+    require_some(kept, refused)
+    labels = _labels(kept, settings.reference)
+    if relax is not None:
+        with progress("relaxed", len(kept)) as advance:
+            kept, astray = relax(kept, advance)
+        refused += astray
+        require_some(kept, refused)
+    starts = _starts(settings.molecule, [molecules[frame.name] for frame in kept])
+    gas, alone = gas_energy(unit, starts, energies)
+    with progress("energies", len(kept)) as advance:
+        totals = energies.members([frame.atoms for frame in kept], advance)
+    candidates = []
+    for frame, total in zip(kept, totals, strict=True):
+        z = find_unit(molecules[frame.name])[1]
+        label = replace(frame, energy=labels.get(frame.name, frame.energy))
+        lattice = (total / z - gas) / KJ_PER_MOL
+        candidates.append(Candidate(frame.name, frame.atoms, z, lattice, reference_of(label, z)))
+    candidates.sort(key=lambda c: (c.energy, c.name))
+    copies = find_duplicates(candidates) if settings.duplicates else {}
+    unique = [c for i, c in enumerate(candidates) if i not in copies]
+    if settings.phonons:
+        _add_free_energies(unique[: settings.phonons], energies, settings, progress)
+    scale = model.calibration.energy if model.calibration else None
+    return Ranked(
+        candidates=unique,
+        unit=unit,
+        gas=alone,
+        spread=spread_of_differences(
+            np.array([c.energies for c in unique]), scale.factor if scale else 1.0
+        ),
+        scale=scale,
+        copies=[(candidates[i], candidates[k].name) for i, k in sorted(copies.items())],
+        refused=refused,
+        experimental={name: find_experimental(unique, form) for name, form in forms.items()},
+        scores=score(
+            [c.energy for c in unique],
+            [np.nan if c.reference is None else c.reference for c in unique],
+        ),
+        settings=settings,
+    )
+
+
+def _one(file: str) -> Atoms:
+    frames, _ = read_crystals(file)
+    if len(frames) != 1:
+        raise TlpotError(f"{file}: holds {len(frames)} structures; name one, as {file}@0")
+    return frames[0].atoms
+
+
+def _molecules(
+    frames: Sequence[Frame], refused: list[Refused], given: str | None
+) -> tuple[dict[str, list[Atoms]], Unit]:
+    """Molecules by frame name, of the frames that are whole numbers of the formula unit.
+
+    The unit is that of the molecule that is given, or else the commonest; the others are refused.
+    """
+    found: dict[str, list[Atoms]] = {}
+    for frame in frames:
+        try:
+            found[frame.name] = find_molecules(frame.atoms)
+        except TlpotError as error:
+            refused.append(Refused(frame.name, str(error)))
+    require_some(found, refused)
+    if given is None:
+        counts = Counter(find_unit(molecules)[0] for molecules in found.values())
+        unit = min(counts, key=lambda unit: (-counts[unit], unit.parts))
+    else:
+        unit = find_unit(_given_molecules(given))[0]
+    for name, molecules in list(found.items()):
+        if why := wrong_unit(molecules, unit):
+            refused.append(Refused(name, why))
+            del found[name]
+    return found, unit
+
+
+def _given_molecules(file: str) -> list[Atoms]:
+    atoms = read_frames(file)[0].atoms
+    atoms.pbc = False
+    return find_molecules(atoms)
+
+
+def _starts(given: str | None, crystals: Sequence[Sequence[Atoms]]) -> Mapping[str, list[Atoms]]:
+    """Gas molecules to start from, by formula: those given, or the first of each crystal."""
+    starts: dict[str, list[Atoms]] = defaultdict(list)
+    for molecules in crystals if given is None else [_given_molecules(given)]:
+        first = {m.get_chemical_formula(mode="hill"): m for m in reversed(molecules)}
+        for formula, molecule in first.items():
+            starts[formula].append(molecule)
+    return starts
+
+
+def _labels(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
+    """Reference energies, eV per cell, by frame name; from the second column of a CSV."""
+    if file is None:
+        return {}
+    try:
+        with open(file, newline="") as text:
+            rows = [row for row in csv.reader(text) if row]
+        known = {row[0]: float(row[1]) for row in rows[1:]}
+    except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
+        raise TlpotError(
+            f"{file}: no table of reference energies ({error}); give a CSV with a line of names, "
+            "then id and energy in eV per cell"
+        ) from None
+    found = {f.name: known[Path(f.source).stem] for f in frames if Path(f.source).stem in known}
+    if not found:
+        raise TlpotError(
+            f"{file}: none of its ids ({', '.join(list(known)[:3])} …) is the name of a structure "
+            f"file, as {Path(frames[0].source).stem}"
+        )
+    return found
+
+
+def _add_free_energies(
+    lowest: Sequence[Candidate], energies: Energies, settings: Ranking, progress: Progress
+) -> None:
+    with progress("phonons", len(lowest)) as advance:
+        for i, one in enumerate(lowest):
+            found = vibrations(one.atoms, energies, settings.temperature, settings.supercell)
+            one.notes["free_energy_kJ_mol"] = one.energy + found.free_energy / one.z / KJ_PER_MOL
+            one.notes["lowest_phonon_THz"] = found.lowest
+            advance(i + 1)
