@@ -12,7 +12,7 @@ from sweeps import full_base
 
 from tlpot import load, read_frames
 from tlpot.ablation.run import run_point
-from tlpot.ablation.sweep import Point, parse_sweep, points
+from tlpot.ablation.sweep import Point, parse_sweep, points, settings
 from tlpot.config import Config, load_config
 from tlpot.data.check import check_frames
 from tlpot.errors import TlpotError
@@ -67,11 +67,6 @@ def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
         folder = model.parent
         if (folder / "metrics.json").exists() and not (folder / CHECKPOINT).exists():
             yield folder, load_config(folder / "config.yaml")
-
-
-def settings(config: Config) -> str:
-    """Everything that decides what a run gives."""
-    return json.dumps(config.model_dump(by_alias=True, exclude={"output"}), sort_keys=True)
 
 
 def parts(folder: Path) -> dict[str, list[Frame]]:

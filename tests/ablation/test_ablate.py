@@ -93,6 +93,20 @@ def test_finished_points_are_not_run_again(swept):
     assert [o.metrics for o in again] == [o.metrics for o in outcomes]
 
 
+def test_a_point_that_an_earlier_version_finished_is_not_run_again(settings, tmp_path):
+    sweep = make(settings, tmp_path / "out")
+    (outcome,) = ablate(sweep)
+    folder = tmp_path / "out" / "points" / outcome.point.name
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
+    del stored["training"]["huber"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(stored))
+    folder.rename(folder.with_name("0123456789ab"))
+    before = stamps(tmp_path / "out")
+    (again,) = ablate(sweep)
+    assert stamps(tmp_path / "out") == before
+    assert again.metrics == outcome.metrics
+
+
 def test_changed_data_do_not_mix_with_finished_points(settings, tmp_path):
     sweep = make(settings, tmp_path / "out")
     ablate(sweep)

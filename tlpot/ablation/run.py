@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlpot.ablation.sweep import Outcome, Point, Sweep, points
+from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
-from tlpot.config import Config
+from tlpot.config import Config, load_config
 from tlpot.errors import TlpotError
 from tlpot.run import DescriptorCache, finetune
 from tlpot.scale import as_done
@@ -43,16 +43,17 @@ def ablate(
     """
     wanted, folder = points(sweep), Path(sweep.output)
     folder.mkdir(parents=True, exist_ok=True)
-    finished = (_finished(_folder(sweep, point), point) for point in wanted)
+    folders = _folders(folder / "points", wanted)
+    finished = (_finished(folders[point.name], point) for point in wanted)
     done = [outcome for outcome in finished if outcome is not None]
     _require_same_data(done)
     names = {outcome.point.name for outcome in done}
     waiting = [point for point in wanted if point.name not in names]
     on_point(done, len(wanted))
-    pieces = [(p.config, str(_folder(sweep, p)), sweep.keep_models) for p in waiting]
+    pieces = [(p.config, str(folders[p.name]), sweep.keep_models) for p in waiting]
     for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
         point = waiting[i]
-        outcome = _finished(_folder(sweep, point), point)
+        outcome = _finished(folders[point.name], point)
         if outcome is None:
             reason = str(result) or type(result).__name__
             outcome = Outcome(point, reason=reason)
@@ -71,8 +72,19 @@ def run_point(config: Config, folder: str, keep_model: bool) -> None:
         (Path(folder) / "model.safetensors").unlink()
 
 
-def _folder(sweep: Sweep, point: Point) -> Path:
-    return Path(sweep.output) / "points" / point.name
+def _folders(root: Path, wanted: Sequence[Point]) -> dict[str, Path]:
+    """Where each point is: of its name, unless an earlier version of tlpot began it.
+
+    That one knew fewer settings, so it called the point otherwise; what it did not know is read
+    as its default.
+    """
+    begun = {}
+    for stored in root.glob("*/config.yaml"):
+        try:
+            begun[settings(load_config(stored))] = stored.parent
+        except TlpotError:  # it had settings that are gone
+            continue
+    return {p.name: begun.get(settings(p.config), root / p.name) for p in wanted}
 
 
 def _ordered(done: Sequence[Outcome], wanted: Sequence[Point]) -> list[Outcome]:

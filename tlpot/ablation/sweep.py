@@ -152,9 +152,13 @@ def _label(value: Any) -> str:
     return str(value)
 
 
+def settings(config: Config) -> str:
+    """All that decides what a run gives."""
+    return json.dumps(config.model_dump(by_alias=True, exclude={"output"}), sort_keys=True)
+
+
 def _name(config: Config) -> str:
-    settings = config.model_dump(by_alias=True, exclude={"output"})
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(settings(config).encode()).hexdigest()[:12]
 
 
 def _refuse_repeats(found: list[Point]) -> None:
