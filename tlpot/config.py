@@ -214,6 +214,17 @@ class Training(Section):
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
     )
+    size_exponent: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="p in MSE(E/N^p): 1 judges energies per atom, 0.5 per √N, 0 per frame",
+    )
+    huber: float | None = Field(
+        None,
+        gt=0,
+        description="errors beyond it (eV/Å, eV/atom) count linearly, not squared; null is off",
+    )
     epochs: int = Field(150, gt=0, description="passes over the training frames")
     batch_size: int = Field(2, gt=0, description="frames per step")
     learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")

@@ -86,9 +86,43 @@ def test_energy_counts_by_atom_and_stress_by_atom(batch, output):
     assert after.stress.item() == pytest.approx(before.stress.item() / 4)
 
 
+@pytest.mark.parametrize("power", [1.0, 0.5, 0.0])
+def test_the_size_exponent_weighs_large_frames_by_hand(batch, output, power):
+    settings = Training.model_validate(
+        {"lambda": 0.25, "fit": "mean", "stress_weight": 0.0, "size_exponent": power}
+    )
+    terms = loss(of_mean(output), batch, settings)
+    # mean energies are 0.2 off in frames of one and of two atoms
+    energy = (0.2**2 + (0.2 / 2**power) ** 2) / 2
+    assert terms.total.item() == pytest.approx(0.25 * 11 / 3 + 0.75 * energy)
+    assert terms.energy.item() == pytest.approx((0.04 + 0.01) / 2)
+
+
+def test_huber_by_hand(batch, output):
+    """δ = 2: of the forces only the error of length 3 is beyond it; energies never are."""
+    settings = {"lambda": 0.25, "fit": "mean", "stress_weight": 0.0, "huber": 2.0}
+    terms = loss(of_mean(output), batch, Training.model_validate(settings))
+    forces = (2.0 + (2 * 2.0 * 3.0 - 4.0)) / 3
+    assert terms.total.item() == pytest.approx(0.25 * forces + 0.75 * 0.025)
+    assert terms.forces.item() == pytest.approx(11 / 3)
+    plain = loss(of_mean(output), batch, Training.model_validate(settings | {"huber": 3.01}))
+    assert plain.total.item() == pytest.approx(0.25 * 11 / 3 + 0.75 * 0.025)
+
+
+def test_beyond_huber_the_pull_of_an_error_no_longer_grows(batch, output):
+    one = of_mean(output)
+    one.forces.requires_grad_()
+    settings = {"lambda": 1.0, "fit": "mean", "stress_weight": 0.0, "huber": 0.5}
+    loss(one, batch, Training.model_validate(settings)).total.backward()
+    pulls = one.forces.grad.norm(dim=-1)[0]
+    # errors of length √2 and 3, and none at all
+    torch.testing.assert_close(pulls, double([2 * 0.5 / 3, 2 * 0.5 / 3, 0.0]))
+
+
 @pytest.mark.parametrize("label", ["energy", "forces", "stress"])
-def test_missing_labels_are_left_out_and_leave_gradients_finite(batch, output, label):
-    settings = Training.model_validate({"fit": "mean", "stress_weight": 1.0})
+@pytest.mark.parametrize("delta", [None, 0.01])
+def test_missing_labels_are_left_out_and_leave_gradients_finite(batch, output, label, delta):
+    settings = Training.model_validate({"fit": "mean", "stress_weight": 1.0, "huber": delta})
     one = of_mean(output)
     for tensor in (one.energy, one.forces, one.virial):
         tensor.requires_grad_()

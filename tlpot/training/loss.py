@@ -1,4 +1,4 @@
-"""The loss: L = λ·MSE(F) + (1−λ)·MSE(E/N) [+ w·MSE(V·stress/N)]."""
+"""The loss: L = λ·MSE(F) + (1−λ)·MSE(E/N^p) [+ w·MSE(V·stress/N)], or Huber for MSE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Counts = Sequence[int]
 
 @dataclass(frozen=True)
 class Loss:
-    """Scalar tensors: the total and its unweighted terms.
+    """Scalar tensors: the total, and what its terms are without weight, exponent and Huber.
 
     ``forces`` (eV/Å)², ``energy`` eV²/atom², ``stress`` eV²/atom² (zero where it has no weight).
     """
@@ -46,6 +46,10 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     (Parunov 2022). The stress term averages |virial − V·stress|²/N² (sum over the nine
     components) over the frames with a stress label. Missing labels are left out.
 
+    ``size_exponent`` p divides the energy error by N^p instead. With ``huber`` δ, an error x of
+    one label (the force vector of an atom, the energy or virial of a frame) enters as x² up to δ
+    and as 2δx − δ² beyond (twice Huber 1964, so that small errors count as before).
+
     With ``fit: mean`` the errors are those of the ensemble mean. With ``fit: members`` each
     member has errors of its own and L is the mean of their losses: the loss of the mean plus the
     variance over members.
@@ -63,15 +67,25 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     force_error = _error(output.forces, batch.forces).square().sum(dim=-1)
     energy_error = _error(energy, batch.energy).div(sizes).square()
     forces, energies = _mean(force_error, n_forces), _mean(energy_error, n_energies)
-    share = settings.force_share
-    total = share * forces + (1.0 - share) * energies
+    share, delta = settings.force_share, settings.huber
+    weights = sizes.double() ** (2.0 - 2.0 * settings.size_exponent)
+    total = share * _mean(_huber(force_error, delta), n_forces)
+    total = total + (1.0 - share) * _mean(_huber(energy_error * weights, delta), n_energies)
     stress = torch.zeros_like(total)
     if settings.stress_weight:
         virial = batch.stress * batch.volumes[:, None, None]
         error = _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1))
         stress = _mean(error, n_stresses)
-        total = total + settings.stress_weight * stress
+        total = total + settings.stress_weight * _mean(_huber(error, delta), n_stresses)
     return Loss(total, forces, energies, stress)
+
+
+def _huber(square: Tensor, delta: float | None) -> Tensor:
+    """Squared errors, beyond `delta` in a straight line."""
+    if delta is None:
+        return square
+    line = 2.0 * delta * square.clamp(min=delta**2).sqrt() - delta**2
+    return torch.where(square <= delta**2, square, line)
 
 
 def _error(output: Tensor, label: Tensor) -> Tensor:
