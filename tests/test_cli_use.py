@@ -18,7 +18,7 @@ def urea(request):
 
 def test_rank(tmp_path, urea, capsys):
     output = tmp_path / "ranking"
-    words = ["rank", f"{urea}@0:40:20", "--model", "mini", "--output", output]
+    words = ["rank", f"{urea}@0:40:20", "--model", "mini", "--no-relax", "--output", output]
     (tmp_path / "broken.cif").write_text("nonsense")
     assert run(*words, tmp_path / "broken.cif") == 0
     said = capsys.readouterr().out

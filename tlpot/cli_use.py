@@ -22,6 +22,11 @@ def rank(
     files: Files,
     model: Model = "ani2x",
     output: Annotated[Path, typer.Option(help="folder to write")] = Path("ranking"),
+    relax: Annotated[bool, typer.Option(help="cell and positions, before energies")] = True,
+    symmetry: Annotated[bool, typer.Option(help="keep space groups as they relax")] = False,
+    pressure: Annotated[float, typer.Option(help="GPa, of relaxation and enthalpy")] = 0.0,
+    fmax: Annotated[float, typer.Option(help="eV/Å, largest force of a relaxed one")] = 0.01,
+    steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
     molecule: Annotated[
         str | None, typer.Option(help="file with the molecules of one formula unit")
     ] = None,
@@ -47,25 +52,32 @@ def rank(
     """Rank crystals by lattice energy, with error bars.
 
     Writes ranking.csv, ranking.html, landscape.png, the structures in order (structures.extxyz,
-    cif/) and ranking.json. Energies come from the geometries as they are.
+    cif/) and ranking.json.
+
+    For thousands of structures, `tlpot relax` them first (it goes on after an interruption) and
+    rank relaxed.extxyz with --no-relax.
     """
     from tlpot import console
+    from tlpot.config import parse_section
     from tlpot.csp.output import refuse_full, write_ranking
     from tlpot.csp.rank import Ranking, rank
     from tlpot.potential import load
 
     refuse_full(output)
-    settings = Ranking(
-        molecule=molecule,
-        experimental=experimental or [],
-        reference=reference,
-        dispersion=dispersion,
-        functional=functional,
-        duplicates=duplicates,
-        phonons=phonons,
-        temperature=temperature,
-        supercell=supercell,
-    )
+    how = {"symmetry": symmetry, "pressure": pressure, "fmax": fmax, "steps": steps}
+    given = {
+        "relaxation": how if relax else None,
+        "molecule": molecule,
+        "experimental": experimental or [],
+        "reference": reference,
+        "dispersion": dispersion,
+        "functional": functional,
+        "duplicates": duplicates,
+        "phonons": phonons,
+        "temperature": temperature,
+        "supercell": supercell,
+    }
+    settings = parse_section(Ranking, given, "tlpot rank")
     ranked = rank(files, load(model), settings, progress=partial(console.progress_bar, console=err))
     ranked.model = model
     write_ranking(ranked, output)

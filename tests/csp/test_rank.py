@@ -9,6 +9,7 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.landscape import KJ_PER_MOL
 from tlpot.csp.molecules import find_molecules
 from tlpot.csp.rank import Ranking, rank
+from tlpot.csp.relax import Relaxation
 from tlpot.data.sample import relax
 from tlpot.errors import TlpotError
 from tlpot.potential import Potential
@@ -100,6 +101,29 @@ def test_dispersion_holds_crystals_together(mini, landscape, ranked):
     bound = dict(zip(names(found), found.energies, strict=True))
     for name, energy in zip(names(ranked), ranked.energies, strict=True):
         assert -60.0 < bound[name] - energy < -20.0
+
+
+def test_relaxed_structures_are_ranked_and_the_astray_refused(mini, landscape):
+    files = [str(landscape / name) for name in ("a.cif", "d.cif")]
+    loose = Relaxation(fmax=0.05, smax=0.5, steps=60)
+    found = rank(files, mini, Ranking(relaxation=loose, duplicates=False))
+    assert len(found.candidates) == 2
+    for one in found.candidates:
+        assert one.energy == pytest.approx(found.energies[0], abs=2.0)
+        (forces,) = (p.forces for p in mini.predict([one.atoms]))
+        assert np.linalg.norm(forces, axis=1).max() < 0.051
+    with pytest.raises(TlpotError, match=r"no structure can be used: .*a\.cif#0: "):
+        rank(files, mini, Ranking(relaxation=Relaxation(steps=2)))
+
+
+def test_dispersion_pulls_together_as_crystals_relax(mini, landscape):
+    loose = Relaxation(fmax=0.05, smax=0.3, steps=100)
+    files = str(landscape / "a.cif")
+    plain, bound = (
+        rank(files, mini, Ranking(relaxation=loose, dispersion=d)).candidates[0].density
+        for d in (None, "d3")
+    )
+    assert bound > 1.02 * plain
 
 
 def test_free_energies_of_the_lowest(mini, landscape):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from pydantic import Field
 
 from tlpot.config import Section
@@ -27,6 +27,7 @@ from tlpot.csp.landscape import (
 )
 from tlpot.csp.match import Match, find_duplicates, find_experimental
 from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
+from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.scores import score
 from tlpot.csp.structures import Refused, read_crystals, require_some
 from tlpot.csp.thermo import vibrations
@@ -43,6 +44,11 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 class Ranking(Section):
     """How crystals are ranked."""
 
+    relaxation: Relaxation | None = Field(
+        None,
+        description="how they are relaxed first, with dispersion if there is any; left out: "
+        "energies of the geometries as they are",
+    )
     molecule: str | None = Field(
         None, description="file with the molecules of one formula unit; left out: found by bonds"
     )
@@ -150,8 +156,6 @@ def rank(
     files: str | Path | Sequence[str | Path],
     model: Potential,
     settings: Ranking | None = None,
-    relax: Callable[[Sequence[Frame], Callable[[int], None]], tuple[list[Frame], list[Refused]]]
-    | None = None,
     progress: Progress = silent,
 ) -> Ranked:
     """Order crystals by their lattice energy.
@@ -162,16 +166,14 @@ def rank(
         CIF, POSCAR, RES, extended XYZ …, as for `tlpot.csp.structures.read_crystals`.
     settings
         What to look for and how.
-    relax
-        Gives back the frames relaxed, and those that went astray; None: single points.
     progress
         Shows the stages.
 
     Notes
     -----
     Lattice energy is E(crystal)/Z less that of the gas molecules of a formula unit, relaxed
-    alone with the same model: kJ/mol of formula units, negative. Zero-point energy is in the
-    free energies only.
+    alone with the same model: kJ/mol of formula units, negative. Under pressure it is the
+    enthalpy, with pV/Z. Zero-point energy is in the free energies only.
 
     Raises
     ------
@@ -187,20 +189,27 @@ def rank(
     kept = [frame for frame in frames if frame.name in molecules]
     require_some(kept, refused)
     labels = _labels(kept, settings.reference)
-    if relax is not None:
+    if settings.relaxation is not None:
         with progress("relaxed", len(kept)) as advance:
-            kept, astray = relax(kept, advance)
-        refused += astray
+            minima = relax(kept, model, settings.relaxation, advance, energies.extra)
+        refused += [Refused(one.name, one.reason) for one in minima if one.reason]
+        kept = [
+            replace(frame, atoms=one.atoms)
+            for frame, one in zip(kept, minima, strict=True)
+            if one.converged
+        ]
         require_some(kept, refused)
     starts = _starts(settings.molecule, [molecules[frame.name] for frame in kept])
     gas, alone = gas_energy(unit, starts, energies)
     with progress("energies", len(kept)) as advance:
         totals = energies.members([frame.atoms for frame in kept], advance)
+    pressure = settings.relaxation.pressure if settings.relaxation else 0.0
     candidates = []
     for frame, total in zip(kept, totals, strict=True):
         z = find_unit(molecules[frame.name])[1]
         label = replace(frame, energy=labels.get(frame.name, frame.energy))
-        lattice = (total / z - gas) / KJ_PER_MOL
+        work = pressure * units.GPa * frame.atoms.get_volume()
+        lattice = ((total + work) / z - gas) / KJ_PER_MOL
         candidates.append(Candidate(frame.name, frame.atoms, z, lattice, reference_of(label, z)))
     candidates.sort(key=lambda c: (c.energy, c.name))
     copies = find_duplicates(candidates) if settings.duplicates else {}

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from pydantic import Field
 
 from tlpot.config import Section
@@ -111,6 +112,7 @@ def relax(
     potential: Potential,
     settings: Relaxation | None = None,
     on_structure: Callable[[int], None] = lambda done: None,
+    extra: Calculator | None = None,
 ) -> list[Relaxed]:
     """Relax positions and cell, or either, of unlike structures.
 
@@ -124,6 +126,9 @@ def relax(
         Default: positions and cell at no pressure.
     on_structure
         Called with the number of structures done.
+    extra
+        A calculator that is added to the potential (dispersion), one structure after the other
+        with ASE; energies and forces of the result are those of the potential alone.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def relax(
     todo = [i for i, one in found.items() if one.reason is None]
     done = len(found) - len(todo)
     on_structure(done)
-    for n, minimum in _minima([starts[i] for i in todo], potential, settings):
+    for n, minimum in _minima([starts[i] for i in todo], potential, settings, extra):
         i = todo[n]
         found[i] = replace(
             found[i], atoms=minimum.atoms, steps=minimum.steps, reason=minimum.reason
@@ -209,13 +214,18 @@ def unfit(atoms: Atoms, potential: Potential) -> str | None:
 
 
 def _minima(
-    structures: list[Atoms], potential: Potential, settings: Relaxation
+    structures: list[Atoms],
+    potential: Potential,
+    settings: Relaxation,
+    extra: Calculator | None,
 ) -> Iterator[tuple[int, Minimum]]:
-    if settings.engine == "ase":
-        from tlpot.csp.serial import minimise
-    else:
-        from tlpot.csp.batched import minimise
-    return minimise(structures, potential, settings)
+    if settings.engine == "ase" or extra is not None:
+        from tlpot.csp import serial
+
+        return serial.minimise(structures, potential, settings, extra)
+    from tlpot.csp import batched
+
+    return batched.minimise(structures, potential, settings)
 
 
 def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) -> list[Relaxed]:

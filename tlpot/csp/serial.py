@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import BaseCalculator, Calculator
+from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms, FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
@@ -18,15 +20,22 @@ from tlpot.potential import Potential
 
 
 def minimise(
-    structures: list[Atoms], potential: Potential, settings: Relaxation
+    structures: list[Atoms],
+    potential: Potential,
+    settings: Relaxation,
+    extra: Calculator | None = None,
 ) -> Iterator[tuple[int, Minimum]]:
-    """Yield ``(number, minimum)`` in order; BFGS, over ASE's Fréchet filter where cells change."""
-    calculator = TLPotCalculator(potential)
+    """Yield ``(number, minimum)`` in order; BFGS, over ASE's Fréchet filter where cells change.
+
+    What the calculator `extra` gives is added to the potential.
+    """
+    own = TLPotCalculator(potential)
+    calculator = own if extra is None else SumCalculator([own, extra])
     for i, start in enumerate(structures):
         yield i, _minimise(start, calculator, settings)
 
 
-def _minimise(start: Atoms, calculator: TLPotCalculator, settings: Relaxation) -> Minimum:
+def _minimise(start: Atoms, calculator: BaseCalculator, settings: Relaxation) -> Minimum:
     periodic = bool(start.pbc.all())
     moving, pressure = start.copy(), settings.pressure * units.GPa
     if settings.symmetry and periodic:
