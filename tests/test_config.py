@@ -36,6 +36,18 @@ FILES = {"data": {"files": ["a.xyz"]}}
         ({"training": "fast"}, "training: "),
         ({"data": {}}, "data.files: required"),
         ({"data": {"files": []}}, "files is empty"),
+        (
+            {"data": {"files": ["a"], "groups": [{"files": "b", "wieght": 2}]}},
+            "data.groups.0.wieght: unknown key; did you mean 'weight'",
+        ),
+        (
+            {"data": {"files": ["a"], "groups": [{"relaxed": True}]}},
+            "data.groups.0.files: required",
+        ),
+        (
+            {"data": {"files": ["a"], "relaxed": True, "energy_only": True}},
+            "data: missing forces are zero (relaxed) or unknown (energy_only), not both",
+        ),
         ({"data": {"files": [3]}}, "data.files.0: Input should be a valid string"),
         (
             {"data": {"files": ["a"], "split": {"test": 0.6, "validation": 0.5}}},

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,8 +229,6 @@ def test_bad_input_is_refused_before_anything_is_written(settings, change, messa
 
 
 def test_labels_in_another_unit_are_refused(settings, labelled, write_frames):
-    from dataclasses import replace
-
     frames = [replace(f, forces=f.forces / 27.2114, stress=None) for f in labelled(16)]
     write_frames(Path(settings["data"]["files"][0]), frames)
     with pytest.raises(TlpotError, match="the forces are"):
@@ -317,10 +316,13 @@ def test_a_run_stopped_before_its_first_epoch_starts_again(settings):
 def long_settings(tmp_path_factory, labelled, write_frames, base_model) -> dict:
     """Of a run that lasts long enough to be killed."""
     folder = tmp_path_factory.mktemp("whole")
-    data = write_frames(folder / "frames.extxyz", labelled(16))
+    frames = labelled(16)
+    data = write_frames(folder / "frames.extxyz", frames[:10])
+    bare = [replace(frame, forces=None) for frame in frames[10:]]
+    minima = write_frames(folder / "minima.extxyz", bare)
     training = {"epochs": 20, "schedule": "plateau", "warmup_epochs": 1, "ema": 0.9}
     return {
-        "data": {"files": str(data)},
+        "data": {"files": str(data), "groups": [{"files": str(minima), "relaxed": True}]},
         "model": {"base": str(base_model)},
         "training": training | {"batch_size": 1, "device": "cpu"},
         "output": str(folder / "run"),

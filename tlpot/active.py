@@ -10,7 +10,7 @@ import numpy as np
 
 from tlpot.config import Config, Keys, load_config
 from tlpot.data.check import check_frames
-from tlpot.data.read import read_frames
+from tlpot.data.groups import read_data
 from tlpot.data.select import worst
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
@@ -74,7 +74,9 @@ def active_learning(
     """
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements)
-    pool = read_frames(config.data.files, config.data.keys, config.data.energy)
+    if any(group.weight != 1.0 for group in config.data.groups):
+        raise TlpotError("data.groups: active learning adds frame by frame and takes no weights")
+    pool = read_data(config.data)
     pool = check_frames(pool, config.data, base.elements).frames
     limit = min(number or len(pool), len(pool))
     first, step = (max(1, round(share * len(pool))) for share in (settings.start, settings.add))
@@ -101,6 +103,9 @@ def _train(config: Config, folder: Path, frames: list[Frame]) -> Potential:
         update={
             "files": [str(folder / "frames.extxyz")],
             "keys": Keys(),
+            "groups": [],
+            "relaxed": False,
+            "energy_only": any(frame.forces is None for frame in frames),
             "max_frames": None,
             "split": config.data.split.model_copy(update={"test": 0.0, "validation": 0.0}),
         }

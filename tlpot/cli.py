@@ -89,14 +89,14 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled structures."""
     from tlpot.data.check import check_frames
-    from tlpot.data.read import read_frames
+    from tlpot.data.groups import read_data
     from tlpot.evaluation import metrics, report
     from tlpot.potential import load
 
     potential = load(model)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
-    settings = Data(files=files, keys=keys, bad_frames="drop")
-    checked = check_frames(read_frames(files, keys), settings, potential.elements)
+    settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
+    checked = check_frames(read_data(settings), settings, potential.elements)
     if checked.rejected:
         err.print(checked.table())
     result = metrics.evaluate(potential, checked.frames)
@@ -118,7 +118,7 @@ def inspect(
     from tlpot.data.inspect import inspect_files
 
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
-    inspect_files(files, output, Data(files=files, keys=keys)).print(out)
+    inspect_files(files, output, Data(files=files, keys=keys, energy_only=True)).print(out)
 
 
 @app.command()

@@ -81,11 +81,42 @@ class WithFiles(Section):
         return self
 
 
-class Data(WithFiles):
+class Labelled(WithFiles):
+    """Files and which labels their frames have."""
+
+    relaxed: bool = Field(
+        False, description="frames are DFT minima: zero forces are labels where a file has none"
+    )
+    energy_only: bool = Field(
+        False, description="frames without forces are used too, for their energies alone"
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing_of_missing_forces(self) -> Self:
+        if self.relaxed and self.energy_only:
+            raise ValueError("missing forces are zero (relaxed) or unknown (energy_only), not both")
+        return self
+
+
+class Group(Labelled):
+    """More frames, with labels or a weight of their own."""
+
+    files: list[str] = Field(description="files, folders or globs")
+    keys: Keys | None = Field(None, description="label names; left out, those of data.keys")
+    weight: float = Field(
+        1.0, gt=0, description="of the frames' squared errors; those of data.files have 1"
+    )
+
+
+class Data(Labelled):
     """The DFT frames and what counts as a good one."""
 
     files: list[str] = Field(
         description="files, folders or globs; `$VARIABLES` are expanded, `file@0:100` picks frames"
+    )
+    groups: list[Group] = Field(
+        default_factory=list,
+        description="more frames: `[{files: landscape.extxyz, relaxed: true, weight: 0.5}]`",
     )
     keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
     energy: Literal["free_energy", "energy"] = Field(
@@ -399,6 +430,6 @@ def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:
         annotation = section.model_fields[part].annotation
         kinds = [annotation, *get_args(annotation)]  # a section, or a section or None, or a dict
         section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
-        if get_origin(annotation) is dict:
+        if get_origin(annotation) in (dict, list):
             next(parts)
     return [field.alias or name for name, field in section.model_fields.items()]

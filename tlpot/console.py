@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from tlpot.csp.rank import Ranked
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import print_summary
-from tlpot.frames import Frame
+from tlpot.frames import Frame, Labels
 from tlpot.run import Prepared, Run
 from tlpot.training.trainer import Row
 
@@ -66,8 +67,10 @@ class TrainingDisplay:
         energy = row["validation_energy_rmse_meV_per_atom"]
         force = row["validation_force_rmse_meV_per_A_component"]
         errors = f"loss {row['train_loss']:.3g}"
-        if energy is not None and force is not None:
-            errors += f" · validation {energy:.2f} meV/atom, {force:.1f} meV/Å per component"
+        if energy is not None:
+            errors += f" · validation {energy:.2f} meV/atom"
+        if force is not None:
+            errors += f", {force:.1f} meV/Å per component"
         self.progress.update(self.task, completed=row["epoch"], errors=errors)
 
 
@@ -178,6 +181,8 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
         console.print(checked.table())
     else:
         console.print(f"all {len(checked.frames)} frames used")
+    if labels := label_counts(checked.frames):
+        console.print(labels)
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
     console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
     reference = prepared.potential.reference
@@ -195,6 +200,18 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
     for element, cells in rows.items():
         table.add_row(element, *cells)
     console.print(table)
+
+
+def label_counts(frames: Sequence[Frame]) -> str:
+    """How many frames have which labels; nothing where all have energy and forces."""
+    names: dict[Labels, str] = {
+        "full": "with forces",
+        "relaxed": "minima",
+        "energy": "with their energy alone",
+    }
+    counts = Counter(frame.labels for frame in frames)
+    found = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
+    return "labels: " + ", ".join(found) if set(counts) != {"full"} else ""
 
 
 def print_run(run: Run, console: Console) -> None:

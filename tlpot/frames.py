@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from vesin import NeighborList
 
 MOLECULE_VACUUM = 6.0
 """Å of empty space in every periodic direction from which a frame counts as a molecule."""
+
+
+Labels = Literal["full", "relaxed", "energy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,11 @@ class Frame:
         File the frame was read from and its 0-based place in it.
     info
         What the file says besides the labels (``charge``, ``converged``, ``energy_key`` …).
+    labels
+        What it is to be learned from: ``full``, energy and forces; ``relaxed``, energy and the
+        zero forces of a minimum (unless the file has its forces); ``energy``, that alone.
+    weight
+        Of its squared errors in the loss.
     """
 
     atoms: Atoms
@@ -44,6 +52,8 @@ class Frame:
     source: str = ""
     index: int = 0
     info: dict[str, object] = field(default_factory=dict)
+    labels: Labels = "full"
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.atoms)
@@ -93,6 +103,8 @@ class Batch:
         ``Tensor[frames]`` Å³; NaN for structures that are not periodic in three directions.
     energy, forces, stress
         Labels, NaN where missing: ``[frames]`` eV, ``[atoms, 3]`` eV/Å, ``[frames, 3, 3]`` eV/Å³.
+    weight
+        ``Tensor[frames]`` of the squared errors in the loss.
     kept
         What a backbone computed of this geometry once and keeps (`Backbone.keep`), or None.
     """
@@ -105,6 +117,7 @@ class Batch:
     energy: Tensor
     forces: Tensor
     stress: Tensor
+    weight: Tensor
     kept: Any = None
 
     @property
@@ -147,6 +160,7 @@ class Batch:
             ),
             forces=torch.as_tensor(np.array(forces), dtype=torch.float64),
             stress=torch.as_tensor(stress[_VOIGT], dtype=torch.float64)[None],
+            weight=torch.tensor([frame.weight], dtype=torch.float64),
         )
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,7 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
             ],
             "levels": named_levels(frames),
             "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
+            "labels": dict(Counter(f.labels for f in frames)),
             "checked": prepared.checked.summary(),
         },
         "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},

@@ -17,6 +17,7 @@ import torch
 
 from tlpot.config import Config, Replay, load_config, parse_config
 from tlpot.data.check import Checked, check_frames
+from tlpot.data.groups import read_data
 from tlpot.data.read import read_frames
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_frames, thin
@@ -92,7 +93,7 @@ def prepare(config: Config) -> Prepared:
     layers = freeze(base.backbone, config.model.freeze)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)
-    frames = read_frames(config.data.files, config.data.keys, config.data.energy)
+    frames = read_data(config.data)
     if config.data.bad_frames == "refuse":
         for frame in frames:
             present = set(frame.atoms.symbols)

@@ -1,11 +1,13 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tlpot.config import Training
 from tlpot.frames import Batch
-from tlpot.training.loss import loss
+from tlpot.training.loss import count_labels, expected_counts, loss
 
 NAN = float("nan")
 
@@ -26,6 +28,7 @@ def batch() -> Batch:
         energy=double([-1.0, -4.0]),
         forces=double([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]]),
         stress=double([[[0.1, 0, 0], [0, 0, 0], [0, 0, 0]], [[NAN] * 3] * 3]),
+        weight=double([1.0, 1.0]),
     )
 
 
@@ -141,3 +144,75 @@ def test_missing_labels_are_left_out_and_leave_gradients_finite(batch, output, l
 def test_a_broken_prediction_is_not_taken_for_a_missing_label(batch, output):
     output.forces[0, 0, 0] = NAN
     assert torch.isnan(loss(output, batch, Training()).total)
+
+
+def test_weights_by_hand(batch, output):
+    settings = Training.model_validate({"lambda": 0.25, "fit": "mean", "stress_weight": 2.0})
+    batch.weight = double([3.0, 0.5])
+    terms = loss(of_mean(output), batch, settings)
+    assert terms.forces.item() == pytest.approx((3.0 * 2 + 0.5 * 9) / (3.0 + 2 * 0.5))
+    assert terms.energy.item() == pytest.approx((3.0 * 0.04 + 0.5 * 0.01) / 3.5)
+    assert terms.stress.item() == pytest.approx(0.75)
+
+
+@pytest.fixture
+def mixed(labelled):
+    """Eight frames of three sizes: with all labels, minima, energies alone; and their weights."""
+    frames = [f for f in labelled(12) if f.stress is not None][:8]
+    frames[1] = replace(frames[1], forces=np.zeros((len(frames[1]), 3)), labels="relaxed")
+    frames[2:4] = [replace(f, forces=None, stress=None, labels="energy") for f in frames[2:4]]
+    return [replace(f, weight=w) for f, w in zip(frames, [1, 2, 0.5, 0.5, 1, 1, 2, 1], strict=True)]
+
+
+@pytest.mark.parametrize("fit", ["mean", "members"])
+def test_gradient_of_a_mixed_loss_is_that_of_automatic_differentiation(small, plain, mixed, fit):
+    """Through kept descriptors, against forces as derivatives and the formula written out."""
+    potential = small()
+    potential.backbone.requires_grad_()
+    settings = Training.model_validate({"lambda": 0.3, "fit": fit, "stress_weight": 0.0})
+    batch = potential.batch(mixed)
+    members = fit == "members"
+    output = potential.evaluate(potential.backbone.keep(batch), training=True, members=members)
+    parameters = list(potential.backbone.parameters())
+    all_of_them = {"allow_unused": True, "materialize_grads": True}
+    found = torch.autograd.grad(loss(output, batch, settings).total, parameters, **all_of_them)
+
+    output = plain(potential).evaluate(batch, training=True, members=members)
+    total, forces, atoms, energies = 0.0, 0.0, 0.0, 0.0
+    energy = output.energy if members else output.energy.mean(0, keepdim=True)
+    for i, frame in enumerate(mixed):
+        energies += frame.weight * ((energy[:, i] - frame.energy) / len(frame)).square().mean()
+        if frame.forces is not None:
+            error = output.forces[:, batch.frame == i] - torch.as_tensor(frame.forces)
+            forces += frame.weight * error.square().sum((1, 2)).mean()
+            atoms += frame.weight * len(frame)
+    total = 0.3 * forces / atoms + 0.7 * energies / sum(frame.weight for frame in mixed)
+    assert any(gradient.abs().max() > 1e-3 for gradient in found)
+    for one, two in zip(found, torch.autograd.grad(total, parameters, **all_of_them), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12)
+
+
+def test_steps_of_an_epoch_average_to_the_loss_of_the_set(small, mixed):
+    """Whatever frames meet in a batch: none of them has its forces counted twice."""
+    potential = small()
+    settings = Training.model_validate({"lambda": 0.3, "fit": "mean", "stress_weight": 0.0})
+    same = [f for f in mixed if len(f) == len(mixed[0])][:4]
+    assert {f.labels for f in same} == {"full", "energy"}
+    batches = [potential.batch([frame]) for frame in same]
+    counts = expected_counts(batches, [1.0] * 4)
+
+    def total(chosen, divide_by):
+        batch = Batch.join([batches[i] for i in chosen])
+        return loss(potential.evaluate(batch), batch, settings, divide_by).total.item()
+
+    whole = total(range(4), count_labels(batches))
+    for pairs in (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))):
+        sums = [np.sum([counts[i] for i in pair], axis=0).tolist() for pair in pairs]
+        steps = [total(pair, divide_by) for pair, divide_by in zip(pairs, sums, strict=True)]
+        assert sum(steps) / 2 == pytest.approx(whole, rel=1e-9)
+
+
+def test_frames_with_all_labels_divide_by_their_own(small, labelled):
+    batches = [small().batch([frame]) for frame in labelled(8)]
+    for batch, counts in zip(batches, expected_counts(batches, [1.0] * 8), strict=True):
+        assert list(counts) == count_labels([batch])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,10 @@ def test_losses_of_shares_add_up_to_the_whole(small, labelled, fit):
     torch.testing.assert_close(total(batches[::2]) + total(batches[1::2]), total(batches))
 
 
-def test_two_processes_train_what_one_does(settings, tmp_path):
+def test_two_processes_train_what_one_does(settings, labelled, write_frames, tmp_path):
+    bare = [replace(frame, forces=None, stress=None) for frame in labelled(22)[16:]]
+    group = {"files": str(write_frames(tmp_path / "bare.extxyz", bare)), "weight": 0.5}
+    settings["data"]["groups"] = [group | {"energy_only": True}]
     settings["training"] |= {"epochs": 4, "batch_size": 5, "stress_weight": 0.1}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings | {"output": str(tmp_path / "two")}))

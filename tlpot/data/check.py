@@ -21,6 +21,9 @@ ENERGY_WINDOW = 5.0
 FORCE_UNITS = {"kcal/mol/Å": 0.0433641, "kJ/mol/Å": 0.0103643, "meV/Å": 0.001}
 """eV/Å per unit that people leave unconverted; all make numbers larger."""
 
+RELAXED_FORCE = 0.2
+"""eV/Å beyond which a frame is no minimum."""
+
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
 
@@ -28,12 +31,14 @@ MENDS = {
     "incomplete step": "use the run's vasprun.xml, or pick the good steps with file@start:stop",
     "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
     "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
-    "missing label": "name the keys in data.keys, or leave the frame out",
+    "missing label": "name the keys in data.keys; frames without forces are used with "
+    "data.relaxed: true if they are DFT minima, else with data.energy_only: true",
     "non-finite": "the calculation broke down; repeat it or leave the frame out",
     "broken cell": "give the frame a cell, or set its pbc to false",
     "unsupported element": "let another element stand in through model.elements, e.g. {Cu: S}",
     "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
     "overlapping atoms": "look at the geometry; data.min_distance sets the bound",
+    "not relaxed": "data.relaxed is for minima; put other frames into a group of their own",
     "force too large": "look at units and geometry; data.max_force sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
     "contradicting labels": "keep one level of theory and settings, and leave the other out",
@@ -188,11 +193,12 @@ def _flaw(
         return "machine-learned step", "no ab-initio energy and forces at this step"
     if info.get("converged") is False:
         return "not converged", "the electronic steps ended before EDIFF was reached"
-    missing = [name for name in ("energy", "forces") if getattr(frame, name) is None]
-    if missing or frame.energy is None or frame.forces is None:
+    needed = ("energy",) if frame.labels == "energy" else ("energy", "forces")
+    if missing := [name for name in needed if getattr(frame, name) is None]:
         return "missing label", f"no {' and no '.join(missing)}"
+    forces = np.zeros((1, 3)) if frame.forces is None else frame.forces
     values = dict(positions=atoms.positions, cell=atoms.cell.array, energy=frame.energy)
-    values |= dict(forces=frame.forces, stress=0.0 if frame.stress is None else frame.stress)
+    values |= dict(forces=forces, stress=0.0 if frame.stress is None else frame.stress)
     if broken := [name for name, value in values.items() if not np.isfinite(value).all()]:
         return "non-finite", f"NaN or infinite {' and '.join(broken)}"
     if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
@@ -203,8 +209,10 @@ def _flaw(
         return "charged or open-shell", shell
     if close := _overlap(frame, settings.min_distance):
         return "overlapping atoms", close
-    size = np.linalg.norm(frame.forces, axis=1)
+    size = np.linalg.norm(forces, axis=1)
     worst = int(size.argmax())
+    if frame.labels == "relaxed" and size[worst] > RELAXED_FORCE:
+        return "not relaxed", f"|F| = {size[worst]:.3g} eV/Å on atom {worst} of a minimum"
     if size[worst] > settings.max_force:
         unit = min(FORCE_UNITS, key=lambda unit: size[worst] * FORCE_UNITS[unit] > FORCE_GUESS)
         seen = f"|F| = {size[worst]:.4g} eV/Å on atom {worst} ({atoms.symbols[worst]})"

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tlpot.config import Data
 from tlpot.data.check import Checked, sort_frames
+from tlpot.data.groups import marked
 from tlpot.data.levels import require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
@@ -23,6 +24,11 @@ from tlpot.frames import Frame
 
 MANY = 12
 """Compositions of one kind in one file beyond which they are shown as one group."""
+
+NO_FORCES = (
+    "{} frames have no forces: finetune learns from them with data.relaxed: true if they are DFT "
+    "minima, else with data.energy_only: true"
+)
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,10 @@ class Group:
         return energies / sizes
 
     def forces(self) -> np.ndarray:
-        """``(atoms,)`` |F| on every atom of every frame, eV/Å."""
-        return np.concatenate(
-            [np.linalg.norm(frame.forces, axis=1) for frame in self.frames]  # type: ignore[arg-type]
-        )
+        """``(atoms,)`` |F| on every atom of the frames with forces, eV/Å."""
+        known = [frame for frame in self.frames if frame.forces is not None]
+        forces = [np.linalg.norm(np.asarray(frame.forces), axis=1) for frame in known]
+        return np.concatenate([np.empty(0), *forces])
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class Inspection:
             console.print(self.table())
         if self.checked.rejected:
             console.print(self.checked.table())
+        if bare := sum(frame.labels == "energy" for frame in self.checked.frames):
+            console.print(NO_FORCES.format(bare), soft_wrap=True, highlight=False)
         for picture in self.pictures:
             console.print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
 
@@ -146,7 +154,8 @@ def inspect_files(
     unreadable = []
     for path, index in find_files(files):
         try:
-            frames += read_file(path, index, settings.keys, settings.energy)
+            found = read_file(path, index, settings.keys, settings.energy)
+            frames += [marked(frame, settings) for frame in found]
         except TlpotError as error:
             unreadable.append(str(error))
     checked = sort_frames(frames, settings.model_copy(update={"max_frames": None}), supported)
@@ -154,7 +163,10 @@ def inspect_files(
     pictures = []
     if output is not None and checked.frames:
         output.mkdir(parents=True, exist_ok=True)
-        for name, draw in (("energies.png", draw_energies), ("forces.png", draw_forces)):
+        drawn = {"energies.png": draw_energies}
+        if any(frame.forces is not None for frame in checked.frames):
+            drawn["forces.png"] = draw_forces
+        for name, draw in drawn.items():
             draw([group for group in groups if group.frames]).savefig(output / name)
             pictures.append(output / name)
     return Inspection(checked, groups, unreadable, pictures, _conflict(frames))
@@ -208,7 +220,6 @@ def _row(group: Group) -> list[str]:
         atoms,
         f"{energies.min():.3f}…{energies.max():.3f}",
         f"{1e3 * energies.std():.1f}",
-        f"{forces.mean():.2f}",
-        f"{forces.max():.2f}",
+        *([f"{forces.mean():.2f}", f"{forces.max():.2f}"] if len(forces) else "––"),
         "yes" if stress == len(group.frames) else str(stress or "no"),
     ]

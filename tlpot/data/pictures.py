@@ -58,7 +58,7 @@ def draw_energies(groups: Sequence[Group]) -> Figure:
 
 def draw_forces(groups: Sequence[Group]) -> Figure:
     """Distribution of |F| on the atoms of each element, on a logarithmic scale."""
-    frames = [frame for group in groups for frame in group.frames]
+    frames = [f for group in groups for f in group.frames if f.forces is not None]
     numbers = np.concatenate([frame.atoms.numbers for frame in frames])
     sizes = np.concatenate([group.forces() for group in groups])
     elements = sorted({int(n) for n in numbers})

@@ -27,7 +27,8 @@ def find_repeats(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
     Parameters
     ----------
     frames
-        Frames with energy and forces, each with the number it is reported by.
+        Frames with energy, each with the number it is reported by. Of two that agree, one with
+        forces is kept before one without, or before a minimum's zeros.
 
     Returns
     -------
@@ -67,9 +68,12 @@ def _judge(
     first: tuple[int, Frame], second: tuple[int, Frame], found: dict[int, tuple[str, str]]
 ) -> dict[int, tuple[str, str]]:
     (i, one), (j, two) = first, second
-    energy_gap, force_gap = (a - b for a, b in zip(_labels(one), _labels(two), strict=True))
-    energy, force = abs(float(energy_gap)), float(np.abs(force_gap).max())
+    energy = abs((one.energy or 0.0) / len(one) - (two.energy or 0.0) / len(two))
+    mine, theirs = _forces(one), _forces(two)
+    force = 0.0 if mine is None or theirs is None else float(np.abs(mine - theirs).max())
     if energy <= SAME_ENERGY and force <= SAME_FORCE:
+        if mine is None and theirs is not None:
+            (i, one), (j, two) = second, first
         return {} if j in found else {j: ("duplicate", f"the same as {_as_seen_from(two, one)}")}
     seen = (
         f"differs by {1e3 * energy:.3g} meV/atom and {1e3 * force:.3g} meV/Å from the same geometry"
@@ -80,8 +84,11 @@ def _judge(
     }
 
 
-def _labels(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(frame.energy, dtype=float) / len(frame), np.array(frame.forces, dtype=float)
+def _forces(frame: Frame) -> np.ndarray | None:
+    """Forces that were computed; a minimum's zeros are good to its convergence only."""
+    if frame.forces is None or (frame.labels == "relaxed" and not frame.forces.any()):
+        return None
+    return np.asarray(frame.forces, dtype=float)
 
 
 def _as_seen_from(here: Frame, there: Frame) -> str:

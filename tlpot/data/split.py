@@ -28,10 +28,10 @@ class Splits:
 def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     """Hold out test and validation frames.
 
-    Every kind (crystal, molecule) and composition gives its share by itself, largest first, and
-    within it every `BLOCK` frames of neighbouring energy per atom, so that the test frames mirror
-    the whole, rare high energies included (a split stratified by the label); what rounding leaves
-    is owed by the next in line. With
+    Every kind (crystal, molecule), composition and kind of labels gives its share by itself,
+    largest first, and within it every `BLOCK` frames of neighbouring energy per atom, so that the
+    test frames mirror the whole, rare high energies included (a split stratified by the label);
+    what rounding leaves is owed by the next in line. With
     `split.group` all frames that share a file, a composition or an info value stay together
     (a crystal and its molecule have one composition), and the groups, largest first, fill the
     parts up to their shares of all frames.
@@ -99,9 +99,9 @@ def _by_stratum(
     frames: Sequence[Frame], units: list[list[int]], wanted: dict[str, float]
 ) -> dict[str, list[int]]:
     """Deal shuffled frames out stratum by stratum; roundings carry over to the next stratum."""
-    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    strata: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for (i,) in units:
-        strata[frames[i].kind, frames[i].formula].append(i)
+        strata[frames[i].kind, frames[i].formula, frames[i].labels].append(i)
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     owed = dict.fromkeys(wanted, 0.0)
     place = {i: n for n, (i,) in enumerate(units)}

@@ -44,7 +44,8 @@ ENERGY_UNITS = {
 def check_units(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> None:
     """Compare labels with a pretrained prediction and refuse a wrong unit or sign.
 
-    Forces are compared directly; energies per atom after removing each composition's mean.
+    Forces are compared directly, but for a minimum's zeros; energies per atom after removing each
+    composition's mean.
 
     Raises
     ------
@@ -52,7 +53,11 @@ def check_units(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> N
         If the labels follow the prediction, but with the factor of another unit or sign.
     """
     pairs = list(zip(frames, predictions, strict=True))
-    labelled = [(f.forces.ravel(), p.forces.ravel()) for f, p in pairs if f.forces is not None]
+    labelled = [
+        (f.forces.ravel(), p.forces.ravel())
+        for f, p in pairs
+        if f.forces is not None and f.forces.any()
+    ]
     if labelled:
         labels, predicted = map(np.concatenate, zip(*labelled, strict=True))
         _compare("forces", FORCE_UNITS, labels, predicted, frames)

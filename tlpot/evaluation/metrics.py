@@ -109,7 +109,7 @@ def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metri
     - ``stress_*_meV_per_A3``: Δσ over the six Voigt components of the frames periodic in three
       directions that carry the label.
     - ``n_frames``, ``n_atoms``, and how many labels entered: ``n_energies`` (frames),
-      ``n_forces`` (atoms), ``n_stresses`` (frames).
+      ``n_forces`` (atoms) of ``n_force_frames`` frames, ``n_stresses`` (frames).
 
     Raises
     ------
@@ -132,6 +132,7 @@ def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metri
         **_spread("energy", "centered_meV_per_atom", center(energy[known], names)),
         "n_energies": int(known.sum()),
         **_force_metrics(forces),
+        "n_force_frames": sum(frame.forces is not None for frame in frames),
         **_spread("stress", "meV_per_A3", np.ravel(stress)),
         "n_stresses": len(stress),
     }
@@ -139,6 +140,8 @@ def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metri
 
 def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metrics:
     """The same errors group by group.
+
+    Where frames differ in their labels, ``by_labels`` (`Frame.labels`) tells them apart.
 
     Returns
     -------
@@ -150,7 +153,9 @@ def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Met
     """
     systems = _by(lambda frame: f"{composition(frame.atoms)} {frame.kind}", frames, predictions)
     sizes = _by(len, frames, predictions)
+    labels = _by(lambda frame: frame.labels, frames, predictions)
     return {
+        **({"by_labels": _metrics_of(labels)} if len(labels) > 1 else {}),
         "by_kind": _metrics_of(_by(lambda frame: frame.kind, frames, predictions)),
         "by_system": {
             name: entry | {"atoms_per_molecule": atoms_per_molecule(systems[name][0][0].atoms)}

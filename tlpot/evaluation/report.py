@@ -40,6 +40,7 @@ BREAKDOWNS = (
     ("by_kind", "Crystals and molecules", "kind"),
     ("by_element", "By element", "element"),
     ("by_size", "By frame size", "atoms"),
+    ("by_labels", "By kind of labels", "labels"),
 )
 
 MODELS = {"baseline": "before", "finetuned": "after"}
@@ -158,6 +159,9 @@ def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console
     for label, unit, key in _rows(after.values()):
         pairs = (f"{short(before[part][key])} → {short(after[part][key])}" for part in parts)
         table.add_row(label, unit, *pairs)
+    if any(after[part]["n_force_frames"] < after[part]["n_frames"] for part in parts):
+        counts = (str(after[part]["n_force_frames"]) for part in parts)
+        table.add_row("frames with forces", "", *counts)
     console.print(table)
 
 
@@ -172,6 +176,8 @@ def print_evaluation(result: Metrics, console: Console) -> None:
             table.add_row(name, str(entry.get("n_frames", "")), *errors)
         table.add_row()
     console.print(table)
+    if result["n_force_frames"] < result["n_frames"]:
+        console.print(f"force errors: {result['n_force_frames']} frames have forces")
     console.print(_trust(result["uncertainty"]))
 
 

@@ -97,6 +97,7 @@ class TorchSimModel(ModelInterface):
             energy=nan.expand(systems),
             forces=nan.expand(len(system), 3),
             stress=nan.expand(systems, 3, 3),
+            weight=torch.ones_like(nan).expand(systems),
         )
 
     def _neighbours(self, state: SimState) -> _Held:

@@ -48,6 +48,12 @@ class Epochs:
         """Frames in an epoch."""
         return self.frames + self.draws
 
+    def expected(self) -> list[float]:
+        """How often an epoch draws each frame, replayed ones last."""
+        once = torch.ones(self.frames, dtype=torch.float64)
+        drawn = once if self.chances is None else self.frames * self.chances
+        return [*drawn.tolist(), *[self.draws / max(self.replayed, 1)] * self.replayed]
+
     def order(self, generator: torch.Generator) -> list[int]:
         """The frames of one epoch."""
         if self.chances is None and not self.draws:

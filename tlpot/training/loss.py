@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +13,8 @@ from tlpot.config import Training
 from tlpot.frames import Batch
 from tlpot.potential import Output
 
-Counts = Sequence[int]
-"""Atoms with forces, frames with an energy, frames with a stress."""
+Counts = Sequence[float]
+"""Atoms with forces, frames with an energy, frames with a stress; each times its weight."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,48 @@ class Loss:
     stress: Tensor
 
 
-def count_labels(batches: Sequence[Batch]) -> Counts:
+def count_labels(batches: Sequence[Batch], weighted: bool = True) -> Counts:
     """How many labels of each kind there are."""
-    return (
-        sum(int((~b.forces[:, 0].isnan()).sum()) for b in batches),
-        sum(int((~b.energy.isnan()).sum()) for b in batches),
-        sum(int((~(b.stress[:, 0, 0] * b.volumes).isnan()).sum()) for b in batches),
-    )
+    counts = np.zeros(3)
+    for b in batches:
+        weight = b.weight if weighted else torch.ones_like(b.weight)
+        known = (b.forces[:, 0], b.energy, b.stress[:, 0, 0] * b.volumes)
+        weights = (weight[b.frame], weight, weight)
+        counts += [float(w[~k.isnan()].sum()) for k, w in zip(known, weights, strict=True)]
+    return counts.tolist()
+
+
+def expected_counts(frames: Sequence[Batch], draws: Sequence[float]) -> list[Counts]:
+    """What each frame adds to the counts that the means of a step divide by.
+
+    The set's labels are spread evenly, forces over its atoms and energies over its frames, so that
+    the errors of a step add up to an unbiased estimate of the set's weighted mean, and a frame
+    weighs the same whatever labels the others in its batch have. The stress is averaged over the
+    frames of the batch that have one.
+
+    Parameters
+    ----------
+    draws
+        How often an epoch draws each frame.
+    """
+    counts, sizes = [count_labels([frame]) for frame in frames], [len(f.numbers) for f in frames]
+
+    def total(values: Iterable[float]) -> float:
+        return sum(n * value for n, value in zip(draws, values, strict=True))
+
+    force = total(c[0] for c in counts) / total(sizes)
+    energy = total(c[1] for c in counts) / total(1.0 for _ in frames)
+    stress = (count_labels([frame], weighted=False)[2] for frame in frames)
+    return [(force * n, energy, s) for n, s in zip(sizes, stress, strict=True)]
 
 
 def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None = None) -> Loss:
     """Loss of one batch, in eV and Å.
 
     MSE(F) sums the squared error of an atom's three force components and averages over the atoms
-    of the batch; MSE(E/N) averages the squared error of the energy per atom over its frames
-    (Parunov 2022). The stress term averages |virial − V·stress|²/N² (sum over the nine
-    components) over the frames with a stress label. Missing labels are left out.
+    with forces; MSE(E/N) averages the squared error of the energy per atom over the frames with
+    an energy (Parunov 2022). The stress term averages |virial − V·stress|²/N² (sum over the nine
+    components) over the frames with a stress. Each mean is weighted by `Batch.weight`.
 
     ``size_exponent`` p divides the energy error by N^p instead. With ``huber`` δ, an error x of
     one label (the force vector of an atom, the energy or virial of a frame) enters as x² up to δ
@@ -57,7 +84,8 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     Parameters
     ----------
     counts
-        Labels that the means divide by, if `batch` is only a share of them (`count_labels`).
+        Labels that the means divide by, if not those of `batch` (`count_labels`): it is only a
+        share of them, or a sample of more (`expected_counts`).
     """
     energy = output.energy
     if settings.fit == "mean":
@@ -66,17 +94,19 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     n_forces, n_energies, n_stresses = counts or count_labels([batch])
     force_error = _error(output.forces, batch.forces).square().sum(dim=-1)
     energy_error = _error(energy, batch.energy).div(sizes).square()
-    forces, energies = _mean(force_error, n_forces), _mean(energy_error, n_energies)
+    weight, per_atom = batch.weight, batch.weight[batch.frame]
+    forces = _mean(force_error * per_atom, n_forces)
+    energies = _mean(energy_error * weight, n_energies)
     share, delta = settings.force_share, settings.huber
-    weights = sizes.double() ** (2.0 - 2.0 * settings.size_exponent)
-    total = share * _mean(_huber(force_error, delta), n_forces)
-    total = total + (1.0 - share) * _mean(_huber(energy_error * weights, delta), n_energies)
+    scale = sizes.double() ** (2.0 - 2.0 * settings.size_exponent)
+    total = share * _mean(_huber(force_error, delta) * per_atom, n_forces)
+    total = total + (1.0 - share) * _mean(_huber(energy_error * scale, delta) * weight, n_energies)
     stress = torch.zeros_like(total)
     if settings.stress_weight:
         virial = batch.stress * batch.volumes[:, None, None]
         error = _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1))
-        stress = _mean(error, n_stresses)
-        total = total + settings.stress_weight * _mean(_huber(error, delta), n_stresses)
+        stress = _mean(error * weight, n_stresses)
+        total = total + settings.stress_weight * _mean(_huber(error, delta) * weight, n_stresses)
     return Loss(total, forces, energies, stress)
 
 
@@ -93,6 +123,6 @@ def _error(output: Tensor, label: Tensor) -> Tensor:
     return torch.where(label.isnan(), 0.0, output - label)
 
 
-def _mean(error: Tensor, count: int) -> Tensor:
-    """Mean of ``[members, labels]`` over members and `count` labels."""
-    return error.sum() / (len(error) * max(count, 1))
+def _mean(error: Tensor, count: float) -> Tensor:
+    """Mean of ``[members, labels]`` over members and `count` labels; zero without any."""
+    return error.sum() / (len(error) * (count or 1.0))

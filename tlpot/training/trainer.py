@@ -24,7 +24,7 @@ from tlpot.potential import Potential
 from tlpot.threads import own_threads
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.epoch import Epochs
-from tlpot.training.loss import count_labels, loss
+from tlpot.training.loss import count_labels, expected_counts, loss
 from tlpot.training.parallel import Team
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
@@ -98,7 +98,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.counts = [count_labels([batch]) for batch in self.train]
+        self.counts = expected_counts(self.train, self.epochs.expected())
         self.steps_per_epoch = -(-len(self.epochs) // settings.batch_size)
         self.warmup = settings.warmup_epochs * self.steps_per_epoch
         self.rate = LambdaLR(self.optimiser, self._rate)
@@ -226,7 +226,11 @@ class Trainer:
             sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
         self._assign(trained)
         total, energy, forces = sums.tolist()
-        values = (total, 1e3 * energy**0.5, 1e3 * (forces / 3) ** 0.5)
+        values = (
+            total,
+            1e3 * energy**0.5,
+            1e3 * (forces / 3) ** 0.5 if counts[0] else None,
+        )
         return {f"validation_{name}": v for name, v in zip(names, values, strict=True)}
 
     def _keep(self, *parts: list[Batch]) -> Iterator[list[Batch]]:
