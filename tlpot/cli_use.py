@@ -15,6 +15,8 @@ err = Console(stderr=True)
 
 Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
+Scheduler = Annotated[str, typer.Option(help="`local`, or the address of a Dask scheduler")]
+Workers = Annotated[int, typer.Option(min=1, help="local processes")]
 
 
 @app.command()
@@ -82,3 +84,68 @@ def rank(
     ranked.model = model
     write_ranking(ranked, output)
     console.print_ranking(ranked, output, out)
+
+
+@app.command()
+def relax(
+    files: Files,
+    model: Model = "ani2x",
+    output: Annotated[Path, typer.Option(help="folder to write")] = Path("relaxed"),
+    free: Annotated[
+        Literal["all", "positions", "cell"], typer.Option(help="what may change")
+    ] = "all",
+    pressure: Annotated[float, typer.Option(help="GPa")] = 0.0,
+    symmetry: Annotated[bool, typer.Option(help="keep the space group of the input")] = False,
+    symprec: Annotated[float, typer.Option(help="Å within which it is found")] = 0.01,
+    fmax: Annotated[float, typer.Option(help="largest force at the end, eV/Å")] = 0.01,
+    smax: Annotated[float, typer.Option(help="largest stress off the pressure, GPa")] = 0.005,
+    steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
+    engine: Annotated[
+        Literal["torch-sim", "ase"], typer.Option(help="in batches, or one by one")
+    ] = "torch-sim",
+    batch_atoms: Annotated[
+        int | None, typer.Option(help="atoms in a batch; left out: by memory")
+    ] = None,
+    max_spread: Annotated[
+        float | None, typer.Option(help="of the ensemble, eV per √N; left out: by the training")
+    ] = None,
+    bonds: Annotated[bool, typer.Option(help="set aside what breaks or makes bonds")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda …")] = "auto",
+    scheduler: Scheduler = "local",
+    workers: Workers = 1,
+) -> None:
+    """Relax crystals and molecules in batches; what goes astray is set aside with its reason.
+
+    Writes relaxed.extxyz, quarantine.extxyz and relaxed.csv. After an interruption the same
+    command goes on.
+    """
+    from tlpot import console
+    from tlpot.config import parse_section
+    from tlpot.csp.relax import Relaxation
+    from tlpot.csp.relax_files import relax_files
+
+    given = {
+        "free": free,
+        "pressure": pressure,
+        "symmetry": symmetry,
+        "symprec": symprec,
+        "fmax": fmax,
+        "smax": smax,
+        "steps": steps,
+        "engine": engine,
+        "batch_atoms": batch_atoms,
+        "max_spread": max_spread,
+        "bonds": bonds,
+    }
+    settings = parse_section(Relaxation, given, "cannot relax like this")
+    try:
+        with console.count_bar("structures", err) as advance:
+            outcome = relax_files(
+                files, model, output, settings, scheduler, workers, device, on_structure=advance
+            )
+    except KeyboardInterrupt:
+        err.print("stopped; finished shards are kept: the same command goes on")
+        raise typer.Exit(130) from None
+    console.print_relaxed(outcome, out)
+    if not outcome.relaxed:
+        raise typer.Exit(2)

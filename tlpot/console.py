@@ -19,6 +19,7 @@ from tlpot.active import Round, active_learning
 from tlpot.config import Config
 from tlpot.csp.output import stem
 from tlpot.csp.rank import Ranked
+from tlpot.csp.relax_files import Outcome as RelaxedFolder
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import print_summary
@@ -84,6 +85,15 @@ def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[
 
 
 @contextmanager
+def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """As `progress_bar`, of what is counted only later: the function takes done and total."""
+    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
 def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
     """A bar over the points of a sweep; failures are printed above it."""
     columns = (TextColumn("point"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
@@ -109,6 +119,20 @@ def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> N
         table.add_row(*labels, *(cell(good, name) for name in ERRORS), str(len(good)))
     console.print(table)
     console.print(f"{folder}: points.csv, table.md, by-*.png")
+
+
+def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
+    """How many structures are relaxed, and why the others are not."""
+    for name, reason in outcome.quarantine[:SHOWN]:
+        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(outcome.quarantine) > SHOWN:
+        console.print(f"… and {len(outcome.quarantine) - SHOWN} more")
+    console.print(
+        f"{outcome.folder}: {outcome.relaxed} structures relaxed, "
+        f"{len(outcome.quarantine)} set aside",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def print_labels(summary: Summary, console: Console) -> None:

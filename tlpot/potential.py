@@ -340,6 +340,23 @@ def load(model: str | Path) -> Potential:
     return potential
 
 
+def load_onto(model: str | Path, device: str = "auto") -> Potential:
+    """As `load`, on a device as torch calls it; ``auto`` takes a GPU when there is one.
+
+    Raises
+    ------
+    TlpotError
+        As `load`, and if the device cannot be used here.
+    """
+    potential = load(model)
+    if device == "auto":
+        return potential.to("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return potential.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise TlpotError(f"device '{device}' cannot be used here ({error})") from None
+
+
 def supported_elements(model: str | Path) -> tuple[str, ...]:
     """Elements that a potential (as for `load`) knows; needs no weights of a published one.
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tlpot.config import Config, Replay, load_config, parse_config
+from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_frames
@@ -172,6 +173,7 @@ def finetune(
         "training": config.model_dump(by_alias=True),
         "data": manifest["data"],
         "versions": manifest["versions"],
+        "domain": training_domain(potential, prepared.parts["train"]),
         "test": {k: v for k, v in judgement.metrics["finetuned"]["test"].items() if k[:3] != "by_"},
     }
     potential.save(folder / "model.safetensors")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
 from tlpot.data.contacts import bond_changes, shortest_contacts
+from tlpot.frames import Frame
 from tlpot.potential import Potential, Prediction
 
 OVERLAP = 0.5
@@ -17,6 +21,22 @@ NEAR = 0.9
 
 DOUBT = 3.0
 """Times the largest spread per √N on the training frames: the largest allowed."""
+
+
+def training_domain(potential: Potential, frames: Sequence[Frame]) -> dict[str, Any]:
+    """What a model file says of the frames it was trained on.
+
+    Returns
+    -------
+    ``contacts``, the shortest distance (Å) of each pair of elements, and ``spread``, the largest
+    of the ensemble's energies per √N (eV, calibrated as the potential is), if it is one.
+    """
+    domain: dict[str, Any] = {"contacts": shortest_contacts(frame.atoms for frame in frames)}
+    spreads = [
+        said.energy_std / np.sqrt(len(frame))
+        for said, frame in zip(potential.predict(frames), frames, strict=True)
+    ]
+    return domain | ({"spread": max(spreads)} if max(spreads) > 0 else {})
 
 
 def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:

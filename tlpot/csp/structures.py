@@ -71,19 +71,35 @@ def read_crystals(
         If a file that is named does not exist, or nothing usable is left (with the first reason).
     """
     frames: list[Frame] = []
+    found, refused = read_each(files)
+    for frame in found:
+        if flaw := find_flaw(frame, supported):
+            refused.append(Refused(frame.name, flaw))
+        else:
+            frames.append(frame)
+    require_some(frames, refused)
+    return frames, refused
+
+
+def read_each(files: Files) -> tuple[list[Frame], list[Refused]]:
+    """Read file by file, as `read_crystals`, whatever can be read.
+
+    Returns
+    -------
+    Frames, crystals or not, and the files that are broken, empty or disordered.
+
+    Raises
+    ------
+    TlpotError
+        If a file that is named does not exist.
+    """
+    frames: list[Frame] = []
     refused: list[Refused] = []
     for path, index in find_files(files):
         try:
-            found = _read_cif(path, index) if _is_cif(path) else _read_other(path, index)
+            frames += _read_cif(path, index) if _is_cif(path) else _read_other(path, index)
         except TlpotError as error:
             refused.append(Refused(str(path), str(error).removeprefix(f"{path}: ")))
-            continue
-        for frame in found:
-            if flaw := find_flaw(frame, supported):
-                refused.append(Refused(frame.name, flaw))
-            else:
-                frames.append(frame)
-    require_some(frames, refused)
     return frames, refused
 
 
