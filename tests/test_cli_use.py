@@ -1,6 +1,7 @@
 import pytest
 
 from tlpot.cli import main
+from tlpot.data.read import read_frames
 
 UREA = "datasets/urea/urea.extxyz"
 
@@ -46,3 +47,15 @@ def test_bad_files_alone_exit_with_2(tmp_path, capsys, file, said):
     assert file in message
     assert said in message
     assert not (tmp_path / "ranking").exists()
+
+
+def test_sample_from_a_ranking(tmp_path, urea, capsys):
+    folder = tmp_path / "ranking"
+    words = ["rank", f"{urea}@0:60:20", "--model", "mini", "--no-relax", "--output", folder]
+    assert run(*words) == 0
+    chosen = tmp_path / "next.extxyz"
+    assert run("sample", "--from", folder, "--number", 2, "--output", chosen) == 0
+    assert len(read_frames(chosen)) == 2
+    other = tmp_path / "other.extxyz"
+    assert run("sample", urea, "--from", folder, "--number", 2, "--output", other) == 2
+    assert "not both" in capsys.readouterr().err

@@ -166,8 +166,15 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def sample(
-    files: Files,
     output: Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)],
+    files: Annotated[list[str] | None, typer.Argument(help="files, folders or globs")] = None,
+    ranking: Annotated[
+        Path | None,
+        typer.Option("--from", help="folder of tlpot rank: choose what to compute with DFT next"),
+    ] = None,
+    window: Annotated[
+        float, typer.Option(min=0, help="--from: kJ/mol above the lowest that matter")
+    ] = 7.0,
     number: Annotated[
         int | None,
         typer.Option(min=1, help="frames in all (active: at most)", show_default=False),
@@ -201,6 +208,8 @@ def sample(
     --pick committee takes the largest ensemble spread per √N; farthest the most unlike in
     descriptor space; random any; active trains (--config, labelled FILES) and adds the worst,
     round by round. Labels and notes of picked frames are kept.
+
+    --from RANKING takes those of its structures whose order near the lowest is most in doubt.
     """
     from tlpot import console, sampling
     from tlpot.data.read import read_frames
@@ -208,8 +217,11 @@ def sample(
     from tlpot.potential import load
 
     refuse_to_overwrite(output)
-    if (method is None) == (pick is None):
-        raise TlpotError("give one of --method (propose) and --pick (choose)")
+    files = files or []
+    if [method is None, pick is None, ranking is None].count(False) != 1:
+        raise TlpotError("give one of --method (propose), --pick (choose) and --from (a ranking)")
+    if bool(files) == (ranking is not None):
+        raise TlpotError("name the files to sample from, or a ranking with --from, not both")
     if pick == "active":
         if config is None:
             raise TlpotError("--pick active trains: give its recipe with --config")
@@ -218,6 +230,8 @@ def sample(
         )
     elif number is None:
         raise TlpotError("--number is missing: how many frames?")
+    elif ranking is not None:
+        frames = sampling.choose_from_ranking(ranking, number, window)
     elif pick:
         potential = None if pick == "random" else load(model)
         there = read_frames(known) if known else []

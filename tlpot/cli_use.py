@@ -50,6 +50,11 @@ def rank(
     ] = 0,
     temperature: Annotated[float, typer.Option(min=0, help="K, of the free energy")] = 298.15,
     supercell: Annotated[float, typer.Option(min=1, help="Å, its height for phonons")] = 10.0,
+    pattern: Annotated[
+        str | None, typer.Option(help="measured powder pattern, .xy, to compare with")
+    ] = None,
+    wavelength: Annotated[str, typer.Option(help="of the pattern: Å, or as MoKa1")] = "CuKa",
+    shift: Annotated[float, typer.Option(help="degrees 2θ that peaks may be off")] = 1.0,
 ) -> None:
     """Rank crystals by lattice energy, with error bars.
 
@@ -78,6 +83,9 @@ def rank(
         "phonons": phonons,
         "temperature": temperature,
         "supercell": supercell,
+        "pattern": pattern,
+        "wavelength": wavelength,
+        "shift": shift,
     }
     settings = parse_section(Ranking, given, "tlpot rank")
     ranked = rank(files, load(model), settings, progress=partial(console.progress_bar, console=err))

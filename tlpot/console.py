@@ -172,6 +172,9 @@ def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
         else f"{stem(name)}: no crystal matches it"
         for name, m in ranked.experimental.items()
     ]
+    if (best := ranked.best_pattern) is not None:
+        like = short(ranked.candidates[best].notes["pattern_similarity"])
+        lines.append(f"most like the measured pattern: rank {best + 1}, similarity {like}")
     if ranked.scores["n"] > 1:
         named = (f"{name} {short(value)}" for name, value in ranked.scores.items() if name != "n")
         lines.append("against the reference: " + ", ".join(named))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,19 @@ import torch
 from ase import Atoms
 
 from tlpot.calculator import TLPotCalculator
+from tlpot.data.read import read_frames
 from tlpot.data.sample import sample_md, sample_modes, sample_rattle, take
-from tlpot.data.select import disagreement, farthest, worst
+from tlpot.data.select import disagreement, doubt_near_top, farthest, worst
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import CHUNK, Potential
 
 Method = Literal["modes", "md", "rattle"]
+WINDOW = 7.0
+"""kJ/mol of formula units: nearly all known polymorphs lie within it of each other
+(Nyman and Day, CrystEngComm 2015, 17, 5154)."""
+NOTES = ("relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
+"""What a ranking says of a structure: energy above the lowest, its spread, its own doubt."""
 Pick = Literal["committee", "farthest", "random"]
 
 
@@ -125,6 +132,52 @@ def choose(
     scores = committee(model, frames)
     return [
         replace(frames[i], info=frames[i].info | {"committee_eV": round(float(scores[i]), 6)})
+        for i in worst(scores, number)
+    ]
+
+
+def choose_from_ranking(folder: str | Path, number: int, window: float = WINDOW) -> list[Frame]:
+    """The ranked structures whose DFT energies would tell most about the top of a ranking.
+
+    Parameters
+    ----------
+    folder
+        As `tlpot rank` wrote it.
+    number
+        How many, at most all.
+    window
+        kJ/mol of formula units above the lowest that counts as the top
+        (`tlpot.data.select.doubt_near_top`).
+
+    Returns
+    -------
+    Frames, first pick first; ``info["doubt_near_top_kJ_mol"]`` is the score that decided.
+
+    Raises
+    ------
+    TlpotError
+        If the folder holds no ranking or a model without spread made it, or it has too few.
+    """
+    file = Path(folder) / "structures.extxyz"
+    if not file.is_file():
+        raise TlpotError(
+            f"{folder}: holds no structures.extxyz; name a folder that tlpot rank wrote"
+        )
+    frames = read_frames(file)
+    try:
+        notes = [[float(str(f.info[name])) for name in NOTES] for f in frames]
+    except (KeyError, ValueError):
+        raise TlpotError(f"{file}: says no {', '.join(NOTES)}; run tlpot rank again") from None
+    above, above_std, doubt = np.array(notes).T
+    scores = doubt_near_top(above, above_std, doubt, window)
+    if not np.isfinite(scores).all():
+        raise TlpotError(f"{file}: ranked by a single network, which has no spread to choose by")
+    if number > len(frames):
+        raise TlpotError(f"{number} structures are asked for, but {file} holds {len(frames)}")
+    return [
+        replace(
+            frames[i], info=frames[i].info | {"doubt_near_top_kJ_mol": round(float(scores[i]), 4)}
+        )
         for i in worst(scores, number)
     ]
 

@@ -10,6 +10,7 @@ from tlpot.csp.output import COLUMNS, ranges, stem, table, write_ranking
 from tlpot.csp.rank import Ranking, rank
 from tlpot.csp.structures import Refused
 from tlpot.errors import TlpotError
+from tlpot.sampling import choose_from_ranking
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,21 @@ def test_ranges_are_short():
     assert ranges([]) == ""
     assert stem("x/y/form.cif#0") == "form"
     assert stem("x/y/all.extxyz#12") == "all-12"
+
+
+def test_next_structures_are_those_in_doubt_near_the_top(folder, tmp_path):
+    frames = choose_from_ranking(folder, 3, window=20.0)
+    scores = [frame.info["doubt_near_top_kJ_mol"] for frame in frames]
+    assert scores == sorted(scores, reverse=True)
+    by_name = {row["name"]: row for row in rows(folder)}
+    assert len({frame.info["name"] for frame in frames}) == 3
+    for frame in frames:
+        row = by_name[frame.info["name"]]
+        assert frame.info["centred_std_kJ_mol"] == pytest.approx(
+            float(row["centred_std_kJ_mol"]), rel=1e-4
+        )
+        assert frame.info["doubt_near_top_kJ_mol"] <= frame.info["centred_std_kJ_mol"] + 1e-3
+    with pytest.raises(TlpotError, match="6 structures are asked for"):
+        choose_from_ranking(folder, 6)
+    with pytest.raises(TlpotError, match="tlpot rank wrote"):
+        choose_from_ranking(tmp_path, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tlpot.data.select import disagreement, farthest, worst
+from tlpot.data.select import disagreement, doubt_near_top, farthest, worst
 
 
 def test_disagreement_does_not_grow_with_the_size_of_independent_errors():
@@ -48,3 +48,15 @@ def test_what_there_is_already_counts():
     assert farthest(points, 3, picks[:5]) == picks[5:]
     assert sorted([*picks[:5], *farthest(points, 99, picks[:5])]) == list(range(30))
     assert farthest(points, 0) == []
+
+
+def test_doubt_near_the_top():
+    above = np.array([0.0, 1.0, 30.0, 30.0, 6.9])
+    above_std = np.array([0.0, 0.5, 1.0, 40.0, 0.1])
+    doubt = np.array([2.0, 1.0, 5.0, 40.0, 0.1])
+    scores = doubt_near_top(above, above_std, doubt, 7.0)
+    assert scores[0] == pytest.approx(2.0)
+    assert scores[1] == pytest.approx(1.0, rel=1e-3)
+    assert scores[2] < 1e-6
+    assert 0.2 * 40 < scores[3] < 0.4 * 40
+    assert worst(scores, 3) == [3, 0, 1]

@@ -55,7 +55,7 @@ class Candidate:
     z: int
     energies: np.ndarray
     reference: float | None = None
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, float] = field(default_factory=dict)
 
     @property
     def energy(self) -> float:
@@ -185,6 +185,17 @@ def spread_of_differences(energies: np.ndarray, factor: float) -> np.ndarray:
     own = np.diag(products)
     squares = own[:, None] + own[None] - 2 * products
     return factor * np.sqrt(squares.clip(min=0.0))
+
+
+def centred_spread(energies: np.ndarray, factor: float) -> np.ndarray:
+    """``(n,)`` calibrated standard deviation of each energy above the landscape's mean, kJ/mol.
+
+    As in `spread_of_differences`, what the members get wrong alike is not counted.
+    """
+    if energies.shape[1] < 2:
+        return np.full(len(energies), np.nan)
+    spread: np.ndarray = (energies - energies.mean(axis=0)).std(axis=1, ddof=1)
+    return factor * spread
 
 
 def reference_of(frame: Frame, z: int) -> float | None:

@@ -37,6 +37,7 @@ COLUMNS = {
     "lattice_energy_std_kJ_mol": "spread of the ensemble",
     "relative_kJ_mol": "above the lowest",
     "relative_std_kJ_mol": "spread of that difference",
+    "centred_std_kJ_mol": "spread of the difference to the mean of all ranked",
     "not_told_from": "ranks whose order against this one is in doubt (90 % interval)",
     "free_energy_kJ_mol": "lattice energy + harmonic vibrational free energy",
     "lowest_phonon_THz": "negative: imaginary, no minimum",
@@ -55,6 +56,8 @@ OPTIONAL = (
     "reference_kJ_mol",
 )
 """Columns that the page shows where they are known."""
+NOTES = ("name", "rank", "relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
+"""What ``structures.extxyz`` says of each."""
 SHOWN = 50
 """Structures that the page lists."""
 VERSIONS = ("tlpot", "torch", "ase", "pymatgen")
@@ -89,8 +92,7 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     frames = []
     for i, one in enumerate(ranked.candidates):
         row = rows[i]
-        notes = {k: row[k] for k in ("rank", "relative_kJ_mol", "relative_std_kJ_mol")}
-        frames.append(Frame(one.atoms, info={"name": one.name, **notes}))
+        frames.append(Frame(one.atoms, info={k: row[k] for k in NOTES}))
         text = io.BytesIO()
         ase.io.write(text, one.atoms, format="cif")
         write_whole(folder / "cif" / f"{i + 1:04d}_{stem(one.name)}.cif", text.getvalue())
@@ -145,6 +147,7 @@ def table(ranked: Ranked) -> list[dict[str, Any]]:
         doubt = ranked.not_told_from(i)
         row["rank"] = i + 1
         row["relative_std_kJ_mol"] = float(ranked.spread[0, i])
+        row["centred_std_kJ_mol"] = float(ranked.doubt[i])
         row["not_told_from"] = "?" if doubt is None else ranges([j + 1 for j in doubt])
     for row, (_, kept) in zip(rows[len(ranked.candidates) :], ranked.copies, strict=True):
         row["reason"] = f"the same as {kept}"

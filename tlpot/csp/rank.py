@@ -21,6 +21,7 @@ from tlpot.csp.landscape import (
     KJ_PER_MOL,
     Candidate,
     Energies,
+    centred_spread,
     gas_energy,
     reference_of,
     spread_of_differences,
@@ -31,6 +32,7 @@ from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.scores import score
 from tlpot.csp.structures import Refused, read_crystals, require_some
 from tlpot.csp.thermo import vibrations
+from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
@@ -68,6 +70,13 @@ class Ranking(Section):
     phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
     temperature: float = Field(298.15, ge=0, description="K, of the free energy")
     supercell: float = Field(10.0, gt=0, description="Å, height of the phonons' supercell")
+    pattern: str | None = Field(
+        None, description="measured powder pattern (.xy: 2θ in degrees, intensity) to compare with"
+    )
+    wavelength: str = Field("CuKa", description="of the pattern: Å, or a name as MoKa1")
+    shift: float = Field(
+        1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
+    )
 
 
 @dataclass(eq=False)
@@ -85,6 +94,8 @@ class Ranked:
     spread
         ``(n, n)`` kJ/mol, standard deviation of the difference between two candidates;
         calibrated if `scale` is not None, NaN if the model is a single network.
+    doubt
+        ``(n,)`` kJ/mol, that of the difference between a candidate and the landscape's mean.
     scale
         Calibration of the energy; None: the spread is raw.
     copies
@@ -105,6 +116,7 @@ class Ranked:
     unit: Unit
     gas: list[Atoms]
     spread: np.ndarray
+    doubt: np.ndarray
     scale: Scale | None
     copies: list[tuple[Candidate, str]]
     refused: list[Refused]
@@ -140,6 +152,13 @@ class Ranked:
         close = gaps <= self.quantile * self.spread[place]
         close[place] = False
         return np.flatnonzero(close).tolist()
+
+    @property
+    def best_pattern(self) -> int | None:
+        """Place of the candidate whose powder pattern is most like the measured one."""
+        nan = float("nan")
+        found = np.array([c.notes.get("pattern_similarity", nan) for c in self.candidates])
+        return None if np.isnan(found).all() else int(np.nanargmax(found))
 
     def place(self, candidate: Candidate) -> int:
         """0-based place of a candidate."""
@@ -183,6 +202,7 @@ def rank(
     settings = settings or Ranking()
     extra = settings.dispersion and dispersion(settings.dispersion, model, settings.functional)
     energies = Energies(model, extra or None)
+    measured = None if settings.pattern is None else read_pattern(settings.pattern)
     forms = {name: _one(name) for name in settings.experimental}
     frames, refused = read_crystals(files, model.elements)
     molecules, unit = _molecules(frames, refused, settings.molecule)
@@ -216,14 +236,16 @@ def rank(
     unique = [c for i, c in enumerate(candidates) if i not in copies]
     if settings.phonons:
         _add_free_energies(unique[: settings.phonons], energies, settings, progress)
+    if measured is not None:
+        _compare_patterns(unique, measured, settings, progress)
     scale = model.calibration.energy if model.calibration else None
+    members, factor = np.array([c.energies for c in unique]), scale.factor if scale else 1.0
     return Ranked(
         candidates=unique,
         unit=unit,
         gas=alone,
-        spread=spread_of_differences(
-            np.array([c.energies for c in unique]), scale.factor if scale else 1.0
-        ),
+        spread=spread_of_differences(members, factor),
+        doubt=centred_spread(members, factor),
         scale=scale,
         copies=[(candidates[i], candidates[k].name) for i, k in sorted(copies.items())],
         refused=refused,
@@ -315,4 +337,14 @@ def _add_free_energies(
             found = vibrations(one.atoms, energies, settings.temperature, settings.supercell)
             one.notes["free_energy_kJ_mol"] = one.energy + found.free_energy / one.z / KJ_PER_MOL
             one.notes["lowest_phonon_THz"] = found.lowest
+            advance(i + 1)
+
+
+def _compare_patterns(
+    candidates: Sequence[Candidate], measured: Pattern, settings: Ranking, progress: Progress
+) -> None:
+    with progress("powder patterns", len(candidates)) as advance:
+        for i, one in enumerate(candidates):
+            ours = simulate(one.atoms, measured.angles, settings.wavelength)
+            one.notes["pattern_similarity"] = similarity(ours, measured, settings.shift)
             advance(i + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 
 def disagreement(spread: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -18,6 +19,30 @@ def disagreement(spread: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         ``(frames,)`` atoms in each.
     """
     return np.asarray(spread, float) / np.sqrt(np.asarray(sizes, float))
+
+
+def doubt_near_top(
+    above: np.ndarray, above_std: np.ndarray, doubt: np.ndarray, window: float
+) -> np.ndarray:
+    """How much of each candidate's doubt concerns the top of a ranking: σ Φ((w − ΔE)/σ_Δ).
+
+    The spread σ, times the chance that the candidate lies within `window` of the lowest: a
+    candidate in doubt counts little far above, and one far above counts if it is much in doubt.
+
+    Parameters
+    ----------
+    above, above_std
+        ``(n,)`` energy above the lowest, and the standard deviation of that difference.
+    doubt
+        ``(n,)`` standard deviation of each candidate's energy, without what all have in common.
+    window
+        In the same unit.
+    """
+    room = window - np.asarray(above, float)
+    spread = np.asarray(above_std, float)
+    chance = np.where(spread > 0, norm.cdf(room / np.where(spread > 0, spread, 1.0)), room >= 0)
+    scores: np.ndarray = np.asarray(doubt, float) * chance
+    return scores
 
 
 def worst(scores: np.ndarray, number: int) -> list[int]:

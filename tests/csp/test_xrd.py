@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from tlpot.csp.rank import Ranking, rank
+from tlpot.csp.xrd import STEP, Pattern, read_pattern, similarity, simulate
+from tlpot.errors import TlpotError
+
+ANGLES = np.arange(10.0, 60.0, STEP)
+
+
+def test_peaks_are_where_bragg_says():
+    silver = bulk("Ag", cubic=True, a=4.0862)
+    found = simulate(silver, ANGLES, 1.5406)
+    spacing = 4.0862 / np.sqrt([3, 4])
+    expected = np.degrees(2 * np.arcsin(1.5406 / 2 / spacing))
+    first = ANGLES[found.intensity.argmax()]
+    assert first == pytest.approx(expected[0], abs=STEP)
+    window = (expected[1] - 1 < ANGLES) & (expected[1] + 1 > ANGLES)
+    assert ANGLES[window][found.intensity[window].argmax()] == pytest.approx(expected[1], abs=STEP)
+
+
+def test_cell_and_wavelength_names_do_not_matter(crystals, moved):
+    one = simulate(crystals[0], ANGLES, "CuKa")
+    two = simulate(moved(crystals[0]), ANGLES, "1.54184")
+    assert similarity(one, two) == pytest.approx(1.0, abs=1e-4)
+    with pytest.raises(TlpotError, match="neither Å nor one of CuKa"):
+        simulate(crystals[0], ANGLES, "CuK")
+
+
+def test_shift_is_forgiven_as_far_as_allowed(crystals):
+    base = simulate(crystals[0], ANGLES)
+    warm = crystals[0].copy()
+    warm.set_cell(warm.cell.array * 1.01, scale_atoms=True)
+    moved = simulate(warm, ANGLES)
+    wide, narrow = (similarity(base, moved, shift) for shift in (1.0, 0.05))
+    assert wide > 0.85
+    assert narrow < 0.5 * wide
+    lone = [Pattern(ANGLES, np.exp(-(((ANGLES - at) / 0.1) ** 2))) for at in (20.0, 23.0)]
+    assert similarity(*lone, 1.0) == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(similarity(base, Pattern(ANGLES, 0 * ANGLES)))
+
+
+def write_xy(path, atoms, angles=ANGLES):
+    clean = simulate(atoms, angles).intensity
+    noise = np.random.default_rng(0).normal(0, 0.005 * clean.max(), len(angles))
+    background = clean.max() * (0.5 * np.exp(-angles / 20) + 0.1)
+    lines = [f"{x:.3f}, {y:.4f}" for x, y in zip(angles, clean + noise + background, strict=True)]
+    path.write_text("\n".join(["# measured at home", "2theta intensity", *lines]))
+    return path
+
+
+def test_measured_pattern_finds_its_crystal(mini, landscape, crystals, tmp_path):
+    pattern = write_xy(tmp_path / "d.xy", crystals[3], np.arange(10.0, 60.0, 0.013))
+    found = rank(landscape, mini, Ranking(pattern=str(pattern)))
+    assert found.best_pattern is not None
+    best = found.candidates[found.best_pattern]
+    assert best.name.endswith("d.cif#0")
+    assert best.notes["pattern_similarity"] > 0.97
+    others = [c.notes["pattern_similarity"] for c in found.candidates if c is not best]
+    assert max(others) < best.notes["pattern_similarity"] - 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 2\n3 4\n", "2 lines"),
+        ("\n".join(f"{i} {i % 7}" for i in range(400)), "must be 2θ"),
+        ("\n".join(f"{i / 10} 5" for i in range(400)), "has no peak"),
+    ],
+)
+def test_what_is_no_pattern_is_named(tmp_path, text, said):
+    file = tmp_path / "bad.xy"
+    file.write_text(text)
+    with pytest.raises(TlpotError, match=said) as caught:
+        read_pattern(file)
+    assert "bad.xy" in str(caught.value)
+    with pytest.raises(TlpotError, match="absent"):
+        read_pattern(tmp_path / "absent.xy")

@@ -1,0 +1,150 @@
+"""Powder patterns: simulated of a crystal, read from a measurement, compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from scipy.ndimage import grey_opening, uniform_filter1d
+
+from tlpot.csp.structures import require
+from tlpot.errors import TlpotError
+
+STEP = 0.02
+"""Degrees 2θ between points."""
+FWHM = 0.2
+"""Degrees 2θ, width of a simulated peak: half Gaussian, half Lorentzian."""
+BACKGROUND = 3.0
+"""Degrees 2θ: what is broader than this in a measured pattern is background."""
+FEWEST = 50
+"""Points below which a file is no pattern."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Intensity by scattering angle on an even grid.
+
+    Attributes
+    ----------
+    angles
+        ``(n,)`` degrees 2θ, `STEP` apart.
+    intensity
+        ``(n,)`` any unit, background subtracted.
+    """
+
+    angles: np.ndarray
+    intensity: np.ndarray
+
+
+def read_pattern(file: str | Path) -> Pattern:
+    """Read a measured pattern: two or more columns, 2θ in degrees and intensity.
+
+    Columns are separated by blanks, commas or semicolons; lines without two numbers at their
+    start are comments. The background, taken as whatever is broader than `BACKGROUND`, is
+    subtracted (a morphological opening).
+
+    Raises
+    ------
+    TlpotError
+        If the file is missing or holds no pattern.
+    """
+    try:
+        lines = Path(file).read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise TlpotError(f"{file}: cannot be read ({error})") from None
+    rows = [row for line in lines if (row := _numbers(line)) is not None]
+    if len(rows) < FEWEST:
+        raise TlpotError(
+            f"{file}: holds {len(rows)} lines of 2θ and intensity, too few for a powder pattern"
+        )
+    angles, intensity = np.array(sorted(rows)).T
+    if not (np.isfinite(intensity).all() and angles[0] >= 0 and angles[-1] <= 180):
+        raise TlpotError(f"{file}: the first column must be 2θ in degrees, the second a number")
+    grid = np.arange(angles[0], angles[-1] + STEP / 2, STEP)
+    values = np.interp(grid, angles, intensity)
+    width = max(round(BACKGROUND / STEP), 1)
+    values = values - uniform_filter1d(grey_opening(values, width), width)
+    if values.max(initial=0.0) <= 0:
+        raise TlpotError(f"{file}: the pattern has no peak")
+    return Pattern(grid, values.clip(min=0.0))
+
+
+def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa") -> Pattern:
+    """The powder pattern of a crystal, with pymatgen: no preferred orientation, no motion.
+
+    Parameters
+    ----------
+    angles
+        ``(n,)`` degrees 2θ, `STEP` apart.
+    wavelength
+        Å, or a name such as ``CuKa``, ``MoKa1``.
+
+    Raises
+    ------
+    TlpotError
+        If the wavelength has no such name.
+    """
+    library = require("pymatgen.analysis.diffraction.xrd")
+    try:
+        calculator = library.XRDCalculator(wavelength=_wavelength(wavelength))
+    except KeyError:
+        known = ", ".join(library.WAVELENGTHS)
+        raise TlpotError(f"wavelength '{wavelength}' is neither Å nor one of {known}") from None
+    structure = require("pymatgen.core").Structure(
+        atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True
+    )
+    room = (max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0))
+    peaks = calculator.get_pattern(structure, scaled=False, two_theta_range=room)
+    intensity = np.zeros(len(angles))
+    for place, height in zip(peaks.x, peaks.y, strict=True):
+        away = (angles - place) / (FWHM / 2)
+        gauss = np.sqrt(np.log(2) / np.pi) * np.exp(-np.log(2) * away**2)
+        intensity += height * 0.5 * (gauss + 1 / (np.pi * (1 + away**2)))
+    return Pattern(angles, intensity)
+
+
+def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
+    """1 for equal patterns, 0 where no peak of one is within `shift` of a peak of the other.
+
+    The cross-correlation weighted by a triangle, over the geometric mean of both
+    autocorrelations (de Gelder, Wehrens and Hageman 2001, J. Comput. Chem. 22, 273), which lets
+    peaks be off by a share of `shift`, as thermal expansion or the model's cell make them.
+
+    Parameters
+    ----------
+    one, two
+        On the same angles.
+    shift
+        Degrees 2θ, half the base of the triangle.
+
+    Returns
+    -------
+    NaN if a pattern is empty.
+    """
+    half = max(round(shift / STEP), 1)
+    triangle = 1.0 - np.abs(np.arange(-half + 1, half)) / half
+
+    def overlap(f: np.ndarray, g: np.ndarray) -> float:
+        return float(f @ np.convolve(g, triangle, mode="same"))
+
+    f, g = one.intensity, two.intensity
+    size = np.sqrt(overlap(f, f) * overlap(g, g))
+    return overlap(f, g) / size if size > 0 else float("nan")
+
+
+def _numbers(line: str) -> tuple[float, float] | None:
+    words = line.replace(",", " ").replace(";", " ").split()
+    try:
+        return float(words[0]), float(words[1])
+    except (ValueError, IndexError):
+        return None
+
+
+def _wavelength(value: str | float) -> Any:
+    try:
+        return float(value)
+    except ValueError:
+        return value
