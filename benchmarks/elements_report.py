@@ -56,7 +56,7 @@ REDUCED = """
 
 Reduced to fit a two-core machine: the first two of ANI-2x's eight networks; of 407 neutral,
 closed-shell molecules of known elements 100 (all 38 with Si or I), of 408 formate frames 80; the
-molecules and formate for 30 epochs; of iodoform 60 frames, with seed 2 the first 55. With so few
+molecules and formate for 30 epochs. With so few
 test frames the seeds differ widely."""
 
 

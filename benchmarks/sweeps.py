@@ -63,6 +63,7 @@ def study(
     """
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--full", action="store_true", help="hours, resumable; else minutes")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scheduler", default="local", help="or the address of a Dask scheduler")
     given = parser.parse_args()
@@ -70,7 +71,7 @@ def study(
     about = machine()
     sweep = parse_sweep(
         {
-            "seeds": SEEDS[size],
+            "seeds": given.seeds or SEEDS[size],
             **(full if given.full else reduced),
             "output": str(Path("runs") / name / size),
             "keep_models": given.full and name in KEPT,
