@@ -15,6 +15,7 @@ err = Console(stderr=True)
 
 Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 Scheduler = Annotated[str, typer.Option(help="`local`, or the address of a Dask scheduler")]
 Workers = Annotated[int, typer.Option(min=1, help="local processes")]
 
@@ -118,7 +119,7 @@ def relax(
         float | None, typer.Option(help="of the ensemble, eV per √N; left out: by the training")
     ] = None,
     bonds: Annotated[bool, typer.Option(help="set aside what breaks or makes bonds")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda …")] = "auto",
+    device: Device = "auto",
     scheduler: Scheduler = "local",
     workers: Workers = 1,
 ) -> None:
@@ -157,3 +158,56 @@ def relax(
     console.print_relaxed(outcome, out)
     if not outcome.relaxed:
         raise typer.Exit(2)
+
+
+@app.command()
+def md(
+    file: Annotated[str, typer.Argument(help="file with one structure, or file@index")],
+    model: Model = "ani2x",
+    output: Annotated[Path, typer.Option(help="folder to write")] = Path("md"),
+    picoseconds: Annotated[float, typer.Option("--ps", help="length in all, ps")] = 10.0,
+    supercell: Annotated[str, typer.Option(help="repeats of the cell, e.g. 2x2x3")] = "1x1x1",
+    ensemble: Annotated[
+        Literal["nve", "nvt", "npt"], typer.Option(help="what is held constant")
+    ] = "nvt",
+    temperature: Annotated[float, typer.Option(help="K")] = 300.0,
+    pressure: Annotated[float, typer.Option(help="GPa, of npt")] = 0.0,
+    timestep: Annotated[float, typer.Option(help="fs")] = 0.5,
+    seed: Annotated[int, typer.Option(help="of velocities and thermostat")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="any other, e.g. --set thermostat=bussi --set max_spread=0.01"),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Run molecular dynamics; go on exactly after an interruption; stop before it makes no sense.
+
+    Writes trajectory.extxyz, log.csv, summary.json, md.png and rdf.png. The same command goes on
+    with a run, a larger --ps goes further. When energy, temperature, a bond or the ensemble's
+    spread runs away: last_good.extxyz, and doubtful.extxyz to be labelled.
+    """
+    from tlpot import console
+    from tlpot.md.dynamics import run_md
+    from tlpot.md.settings import parse_dynamics, read_start
+    from tlpot.md.summary import summarise
+    from tlpot.potential import load_onto
+
+    given = {
+        "ensemble": ensemble,
+        "temperature": temperature,
+        "pressure": pressure,
+        "timestep": timestep,
+        "seed": seed,
+    }
+    dynamics = parse_dynamics(given, settings or [])
+    steps = round(1000 * picoseconds / dynamics.timestep)
+    start = read_start(file, supercell)
+    try:
+        with console.md_bar(steps, err) as on_progress:
+            reason = run_md(start, load_onto(model, device), steps, output, dynamics, on_progress)
+    except KeyboardInterrupt:
+        err.print("stopped; the last point of restart is kept: the same command goes on")
+        raise typer.Exit(130) from None
+    console.print_md(summarise(output), output, out)
+    if reason is not None:
+        raise typer.Exit(1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +25,7 @@ from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import print_summary
 from tlpot.frames import Frame, Labels
+from tlpot.md.dynamics import Progress as MDProgress
 from tlpot.run import Prepared, Run
 from tlpot.training.trainer import Row
 
@@ -94,6 +96,20 @@ def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None
 
 
 @contextmanager
+def md_bar(steps: int, console: Console) -> Iterator[Callable[[MDProgress], None]]:
+    """A bar over the steps of a run, with its pace."""
+    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    pace = TextColumn("{task.fields[pace]}")
+    with Progress(*columns, pace, console=console) as progress:
+        task = progress.add_task("", total=steps, pace="")
+
+        def on_progress(so_far: MDProgress) -> None:
+            progress.update(task, completed=so_far.step, pace=f"{so_far.ns_per_day:.3g} ns/day")
+
+        yield on_progress
+
+
+@contextmanager
 def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
     """A bar over the points of a sweep; failures are printed above it."""
     columns = (TextColumn("point"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
@@ -133,6 +149,21 @@ def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None:
+    """Length, drift, means, and why it stopped."""
+    lines = [f"{summary['time_ps']:g} ps of {summary['atoms']} atoms"]
+    if (drift := summary["drift_meV_per_atom_per_ps"]) == drift:
+        lines.append(f"drift {drift:+.3g} meV per atom and ps")
+    for name, unit in (("temperature_K", "K"), ("pressure_GPa", "GPa"), ("volume_A3", "Å³")):
+        if (mean := summary[name]["mean"]) == mean:
+            lines.append(f"{name.split('_')[0]} {mean:.4g} ± {summary[name]['error']:.2g} {unit}")
+    if summary["stopped"]:
+        lines.append(f"stopped at {summary['stopped']}")
+    lines.append(f"{folder}: trajectory.extxyz, log.csv, md.png, rdf.png")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_labels(summary: Summary, console: Console) -> None:

@@ -60,6 +60,12 @@ def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
     return worst[1] or None
 
 
+def allowed_spread(potential: Potential, given: float | None) -> float | None:
+    """eV per √N: as `given`, or what the model's training allows; None where nobody says."""
+    known = potential.metadata.get("domain", {}).get("spread")
+    return DOUBT * known if given is None and known is not None else given
+
+
 def outside(
     before: Atoms,
     after: Atoms,
@@ -73,8 +79,7 @@ def outside(
     Parameters
     ----------
     max_spread
-        eV, per √N; default `DOUBT` times what the model's metadata says of its training frames,
-        if they say.
+        As for `allowed_spread`.
     bonds
         Whether `after` must have the bonds of `before`.
     """
@@ -87,8 +92,7 @@ def outside(
             changes = [("broken", broken), ("new", made)]
             said = [f"{what} bonds {_some(names)}" for what, names in changes if names]
             return ", ".join(said)
-    if max_spread is None and "spread" in known:
-        max_spread = DOUBT * known["spread"]
+    max_spread = allowed_spread(potential, max_spread)
     spread = prediction.energy_std / np.sqrt(len(after))
     if max_spread is not None and spread > max_spread:
         return (

@@ -1,0 +1,285 @@
+"""`tlpot md`: molecular dynamics that can be taken up exactly where it was, and stops in time.
+
+A run is a chain of segments. Each begins with what the last one wrote: positions, momenta, cell,
+random numbers and the integrator's memory, a neighbour list made anew. So an interrupted run and
+one that was not are the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
+from ase.md.md import MolecularDynamics
+
+from tlpot.calculator import TLPotCalculator
+from tlpot.csp.relax import unfit
+from tlpot.errors import TlpotError
+from tlpot.files import write_whole
+from tlpot.md.guard import Guard
+from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
+from tlpot.md.settings import Dynamics
+from tlpot.potential import Potential
+
+COLUMNS = (
+    *("step", "time_ps", "potential_eV", "kinetic_eV", "conserved_eV", "temperature_K"),
+    *("pressure_GPa", "volume_A3", "a_A", "b_A", "c_A", "alpha", "beta", "gamma", "spread_eV"),
+)
+
+LOG, TRAJECTORY, RESTART = "log.csv", "trajectory.extxyz", "restart.npz"
+GOOD, DOUBTFUL, STOPPED = "last_good.extxyz", "doubtful.extxyz", "stopped.txt"
+
+NS_PER_DAY = 0.0864
+"""Of one fs/s."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: steps done and wanted, and nanoseconds a day at the present pace."""
+
+    step: int
+    steps: int
+    ns_per_day: float
+
+
+def run_md(
+    start: Atoms,
+    potential: Potential,
+    steps: int,
+    output: str | Path,
+    settings: Dynamics | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> str | None:
+    """Run molecular dynamics and write a folder; call again to go on, or to go further.
+
+    Parameters
+    ----------
+    start
+        One structure; velocities are drawn anew, without motion of the whole.
+    steps
+        In all. More than an earlier call had continues its run.
+    output
+        Folder: ``trajectory.extxyz`` (positions, velocities, energy, forces), ``log.csv``,
+        ``restart.npz``. When a guard stops the run also ``stopped.txt``, ``last_good.extxyz`` and
+        ``doubtful.extxyz``, the last frames seen, to be labelled.
+
+    Returns
+    -------
+    Why a guard stopped the run, or None.
+
+    Raises
+    ------
+    TlpotError
+        If the model does not know the structure, or the folder holds something else, or another
+        run, or this one with as many steps already.
+    """
+    settings, folder = settings or Dynamics(), Path(output)
+    if reason := unfit(start, potential):
+        raise TlpotError(f"the structure cannot be run: {reason}")
+    if settings.ensemble == "npt" and not start.pbc.all():
+        raise TlpotError("npt needs a structure that is periodic in three directions")
+    start = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
+    state = _begin(folder, start, potential, settings, steps)
+    energy = potential.predict([start])[0].energy
+    guard = Guard(start, energy, potential, settings)
+    while state.step < steps:
+        reason = _segment(state, potential, settings, steps, folder, guard, on_progress)
+        if reason is not None:
+            _stop(folder, guard, state.step, reason)
+            return reason
+    return None
+
+
+@dataclass
+class _State:
+    """All that the rest of a run depends on, and how long its files are."""
+
+    atoms: Atoms
+    random: np.random.Generator
+    memory: dict[str, float]
+    step: int
+    lengths: dict[str, int]
+
+    def save(self, folder: Path) -> None:
+        content = io.BytesIO()
+        notes = {
+            "random": self.random.bit_generator.state,
+            "memory": self.memory,
+            "step": self.step,
+            "lengths": self.lengths,
+        }
+        arrays = {
+            "numbers": self.atoms.numbers,
+            "positions": self.atoms.positions,
+            "momenta": self.atoms.get_momenta(),
+            "cell": self.atoms.cell.array,
+            "pbc": self.atoms.pbc,
+        }
+        np.savez(content, notes=np.array(json.dumps(notes)), **arrays)
+        write_whole(folder / RESTART, content.getvalue())
+
+    @classmethod
+    def load(cls, folder: Path) -> _State:
+        with np.load(folder / RESTART) as file:
+            notes = json.loads(str(file["notes"]))
+            atoms = Atoms(file["numbers"], file["positions"], cell=file["cell"], pbc=file["pbc"])
+            atoms.set_constraint(FixCom())
+            atoms.set_momenta(file["momenta"], apply_constraint=False)
+        random = np.random.default_rng()
+        random.bit_generator.state = notes["random"]
+        return cls(atoms, random, notes["memory"], notes["step"], notes["lengths"])
+
+
+def _begin(
+    folder: Path, start: Atoms, potential: Potential, settings: Dynamics, steps: int
+) -> _State:
+    """A new run, or the one that the folder holds, its files cut to the point of restart."""
+    weights = sum(float(p.double().abs().sum()) for _, p in potential.backbone.named_parameters())
+    identity: dict[str, Any] = {
+        "settings": settings.model_dump(),
+        "model": weights,
+        "formula": start.get_chemical_formula(),
+        "positions": start.positions.tolist(),
+        "cell": start.cell.array.tolist(),
+    }
+    note = folder / "settings.json"
+    if note.exists():
+        there = json.loads(note.read_text())
+        if differs := [key for key in identity if there.get(key) != identity[key]]:
+            raise TlpotError(
+                f"{folder} holds a run with other {', '.join(differs)}; name another folder"
+            )
+        if (folder / STOPPED).exists():
+            raise TlpotError(f"{folder} holds a run that a guard stopped; name another folder")
+        state = _State.load(folder)
+        if state.step >= steps:
+            raise TlpotError(
+                f"{folder} holds {state.step} steps of this run already; ask for more, or name "
+                "another folder"
+            )
+        for name, length in state.lengths.items():
+            os.truncate(folder / name, length)
+        return state
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TlpotError(f"{folder} exists already and holds no run; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(settings.seed)
+    atoms = start.copy()
+    atoms.set_constraint(FixCom())
+    draw_momenta(atoms, settings.temperature, random)
+    write_whole(folder / LOG, ",".join(COLUMNS) + "\n")
+    write_whole(folder / TRAJECTORY, "")
+    lengths = {name: (folder / name).stat().st_size for name in (LOG, TRAJECTORY)}
+    state = _State(atoms, random, {}, 0, lengths)
+    state.save(folder)
+    write_whole(note, json.dumps(identity, indent=2) + "\n")
+    return state
+
+
+def _segment(
+    state: _State,
+    potential: Potential,
+    settings: Dynamics,
+    steps: int,
+    folder: Path,
+    guard: Guard,
+    on_progress: Callable[[Progress], None],
+) -> str | None:
+    """Run to the next point of restart and save there; the reason if a guard stops it."""
+    atoms = state.atoms
+    atoms.calc = TLPotCalculator(potential)
+    moving = integrator(atoms, settings, state.random, state.memory, state.step)
+    begin, clock, reason = state.step, time.monotonic(), None
+    end = min(_next(begin, settings.save_every), steps)
+    with (folder / LOG).open("a") as log, (folder / TRAJECTORY).open("a") as trajectory:
+        if begin == 0:
+            reason = _look(0, moving, settings, guard, log, trajectory)
+        while state.step < end and reason is None:
+            pauses = (_next(state.step, n) for n in (settings.log_every, settings.frame_every))
+            pause = min(*pauses, end)
+            moving.run(pause - state.step)
+            state.step = pause
+            reason = _look(pause, moving, settings, guard, log, trajectory)
+            pace = (pause - begin) * settings.timestep / (time.monotonic() - clock)
+            on_progress(Progress(pause, steps, pace * NS_PER_DAY))
+        for file in (log, trajectory):
+            file.flush()
+            os.fsync(file.fileno())
+    if reason is None:
+        state.memory = remembered(moving)
+        state.lengths = {name: (folder / name).stat().st_size for name in state.lengths}
+        state.save(folder)
+    return reason
+
+
+def _next(step: int, every: int) -> int:
+    """The next multiple of `every`."""
+    return (step // every + 1) * every
+
+
+def _look(
+    step: int,
+    moving: MolecularDynamics,
+    settings: Dynamics,
+    guard: Guard,
+    log: TextIO,
+    trajectory: TextIO,
+) -> str | None:
+    """Write what is due at this step; what the guard says."""
+    atoms: Atoms = moving.atoms
+    reason = guard.check(atoms)
+    if step % settings.log_every == 0:
+        row = _row(step, moving, settings)
+        log.write(",".join(f"{value:.10g}" for value in row.values()) + "\n")
+    if step % settings.frame_every == 0 and (reason is None or step == 0):
+        notes = {"step": step, "time_ps": step * settings.timestep / 1000}
+        trajectory.write(_text(atoms, notes, labels=True))
+    return reason
+
+
+def _row(step: int, moving: MolecularDynamics, settings: Dynamics) -> dict[str, float]:
+    atoms: Atoms = moving.atoms
+    periodic = bool(atoms.pbc.all())
+    pressure = -atoms.get_stress(include_ideal_gas=True)[:3].mean() if periodic else np.nan
+    values = (
+        *(step, step * settings.timestep / 1000, atoms.get_potential_energy()),
+        *(atoms.get_kinetic_energy(), conserved(moving, settings), atoms.get_temperature()),
+        *(pressure / units.GPa, atoms.get_volume() if periodic else np.nan),
+        *(atoms.cell.cellpar() if periodic else np.full(6, np.nan)),
+        atoms.calc.results["energy_std"],
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _text(atoms: Atoms, notes: dict[str, Any], labels: bool) -> str:
+    """One frame as extended XYZ with momenta, and with what the model says of it if `labels`."""
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=notes)
+    frame.set_momenta(atoms.get_momenta())
+    if labels:
+        frame.info["engine"] = f"tlpot {version('tlpot')}"
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+    text = io.StringIO()
+    ase.io.write(text, frame, format="extxyz")
+    return text.getvalue()
+
+
+def _stop(folder: Path, guard: Guard, step: int, reason: str) -> None:
+    """Write the last good frame and, without labels, those up to the one that stopped the run."""
+    if guard.good is not None:
+        write_whole(folder / GOOD, _text(guard.good, {}, labels=False))
+    doubtful = (_text(atoms, {"stopped": reason}, labels=False) for atoms in guard.recent)
+    write_whole(folder / DOUBTFUL, "".join(doubtful))
+    write_whole(folder / STOPPED, f"step {step}: {reason}\n")

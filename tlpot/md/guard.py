@@ -1,0 +1,83 @@
+"""Stop a run that leaves what the model knows, with its last good frame."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from ase import Atoms, units
+
+from tlpot.csp.domain import allowed_spread, too_close
+from tlpot.data.contacts import bond_changes
+from tlpot.md.settings import Dynamics
+from tlpot.potential import Potential
+
+KEPT = 5
+"""Frames up to the last that are kept for labelling."""
+
+
+class Guard:
+    """Looks at a run from time to time.
+
+    Parameters
+    ----------
+    start
+        The first frame, whose bonds are to stay.
+    energy
+        eV, its potential energy.
+
+    Attributes
+    ----------
+    good
+        The last frame that passed, or None.
+    recent
+        The last frames seen, finite ones.
+    """
+
+    def __init__(
+        self, start: Atoms, energy: float, potential: Potential, settings: Dynamics
+    ) -> None:
+        self.start, self.energy, self.settings = start, energy, settings
+        kelvin = settings.temperature
+        self.max_temperature = settings.max_temperature or 3 * kelvin + 300
+        self.max_energy = settings.max_energy or 0.1 + 10 * units.kB * kelvin
+        self.max_spread = allowed_spread(potential, settings.max_spread)
+        self.good: Atoms | None = None
+        self.recent: deque[Atoms] = deque(maxlen=KEPT)
+
+    def check(self, atoms: Atoms) -> str | None:
+        """Why the run must stop here, or None.
+
+        Parameters
+        ----------
+        atoms
+            With a calculator that has just computed it.
+        """
+        now = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        now.set_momenta(atoms.get_momenta())
+        if not (np.isfinite(now.positions).all() and np.isfinite(atoms.get_forces()).all()):
+            return "positions or forces are not finite"
+        self.recent.append(now)
+        if (kelvin := atoms.get_temperature()) > self.max_temperature:
+            return f"the temperature is {kelvin:.0f} K, more than {self.max_temperature:.0f}"
+        change = (atoms.get_potential_energy() - self.energy) / len(atoms)
+        if abs(change) > self.max_energy:
+            return (
+                f"the potential energy is {change:+.2f} eV per atom off that of the start, "
+                f"more than {self.max_energy:.2f}"
+            )
+        if self.settings.bonds:
+            broken, made = bond_changes(self.start, now)
+            if broken or made:
+                what = f"broke: {broken[0]}" if broken else f"formed: {made[0]}"
+                return f"a bond {what}"
+        if close := too_close(now, {}):
+            return f"atoms collide: {close}"
+        spread = atoms.calc.results["energy_std"] / np.sqrt(len(atoms))
+        if self.max_spread is not None and spread > self.max_spread:
+            return (
+                f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
+                f"more than {1e3 * self.max_spread:.1f}"
+            )
+        self.good = now
+        return None
