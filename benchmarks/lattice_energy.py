@@ -50,7 +50,7 @@ def main() -> None:
     base, dmc = load("ani2x"), quantum_monte_carlo()
     for point in points:
         crystal, recipe = point.labels["crystal"], point.labels["recipe"]
-        folder = models.folder(point)
+        folder = models.folder(point.config)
         if folder is None:
             results["missing"].append(f"{crystal} {recipe} {point.seed}")
             continue

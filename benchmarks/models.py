@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from crystals import PRESETS, crystals
 from sweeps import full_base
 
-from tlpot import load, read_frames
+from tlpot import read_frames
 from tlpot.ablation.run import run_point
-from tlpot.ablation.sweep import Point, parse_sweep, points, settings
+from tlpot.ablation.sweep import Point, name_of, parse_sweep, points, settings
 from tlpot.config import Config, load_config
 from tlpot.data.check import check_frames
+from tlpot.data.split import split_frames, thin
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
-from tlpot.potential import Potential
+from tlpot.potential import supported_elements
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 
 
@@ -51,12 +50,12 @@ class Models:
         self.runs, self.train = runs, train
         self.found = {settings(config): folder for folder, config in finished(runs)}
 
-    def folder(self, point: Point, study: str = "crystals/full") -> Path | None:
-        """Run folder of a point, trained among those of `study` if need be; None if missing."""
-        wanted = settings(point.config)
+    def folder(self, config: Config, study: str = "crystals/full") -> Path | None:
+        """Run folder of a config, trained among those of `study` if need be; None if missing."""
+        wanted = settings(config)
         if wanted not in self.found and self.train:
-            folder = self.runs / study / "points" / point.name
-            run_point(point.config, str(folder), keep_model=True)
+            folder = self.runs / study / "points" / name_of(config)
+            run_point(config, str(folder), keep_model=True)
             self.found[wanted] = folder
         return self.found.get(wanted)
 
@@ -69,25 +68,11 @@ def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
             yield folder, load_config(folder / "config.yaml")
 
 
-def parts(folder: Path) -> dict[str, list[Frame]]:
-    """Frames of a run: ``train``, ``validation``, ``test``."""
-    config = load_config(folder / "config.yaml")
-    manifest = json.loads((folder / "manifest.json").read_text())
+def parts_of(config: Config) -> dict[str, list[Frame]]:
+    """Frames that a run of these settings trains on, tunes on and is judged by."""
     frames = read_frames(config.data.files, config.data.keys, config.data.energy)
-    frames = check_frames(frames, config.data, load(folder).elements).frames
-    names = ("train", "validation", "test")
-    return {name: [frames[i] for i in manifest["split"][name]] for name in names}
-
-
-def with_members(base: str, members: int, folder: Path) -> str:
-    """A model file that holds the first `members` of a base's ensemble."""
-    path = folder / f"{base}-{members}.safetensors"
-    if not path.exists():
-        whole = load(base)
-        header = whole.backbone.describe()
-        header["architecture"] = {**header["architecture"], "members": members}
-        backbone = type(whole.backbone).restore(header).requires_grad_(False)
-        kept = {n: p[:members] for n, p in whole.backbone.named_parameters()}
-        backbone.load_state_dict(kept, strict=False)
-        Potential(backbone, replace(whole.reference), whole.metadata).save(path)
-    return str(path)
+    known = (*supported_elements(config.model.base), *config.model.elements)
+    frames = check_frames(frames, config.data, known).frames
+    splits = split_frames(frames, config.data.split)
+    splits = thin(splits, config.data.train_fraction, config.data.split.seed)
+    return {name: [frames[i] for i in chosen] for name, chosen in vars(splits).items()}

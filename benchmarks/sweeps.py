@@ -8,18 +8,21 @@ Both keep finished points under ``runs`` and can be stopped and started again.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import RESULTS, machine, machine_lines, write_results
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import Outcome, parse_sweep
 from tlpot.ablation.table import draw, markdown, tidy
 from tlpot.console import sweep_bar
+from tlpot.potential import Potential, load
 
 HERE = Path(__file__).parent
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
@@ -45,12 +48,27 @@ def x23(crystal: str) -> str:
     return f"{os.environ.get('TLPOT_DATA', '$TLPOT_DATA')}/x23/{crystal}/train.traj"
 
 
+def with_members(base: str, members: int, folder: Path) -> str:
+    """A model file, ``bases/<base>-<members>``, with the first members of a base's ensemble."""
+    path = folder / "bases" / f"{base}-{members}.safetensors"
+    if not path.exists():
+        whole = load(base)
+        header = whole.backbone.describe()
+        header["architecture"] = {**header["architecture"], "members": members}
+        backbone = type(whole.backbone).restore(header).requires_grad_(False)
+        kept = {n: p[:members] for n, p in whole.backbone.named_parameters()}
+        backbone.load_state_dict(kept, strict=False)
+        Potential(backbone, whole.reference, whole.metadata).save(path)
+    return str(path)
+
+
 def study(
     name: str,
     question: str,
     reduced: Mapping[str, Any],
     full: Mapping[str, Any],
     says: Callable[[Sequence[Outcome]], Sequence[str]] = lambda outcomes: [],
+    picture: Callable[[Sequence[Outcome]], Figure] | None = None,
 ) -> None:
     """Run one size of a sweep and write ``<name>.json``, ``.md`` and ``.png``.
 
@@ -60,20 +78,34 @@ def study(
         The two sweeps, without output.
     says
         Further lines of Markdown, from the outcomes.
+    picture
+        Draws the outcomes; left out: errors along the first axis.
     """
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--full", action="store_true", help="hours, resumable; else minutes")
-    parser.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scheduler", default="local", help="or the address of a Dask scheduler")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--seeds", nargs="+", type=int, help="of split and training")
+    parser.add_argument("--epochs", type=int, help="left out: those of the recipe")
+    parser.add_argument("--members", type=int, help="of the base's ensemble; left out: all")
+    parser.add_argument("--train-fraction", type=float, help="of the training frames")
     given = parser.parse_args()
     size = "full" if given.full else "reduced"
     about = machine()
+    values = dict(full if given.full else reduced)
+    base = values["base"] = copy.deepcopy(values["base"])
+    if given.epochs:
+        base["training"]["epochs"] = given.epochs
+    if given.train_fraction:
+        base["data"]["train_fraction"] = given.train_fraction
+    if given.members:
+        base["model"]["base"] = with_members(base["model"]["base"], given.members, given.runs)
     sweep = parse_sweep(
         {
-            "seeds": given.seeds or SEEDS[size],
-            **(full if given.full else reduced),
-            "output": str(Path("runs") / name / size),
+            **values,
+            "seeds": given.seeds or values.get("seeds", SEEDS[size]),
+            "output": str(given.runs / name / size),
             "keep_models": given.full and name in KEPT,
             "workers": given.workers,
             "scheduler": given.scheduler,
@@ -83,21 +115,31 @@ def study(
         outcomes = ablate(sweep, on_point)
     seeds = ", ".join(map(str, sweep.seeds))
     lines = [f"# {question}", "", f"- {size} size; {_data(outcomes)}; seeds {seeds}"]
+    if given.members:
+        lines.append(f"- of the base's ensemble only the first {given.members} members")
     lines += [*machine_lines(about), "", markdown(outcomes), *_untouched(outcomes)]
     lines += says(outcomes)
     folder = RESULTS if given.full else RESULTS / "reduced"
     data = {"machine": about, "size": size, "points": [tidy(o) for o in outcomes]}
     write_results(name, data, "\n".join(lines), folder)
-    draw(outcomes, next(iter(sweep.axes))).savefig(folder / f"{name}.png", dpi=150)
+    figure = picture(outcomes) if picture else draw(outcomes, next(iter(sweep.axes)))
+    figure.savefig(folder / f"{name}.png", dpi=150)
 
 
 def _data(outcomes: Sequence[Outcome]) -> str:
     """Base, files and frames of the sweep, from its manifests."""
     good = [o for o in outcomes if o.manifest is not None]
-    bases = sorted({o.point.config.model.base for o in good})
+    bases = sorted({Path(o.point.config.model.base).stem for o in good})
     files = sorted({"/".join(Path(f["path"]).parts[-2:]) for o in good for f in _files(o)})
-    counts = sorted({len(o.manifest["split"]["test"]) for o in good if o.manifest})
-    return f"{', '.join(bases)} on {', '.join(files)}; {' or '.join(map(str, counts))} test frames"
+    epochs = sorted({o.point.config.training.epochs for o in good})
+    parts = [
+        " or ".join(map(str, sorted({len(o.manifest["split"][part]) for o in good if o.manifest})))
+        for part in ("train", "test")
+    ]
+    return (
+        f"{', '.join(bases)} on {', '.join(files)}; {parts[0]} training and {parts[1]} test "
+        f"frames; {' or '.join(map(str, epochs))} epochs"
+    )
 
 
 def _files(outcome: Outcome) -> list[dict[str, Any]]:
@@ -110,7 +152,9 @@ def _untouched(outcomes: Sequence[Outcome]) -> list[str]:
     found = {}
     for o in outcomes:
         if o.metrics is not None and o.point.config.model.init == "pretrained":
-            file = "/".join(Path(_files(o)[0]["path"]).parts[-2:])
+            first, *others = _files(o)
+            file = "/".join(Path(first["path"]).parts[-2:])
+            file += f" and {len(others)} more files" if others else ""
             found.setdefault((file, o.point.seed), o.metrics["baseline"]["test"])
     lines = ["", "Untouched base, energy reference fitted:", ""]
     for (file, seed), errors in sorted(found.items()):

@@ -125,7 +125,7 @@ def points(sweep: Sweep) -> list[Point]:
             for key, value in {**changes, **dict.fromkeys(SEEDED, seed)}.items():
                 set_key(values, key, value, where)
             config = parse_config(values, f"point {where}")
-            found.append(Point(labels, seed, config, _name(config)))
+            found.append(Point(labels, seed, config, name_of(config)))
     _refuse_repeats(found)
     return found
 
@@ -157,7 +157,8 @@ def settings(config: Config) -> str:
     return json.dumps(config.model_dump(by_alias=True, exclude={"output"}), sort_keys=True)
 
 
-def _name(config: Config) -> str:
+def name_of(config: Config) -> str:
+    """What a sweep calls the point of these settings."""
     return hashlib.sha256(settings(config).encode()).hexdigest()[:12]
 
 
