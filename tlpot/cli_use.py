@@ -37,7 +37,7 @@ def rank(
         list[str] | None, typer.Option(help="experimental structure to look for; may be repeated")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="CSV of reference energies: id, eV per cell")
+        str | None, typer.Option(help="energies to judge by: CSV of id, eV per cell; or `labels`")
     ] = None,
     dispersion: Annotated[
         Literal["d3", "d4"] | None, typer.Option(help="add D3(BJ) or D4 to a model without")

@@ -18,9 +18,9 @@ from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import ERRORS, brief, by_labels, cell
 from tlpot.active import Round, active_learning
 from tlpot.config import Config
-from tlpot.csp.output import stem
 from tlpot.csp.rank import Ranked
 from tlpot.csp.relax_files import Outcome as RelaxedFolder
+from tlpot.csp.structures import stem
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import print_summary

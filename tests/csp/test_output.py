@@ -6,9 +6,9 @@ import re
 import ase.io
 import pytest
 
-from tlpot.csp.output import COLUMNS, ranges, stem, table, write_ranking
+from tlpot.csp.output import COLUMNS, ranges, table, write_ranking
 from tlpot.csp.rank import Ranking, rank
-from tlpot.csp.structures import Refused
+from tlpot.csp.structures import Refused, stem
 from tlpot.errors import TlpotError
 from tlpot.sampling import choose_from_ranking
 

@@ -11,7 +11,9 @@ from tlpot.csp.molecules import find_molecules
 from tlpot.csp.rank import Ranking, rank
 from tlpot.csp.relax import Relaxation
 from tlpot.data.sample import relax
+from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
+from tlpot.frames import Frame
 from tlpot.potential import Potential
 from tlpot.spread import Calibration, Scale
 
@@ -67,6 +69,22 @@ def test_experimental_structure_and_reference_energies(mini, landscape, ranked, 
     steps = np.diff([one.reference for one in found.candidates])
     np.testing.assert_allclose(steps, 0.02 / 2 / KJ_PER_MOL, rtol=1e-6)
     assert np.isnan(ranked.scores["spearman"])
+
+
+def test_energies_in_files_are_a_reference_only_when_asked(mini, tmp_path, crystals):
+    predicted = mini.predict(crystals)
+    frames = [
+        Frame(atoms, energy=p.energy, info={"name": f"x/{name}.cif#0"})
+        for name, atoms, p in zip("abcde", crystals, predicted, strict=True)
+    ]
+    file = write_frames(tmp_path / "relaxed.extxyz", frames)
+    silent, asked = (rank(file, mini, Ranking(reference=r)) for r in (None, "labels"))
+    assert np.isnan(silent.scores["spearman"])
+    assert asked.scores["spearman"] == pytest.approx(1.0)
+    assert asked.scores["rmse_centred_kJ_mol"] == pytest.approx(0.0, abs=1e-3)
+    table = tmp_path / "dft.csv"
+    table.write_text("id,eV\na,1.0\nb,2.0\n")
+    assert rank(file, mini, Ranking(reference=str(table))).scores["n"] == 2
 
 
 def test_calibration_scales_bars_and_sets_what_is_told_apart(mini, landscape, ranked):

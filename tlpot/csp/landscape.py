@@ -15,7 +15,6 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.molecules import Unit
 from tlpot.data.sample import relax
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
 from tlpot.potential import CHUNK, Potential
 
 KJ_PER_MOL = units.kJ / units.mol
@@ -196,8 +195,3 @@ def centred_spread(energies: np.ndarray, factor: float) -> np.ndarray:
         return np.full(len(energies), np.nan)
     spread: np.ndarray = (energies - energies.mean(axis=0)).std(axis=1, ddof=1)
     return factor * spread
-
-
-def reference_of(frame: Frame, z: int) -> float | None:
-    """kJ/mol of formula units, by whoever labelled the frame."""
-    return None if frame.energy is None else frame.energy / z / KJ_PER_MOL

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.csp.rank import Ranked
+from tlpot.csp.structures import stem
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write
@@ -246,12 +247,6 @@ def page(ranked: Ranked, rows: Sequence[Mapping[str, Any]], picture: bytes) -> s
         summary=summary(ranked),
         picture=base64.b64encode(picture).decode(),
     )
-
-
-def stem(name: str) -> str:
-    """A short name of ``folder/file.cif#3``: ``file``, or ``file-3`` of a later frame."""
-    path, _, index = name.partition("#")
-    return Path(path).stem + (f"-{index}" if index not in ("", "0") else "")
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -23,14 +23,13 @@ from tlpot.csp.landscape import (
     Energies,
     centred_spread,
     gas_energy,
-    reference_of,
     spread_of_differences,
 )
 from tlpot.csp.match import Match, find_duplicates, find_experimental
 from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.scores import score
-from tlpot.csp.structures import Refused, read_crystals, require_some
+from tlpot.csp.structures import Refused, origin, read_crystals, require_some, stem
 from tlpot.csp.thermo import vibrations
 from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
@@ -39,6 +38,7 @@ from tlpot.frames import Frame
 from tlpot.potential import Potential
 from tlpot.spread import Scale
 
+LABELS = "labels"
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what is done and how many there are; yields what is to be told how many are done."""
 
@@ -58,7 +58,9 @@ class Ranking(Section):
         default_factory=list, description="experimental structures to look for"
     )
     reference: str | None = Field(
-        None, description="CSV: id (file name without ending), reference energy in eV per cell"
+        None,
+        description="reference energies: `labels` of the files, or a CSV of id (file name without "
+        "ending) and energy in eV per cell",
     )
     dispersion: Literal["d3", "d4"] | None = Field(
         None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"
@@ -227,10 +229,11 @@ def rank(
     candidates = []
     for frame, total in zip(kept, totals, strict=True):
         z = find_unit(molecules[frame.name])[1]
-        label = replace(frame, energy=labels.get(frame.name, frame.energy))
         work = pressure * units.GPa * frame.atoms.get_volume()
+        energy = labels.get(frame.name)
+        label = None if energy is None else energy / z / KJ_PER_MOL
         lattice = ((total + work) / z - gas) / KJ_PER_MOL
-        candidates.append(Candidate(frame.name, frame.atoms, z, lattice, reference_of(label, z)))
+        candidates.append(Candidate(origin(frame), frame.atoms, z, lattice, label))
     candidates.sort(key=lambda c: (c.energy, c.name))
     copies = find_duplicates(candidates) if settings.duplicates else {}
     unique = [c for i, c in enumerate(candidates) if i not in copies]
@@ -308,9 +311,14 @@ def _starts(given: str | None, crystals: Sequence[Sequence[Atoms]]) -> Mapping[s
 
 
 def _labels(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
-    """Reference energies, eV per cell, by frame name; from the second column of a CSV."""
+    """Reference energies, eV per cell, by frame name; of a CSV its second column."""
     if file is None:
         return {}
+    if file == LABELS:
+        found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
+        if not found:
+            raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")
+        return found
     try:
         with open(file, newline="") as text:
             rows = [row for row in csv.reader(text) if row]
@@ -320,11 +328,12 @@ def _labels(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
             f"{file}: no table of reference energies ({error}); give a CSV with a line of names, "
             "then id and energy in eV per cell"
         ) from None
-    found = {f.name: known[Path(f.source).stem] for f in frames if Path(f.source).stem in known}
+    idents = {frame.name: stem(origin(frame)) for frame in frames}
+    found = {name: known[ident] for name, ident in idents.items() if ident in known}
     if not found:
         raise TlpotError(
             f"{file}: none of its ids ({', '.join(list(known)[:3])} …) is the name of a structure "
-            f"file, as {Path(frames[0].source).stem}"
+            f"file, as {next(iter(idents.values()))}"
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -118,6 +119,18 @@ def require_some(frames: Collection[object], refused: Collection[Refused]) -> No
     first, others = next(iter(refused)), len(refused) - 1
     more = f" (and {others} more)" if others else ""
     raise TlpotError(f"no structure can be used: {first.name}: {first.reason}{more}")
+
+
+def origin(frame: Frame) -> str:
+    """``file#index`` of the structure; of one that `tlpot relax` wrote, of what it began as."""
+    named = str(frame.info.get("name", ""))
+    return named if re.search(r"#\d+$", named) else frame.name
+
+
+def stem(name: str) -> str:
+    """A short name of ``folder/file.cif#3``: ``file``, or ``file-3`` of a later frame."""
+    path, _, index = name.partition("#")
+    return Path(path).stem + (f"-{index}" if index not in ("", "0") else "")
 
 
 def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
