@@ -91,6 +91,16 @@ def test_a_bad_structure_is_set_aside_and_the_others_go_on(mini, urea):
     assert found[2].name == "in.extxyz#2"
 
 
+def test_symmetry_is_not_looked_for_beyond_the_bonds(mini, ideal_urea):
+    """There spglib would crash; a wider cell may still be looked at."""
+    wide = Atoms("CCl4", ideal_urea.positions[:5] * 4, cell=[30, 30, 30], pbc=True)
+    wide.symbols[:] = "C"
+    settings = Relaxation(symmetry=True, symprec=0.5, steps=2)
+    found = relax([ideal_urea, wide], mini, settings)
+    assert "no symmetry within 0.5 Å: atoms are only" in found[0].reason
+    assert found[1].converged
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_too_few_steps_are_no_minimum(mini, urea, engine):
     (found,) = relax([urea], mini, Relaxation(steps=3, engine=engine))

@@ -73,6 +73,30 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, files):
         relax_files(files, "mini", folder, shard=1)
 
 
+def test_a_dead_dask_worker_costs_its_shard_only(tmp_path, files):
+    """One of two is killed at work; every structure is once in the result."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+
+        def kill_one(done, total):
+            workers = [worker for worker in cluster.workers.values() if worker.pid is not None]
+            if done == 1 and len(cluster.workers) == 2:
+                os.kill(workers[0].pid, signal.SIGKILL)
+
+        outcome = relax_files(
+            files,
+            "mini",
+            tmp_path / "out",
+            scheduler=cluster.scheduler_address,
+            shard=1,
+            on_structure=kill_one,
+        )
+    assert outcome.relaxed == len(NAMES)
+    assert [Path(row["name"]).stem for row in table(outcome.folder)] == sorted(NAMES)
+
+
 def test_bad_inputs_are_rows_of_the_table(tmp_path, files, capfd):
     """Broken, empty, disordered, overlapping, unknown: named; exit code 0 while some are left."""
     sites, cell = [(0, 0, 0), (0.5, 0.5, 0.5)], [6, 6, 6, 90, 90, 90]

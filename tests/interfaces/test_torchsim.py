@@ -83,6 +83,14 @@ def test_a_structure_keeps_its_list_when_others_leave(small, crystals):
     assert model._lists == {10: lists[10], 7: lists[7]}
 
 
+def test_copies_of_a_structure_may_share_a_number(small, crystals):
+    """As when torch-sim measures how many fit the memory."""
+    potential = small()
+    state = state_of([crystals[1]] * 3)
+    state.index = torch.tensor([4, 4, 4])
+    assert_agrees(TorchSimModel(potential)(state), potential.predict([crystals[1]] * 3))
+
+
 def test_torch_sims_own_optimiser_runs_on_it(small, crystals):
     torch_sim = pytest.importorskip("torch_sim")
     model = TorchSimModel(small())

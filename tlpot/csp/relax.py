@@ -13,6 +13,9 @@ from pydantic import Field
 
 from tlpot.config import Section
 from tlpot.csp.domain import outside, too_close
+from tlpot.csp.structures import require
+from tlpot.csp.symmetry import symmetrised
+from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
 
@@ -142,12 +145,15 @@ def relax(
         If a package that the settings need is not installed.
     """
     settings = settings or Relaxation()
+    if settings.symmetry:
+        require("spglib")
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
     starts = [_bare(frame.atoms) for frame in frames]
     found: dict[int, Relaxed] = {}
     for i, (frame, atoms) in enumerate(zip(frames, starts, strict=True)):
         name = frame.name if frame.source else str(i)
-        found[i] = Relaxed(name, atoms, atoms, reason=unfit(atoms, potential))
+        reason = unfit(atoms, potential) or _unsymmetric(atoms, settings)
+        found[i] = Relaxed(name, atoms, atoms, reason=reason)
     todo = [i for i, one in found.items() if one.reason is None]
     done = len(found) - len(todo)
     on_structure(done)
@@ -210,6 +216,16 @@ def unfit(atoms: Atoms, potential: Potential) -> str | None:
         return "its cell has no volume"
     if reason := too_close(atoms, {}):
         return f"overlapping atoms: {reason}"
+    return None
+
+
+def _unsymmetric(atoms: Atoms, settings: Relaxation) -> str | None:
+    """Why the symmetry that is asked for cannot be kept, or None."""
+    if settings.symmetry and atoms.pbc.all():
+        try:
+            symmetrised(atoms, settings.symprec)
+        except TlpotError as error:
+            return str(error)
     return None
 
 

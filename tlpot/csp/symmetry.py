@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
 
-from tlpot.csp.lbfgs import LBFGSState
+from tlpot.data.contacts import shortest_contacts
 from tlpot.errors import TlpotError
+
+if TYPE_CHECKING:
+    from tlpot.csp.lbfgs import LBFGSState
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,23 @@ def symmetrised(atoms: Atoms, tolerance: float) -> tuple[Atoms, Symmetry]:
     Raises
     ------
     TlpotError
-        If spglib is missing or finds nothing.
+        If spglib finds nothing.
     """
-    try:
-        from ase.spacegroup.symmetrize import prep_symmetry, refine_symmetry
-        from spglib import get_symmetry  # noqa: F401
-    except ImportError:
-        raise TlpotError("spglib is not installed; pip install 'tlpot[use]'") from None
+    from ase.spacegroup.symmetrize import prep_symmetry, refine_symmetry
+
     atoms = atoms.copy()
-    dataset = refine_symmetry(atoms, tolerance)
-    fractional, _, images = prep_symmetry(atoms, 1e-4)
+    apart = min(shortest_contacts([atoms]).values(), default=np.inf)
+    if tolerance > apart / 3:  # spglib would take neighbours for copies, or crash
+        raise TlpotError(f"no symmetry within {tolerance} Å: atoms are only {apart:.2f} Å apart")
+    try:
+        dataset = refine_symmetry(atoms, tolerance)
+        fractional, _, images = prep_symmetry(atoms, 1e-4)
+    except Exception as error:  # spglib and ASE fail in many ways on strange cells
+        raise TlpotError(f"no symmetry within {tolerance} Å ({error})") from None
     rows = atoms.cell.array
     rotations = rows.T @ fractional @ np.linalg.inv(rows.T)
-    return atoms, Symmetry(
-        f"{dataset.international} ({dataset.number})", rotations, np.array(images)
-    )
+    group = f"{dataset.international} ({dataset.number})"
+    return atoms, Symmetry(group, rotations, np.array(images))
 
 
 class Projector:

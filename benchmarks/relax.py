@@ -1,0 +1,160 @@
+"""Relaxing a landscape: in batches against one by one with ASE. Same minima? How much faster?
+
+``make bench-relax``, or ``python benchmarks/relax.py [--model M] [--every 1]``; needs the Genarris
+landscapes under ``$TLPOT_DATA``, and the model's weights. Both ways relax cell and positions of the
+same crystals in turns of a few, each on one thread; time is processor time, which other programs on
+the machine disturb less than the clock. Chunks that are done are kept in ``runs/relax`` and not
+done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from common import machine, machine_lines, table, write_results
+
+from tlpot.csp.relax import Relaxation, relax
+from tlpot.csp.structures import read_each
+from tlpot.files import write_whole
+from tlpot.frames import Frame
+from tlpot.potential import Potential, load
+
+CHUNK = 9
+ENGINES = ("torch-sim", "ase")
+SAME = 1e-3
+"""eV per atom within which two minima count as the same."""
+
+
+def relaxed(
+    engine: str, frames: Sequence[Frame], potential: Potential, path: Path
+) -> list[dict[str, Any]]:
+    """One row a structure; from the file if it is there."""
+    if not path.exists():
+        begin, wall = time.process_time(), time.perf_counter()
+        found = relax(frames, potential, Relaxation(engine=engine, bonds=False))
+        seconds, wall = time.process_time() - begin, time.perf_counter() - wall
+        rows = [
+            {
+                "name": Path(one.name.partition("#")[0]).stem,
+                "atoms": len(one.atoms),
+                "energy": one.energy,
+                "volume": one.atoms.get_volume(),
+                "steps": one.steps,
+                "reason": one.reason,
+                "seconds": seconds / len(found),
+                "wall": wall / len(found),
+            }
+            for one in found
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(rows, indent=1) + "\n")
+    return json.loads(path.read_text())
+
+
+def compare(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Speed of both ways, and their minima where both found one."""
+    pairs = [
+        (batched, serial)
+        for batched, serial in zip(rows["torch-sim"], rows["ase"], strict=True)
+        if batched["reason"] is None and serial["reason"] is None
+    ]
+    gap = np.array([(b["energy"] - s["energy"]) / b["atoms"] for b, s in pairs])
+    result: dict[str, Any] = {
+        engine: {
+            "structures": len(rows[engine]),
+            "converged": sum(row["reason"] is None for row in rows[engine]),
+            "steps": float(np.mean([row["steps"] for row in rows[engine]])),
+            "cpu_seconds": float(np.mean([row["seconds"] for row in rows[engine]])),
+            "wall_seconds": float(np.mean([row["wall"] for row in rows[engine]])),
+        }
+        for engine in ENGINES
+    }
+    seconds = {engine: result[engine]["cpu_seconds"] for engine in ENGINES}
+    return result | {
+        "speedup": seconds["ase"] / seconds["torch-sim"],
+        "pairs": len(pairs),
+        "same": int((np.abs(gap) < SAME).sum()),
+        "batched_lower": int((gap <= -SAME).sum()),
+        "serial_lower": int((gap >= SAME).sum()),
+        "median_gap_meV_per_atom": float(1e3 * np.median(np.abs(gap))),
+        "largest_gap_meV_per_atom": float(1e3 * np.abs(gap).max()),
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The page."""
+    share = result["same"] / result["pairs"]
+    fast, slow = (result[engine] for engine in ENGINES)
+    lines = [
+        "# Relaxing a landscape in batches",
+        "",
+        f"{fast['structures']} crystals of Target I (C6H6O, Z = 8; {result['what']}), from their "
+        f"PBE+MBD geometries, cell and positions, with {result['model']}, to 0.01 eV/Å and "
+        "0.005 GPa. Both ways on one thread, in turns.",
+        "",
+        *table(
+            ["", "converged", "evaluations each", "processor time each, s", "per hour and core"],
+            [
+                [
+                    name,
+                    f"{one['converged']}/{one['structures']}",
+                    f"{one['steps']:.0f}",
+                    f"{one['cpu_seconds']:.2f}",
+                    f"{3600 / one['cpu_seconds']:.0f}",
+                ]
+                for name, one in (("batched L-BFGS", fast), ("ASE, BFGS + Fréchet cell", slow))
+            ],
+        ),
+        "",
+        f"Batched is **{result['speedup']:.1f} ×** as fast a core (wanted on two cores: 2 ×). "
+        f"Energies agree within 1 meV/atom for {result['same']} of {result['pairs']} "
+        f"({share:.0%}; wanted ≥ 95 %): median difference "
+        f"{result['median_gap_meV_per_atom']:.3f}, largest "
+        f"{result['largest_gap_meV_per_atom']:.2f} meV/atom; of the others the batched way is "
+        f"lower in {result['batched_lower']}, ASE in {result['serial_lower']}.",
+        "",
+        *machine_lines(result["machine"]),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="ani2x")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th structure")
+    parser.add_argument("--name", default="relax")
+    options = parser.parse_args()
+    files = Path(os.environ["TLPOT_DATA"]) / "csp_genarris/Target_I/PBE_MBD"
+    frames, refused = read_each(files)
+    frames = frames[:: options.every]
+    about, potential = machine(), load(options.model)
+    folder = Path("runs/relax") / f"{options.name}-{options.every}"
+    rows: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+    for start in range(0, len(frames), CHUNK):
+        for engine in ENGINES:
+            chunk = frames[start : start + CHUNK]
+            path = folder / f"{engine}-{start:03d}.json"
+            rows[engine] += relaxed(engine, chunk, potential, path)
+            print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
+    what = "all" if options.every == 1 else f"every {options.every}th by name"
+    result = compare(rows) | {
+        "what": what,
+        "model": options.model,
+        "unread": len(refused),
+        "rows": rows,
+        "machine": about,
+    }
+    write_results(options.name, result, report(result))
+
+
+if __name__ == "__main__":
+    main()
