@@ -47,6 +47,13 @@ bench-elemental-modes: $(STAMP)
 bench-elements: $(STAMP)
 	$(BIN)/python benchmarks/elements.py --donors
 
+bench-relax: $(STAMP)
+	$(BIN)/python benchmarks/relax.py
+
+bench-md: $(STAMP)
+	$(BIN)/tlpot finetune examples/urea_ani2x.yaml
+	$(BIN)/python benchmarks/md.py
+
 bench-uncertainty: $(STAMP)
 	$(BIN)/python benchmarks/uncertainty.py
 
@@ -70,4 +77,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench bench-full bench-elemental-modes bench-peers clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers clean

@@ -24,6 +24,7 @@ def test_both_engines_find_the_minimum_under_pressure(mini, urea):
     for one in found:
         assert one.reason is None
         assert one.converged
+        assert one.atoms.calc is None
         assert np.linalg.norm(one.forces, axis=1).max() < 0.01
         assert one.stress / units.GPa == pytest.approx([-1.0] * 3 + [0.0] * 3, abs=0.006)
         assert one.energy == pytest.approx(mini.predict([one.atoms])[0].energy, abs=1e-6)

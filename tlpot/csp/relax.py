@@ -160,7 +160,7 @@ def relax(
     for n, minimum in _minima([starts[i] for i in todo], potential, settings, extra):
         i = todo[n]
         found[i] = replace(
-            found[i], atoms=minimum.atoms, steps=minimum.steps, reason=minimum.reason
+            found[i], atoms=_bare(minimum.atoms), steps=minimum.steps, reason=minimum.reason
         )
         done += 1
         on_structure(done)

@@ -64,7 +64,7 @@ class TorchSimModel(ModelInterface):
         self._compute_forces = self._compute_stress = True
         self._memory_scales_with = "n_atoms"
         self._lists: dict[int, _List] = {}
-        self._numbers = torch.empty(0)
+        self._numbers = torch.empty(0, device=self._device)
         self._held: _Held | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, Tensor]:

@@ -199,7 +199,7 @@ def _segment(
 ) -> str | None:
     """Run to the next point of restart and save there; the reason if a guard stops it."""
     atoms = state.atoms
-    atoms.calc = TLPotCalculator(potential)
+    atoms.calc = TLPotCalculator(potential, device=potential.device)
     moving = integrator(atoms, settings, state.random, state.memory, state.step)
     begin, clock, reason = state.step, time.monotonic(), None
     end = min(_next(begin, settings.save_every), steps)
