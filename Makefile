@@ -66,13 +66,19 @@ bench-committee: $(STAMP)
 
 STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
 
-# All sweeps at a reduced size (minutes), and in full (hours; stop and start as you like).
+# All studies at a reduced size (minutes; nothing but the repository, and with $TLPOT_DATA one model
+# of three crystals), and in full (hours; stop and start as you like, longest last).
 bench: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --workers 2 || exit 1; done
+	$(BIN)/python benchmarks/forgetting.py
+	if [ -n "$$TLPOT_DATA" ]; then $(BIN)/python benchmarks/one_model.py; fi
 
 bench-full: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --full || exit 1; done
 	$(BIN)/python benchmarks/lattice_energy.py
+	$(BIN)/python benchmarks/forgetting.py --full --seeds 0 1 2
+	$(BIN)/python benchmarks/size_and_element.py --full
+	$(BIN)/python benchmarks/one_model.py --full
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -9,6 +9,7 @@ CHOICES = {
     "from scratch": {"model.init": "scratch"},
     "all layers free": {},
     "input and output frozen": {"model.freeze": ["input", "output"]},
+    **{f"{layer} frozen": {"model.freeze": [layer]} for layer in LAYERS},
     **{
         f"{layer} alone free": {"model.freeze": [other for other in LAYERS if other != layer]}
         for layer in LAYERS

@@ -137,11 +137,15 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     panels = np.atleast_1d(figure.subplots(1, len(sets)))
     for panel, (name, by_weighting) in zip(panels, sets.items(), strict=True):
         atoms, _ = trained(outcomes, name)
+        top = dict.fromkeys(atoms, 0.0)
         for weighting, group in by_weighting.items():
-            errors = [mean_of(group, by_element(element)) for element in atoms]
-            panel.plot(list(atoms.values()), errors, "o", label=weighting, alpha=0.7)
+            errors = {element: mean_of(group, by_element(element)) for element in atoms}
+            panel.plot(list(atoms.values()), list(errors.values()), "o", label=weighting, alpha=0.7)
+            top = {element: max(top[element], error) for element, error in errors.items()}
         for element, count in atoms.items():
-            panel.annotate(element, (count, 0), xycoords=("data", "axes fraction"), ha="center")
+            place = (count, top[element])
+            panel.annotate(element, place, (0, 6), textcoords="offset points", ha="center")
+        panel.margins(y=0.1)
         panel.set(xscale="log", xlabel="atoms of the element to train on", title=name)
         panel.set(ylabel="force RMSE, meV/Å per component", ylim=(0, None))
         panel.legend(title="weighting", fontsize="small")

@@ -26,6 +26,8 @@ from tlpot.potential import Potential, load
 
 HERE = Path(__file__).parent
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
+SHOWN = 3
+"""Data files that a page names one by one."""
 KEPT = ("crystals",)
 """Sweeps whose full size keeps its models (55 MB a point): other benchmarks judge them too."""
 
@@ -136,9 +138,12 @@ def _data(outcomes: Sequence[Outcome]) -> str:
         " or ".join(map(str, sorted({len(o.manifest["split"][part]) for o in good if o.manifest})))
         for part in ("train", "test")
     ]
+    named = ", ".join(files[:SHOWN])
+    if len(files) > SHOWN:
+        named += f" and {len(files) - SHOWN} more files"
     return (
-        f"{', '.join(bases)} on {', '.join(files)}; {parts[0]} training and {parts[1]} test "
-        f"frames; {' or '.join(map(str, epochs))} epochs"
+        f"{', '.join(bases)} on {named}; {parts[0]} training and {parts[1]} test frames; "
+        f"{' or '.join(map(str, epochs))} epochs"
     )
 
 
