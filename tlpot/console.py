@@ -209,6 +209,7 @@ def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
     if ranked.scores["n"] > 1:
         named = (f"{name} {short(value)}" for name, value in ranked.scores.items() if name != "n")
         lines.append("against the reference: " + ", ".join(named))
+    lines += ranked.remarks
     lines += [f"refused {r.name}: {r.reason}" for r in ranked.refused[:SHOWN]]
     lines.append(
         f"{folder}: {len(ranked.candidates)} ranked, {len(ranked.copies)} copies, "

@@ -149,7 +149,10 @@ def test_free_energies_of_the_lowest(mini, landscape):
     found = rank(str(landscape / "a.cif"), mini, settings)
     notes = found.candidates[0].notes
     assert 20.0 < notes["free_energy_kJ_mol"] - found.energies[0] < 200.0
-    assert np.isfinite(notes["lowest_phonon_THz"])
+    unstable = notes["lowest_phonon_THz"] < -0.1
+    assert len(found.remarks) == 1 + unstable
+    assert "were not relaxed here" in found.remarks[0]
+    assert ("imaginary" in found.remarks[-1]) == unstable
 
 
 @pytest.mark.parametrize(

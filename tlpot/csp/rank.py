@@ -30,7 +30,7 @@ from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.scores import score
 from tlpot.csp.structures import Refused, origin, read_crystals, require_some, stem
-from tlpot.csp.thermo import vibrations
+from tlpot.csp.thermo import IMAGINARY, vibrations
 from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
@@ -258,7 +258,25 @@ def rank(
             [np.nan if c.reference is None else c.reference for c in unique],
         ),
         settings=settings,
+        remarks=list(_remarks(unique, settings)),
     )
+
+
+def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str]:
+    """Reasons to trust the ranking less."""
+    if settings.phonons and settings.relaxation is None:
+        yield (
+            "The structures were not relaxed here: their free energies hold only if they are "
+            "minima of this very model."
+        )
+    lowest = [c.notes.get("lowest_phonon_THz", 0.0) for c in candidates]
+    if unstable := sum(frequency < IMAGINARY for frequency in lowest):
+        yield (
+            f"{unstable} of the structures with phonons have imaginary modes, which their free "
+            "energies leave out: no minima, or the supercell is too small."
+        )
+    if candidates[0].energy > 0:
+        yield "The lowest lattice energy is positive: this model does not bind the crystals."
 
 
 def _one(file: str) -> Atoms:
