@@ -56,6 +56,7 @@ def rank(
     ] = None,
     wavelength: Annotated[str, typer.Option(help="of the pattern: Å, or as MoKa1")] = "CuKa",
     shift: Annotated[float, typer.Option(help="degrees 2θ that peaks may be off")] = 1.0,
+    device: Device = "auto",
 ) -> None:
     """Rank crystals by lattice energy, with error bars.
 
@@ -69,7 +70,7 @@ def rank(
     from tlpot.config import parse_section
     from tlpot.csp.output import refuse_full, write_ranking
     from tlpot.csp.rank import Ranking, rank
-    from tlpot.potential import load
+    from tlpot.potential import load_onto
 
     refuse_full(output)
     how = {"symmetry": symmetry, "pressure": pressure, "fmax": fmax, "steps": steps}
@@ -89,7 +90,12 @@ def rank(
         "shift": shift,
     }
     settings = parse_section(Ranking, given, "tlpot rank")
-    ranked = rank(files, load(model), settings, progress=partial(console.progress_bar, console=err))
+    ranked = rank(
+        files,
+        load_onto(model, device),
+        settings,
+        progress=partial(console.progress_bar, console=err),
+    )
     ranked.model = model
     write_ranking(ranked, output)
     console.print_ranking(ranked, output, out)
