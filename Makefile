@@ -64,6 +64,9 @@ bench-peers: $(STAMP)
 bench-committee: $(STAMP)
 	$(BIN)/python benchmarks/committee.py
 
+bench-csp-ranking: $(STAMP)
+	$(BIN)/python benchmarks/csp_ranking.py
+
 STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
 
 # All studies at a reduced size (minutes; nothing but the repository, and with $TLPOT_DATA one model
@@ -83,4 +86,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp-ranking clean
