@@ -29,6 +29,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
 ]
 Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
 
@@ -56,9 +57,7 @@ def finetune(
 def ablate(
     sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output")],
     workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="`local`, or the address of a Dask scheduler")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
 ) -> None:
     """Run a sweep over configs and write its table and figures; finished points are kept."""
     from tlpot import console
@@ -271,6 +270,7 @@ def label(
         Path | None, typer.Option(help="YAML config whose label section has the settings")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes, one thread each")] = 1,
+    scheduler: Annotated[str, typer.Option(help=SCHEDULER)] = "local",
     collect: Annotated[
         bool, typer.Option(help="FILES are folders that vasp wrote and that VASP has run in")
     ] = False,
@@ -304,7 +304,12 @@ def label(
         try:
             with console.progress_bar("frames", len(frames), err) as advance:
                 summary = label_frames(
-                    frames, settings, output, workers, lambda so_far: advance(so_far.done)
+                    frames,
+                    settings,
+                    output,
+                    workers,
+                    lambda so_far: advance(so_far.done),
+                    scheduler,
                 )
         except KeyboardInterrupt:
             err.print("stopped; labelled frames are kept: the same command goes on")

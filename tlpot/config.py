@@ -349,17 +349,22 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     TlpotError
         Naming the file, the key and the nearest valid key or the expected type.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TlpotError(f"{path}: no such config file. `tlpot init` writes one to start from.")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TlpotError(f"{path} is not valid YAML: {error}") from None
+    values = read_yaml(path, "config", "`tlpot init` writes one to start from.")
     for override in overrides or []:
         if isinstance(values, dict):
             _override(values, override)
     return parse_config(values, str(path))
+
+
+def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
+    """Content of a YAML file, an empty dict if there is none; errors name the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise TlpotError(f"{path}: no such {what} file. {mend}".rstrip())
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TlpotError(f"{path} is not valid YAML: {error}") from None
 
 
 def parse_config(values: Any, origin: str = "config") -> Config:

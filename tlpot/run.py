@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,9 +28,10 @@ from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
 from tlpot.files import write_whole
-from tlpot.frames import Batch, Frame
+from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
+from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
@@ -179,33 +178,6 @@ def finetune(
     potential.save(folder / "model.safetensors")
     _report(folder, config, judgement, manifest)
     return Run(folder, potential, judgement.metrics, manifest)
-
-
-class DescriptorCache:
-    """Kept descriptors by geometry, for runs that share frames, elements and descriptor.
-
-    Holds what was used last, up to the run's ``training.keep_gb``.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-        self._held = 0
-
-    def keep(self, potential: Potential, batch: Batch, keep_gb: float) -> Batch:
-        """The batch with its descriptors, computed only if no run before has."""
-        geometry = hashlib.sha256()
-        for tensor in (batch.numbers, batch.pairs, batch.vectors):
-            geometry.update(tensor.cpu().numpy().tobytes())
-        backbone = potential.backbone
-        about = (backbone.kind, repr(backbone.describe()), backbone.dtype, potential.device)
-        key = (geometry.digest(), *about)
-        if key not in self._kept:
-            self._kept[key] = backbone.keep(batch).kept
-            self._held += self._kept[key].nbytes
-        self._kept.move_to_end(key)
-        while self._held > keep_gb * 1e9:
-            self._held -= self._kept.popitem(last=False)[1].nbytes
-        return replace(batch, kept=self._kept.get(key))
 
 
 def replayed(base: Potential, replay: Replay) -> list[Frame]:

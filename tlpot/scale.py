@@ -1,32 +1,30 @@
-"""Many independent pieces of work over local processes or a Dask cluster.
+"""Many independent pieces of work over local processes, a Dask cluster or Slurm jobs.
 
-Each piece is a function call that writes its own results; whoever asks is told as each is done.
+Each piece is a function call; whoever asks is told as each is done.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-)
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from queue import SimpleQueue
+from concurrent.futures import CancelledError, Executor, Future, as_completed
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 import torch
 
+from tlpot.config import read_yaml
 from tlpot.errors import TlpotError
 
 Result = TypeVar("Result")
+Piece = tuple[Any, ...]
 
 LOCAL = "local"
 ATTEMPTS = 2
@@ -35,10 +33,12 @@ ATTEMPTS = 2
 
 def as_done(
     work: Callable[..., Result],
-    pieces: Sequence[tuple[Any, ...]],
+    pieces: Sequence[Piece],
     scheduler: str = LOCAL,
     workers: int = 1,
     slurm: Mapping[str, Any] | None = None,
+    attempts: int = ATTEMPTS,
+    threads: int | None = None,
 ) -> Iterator[tuple[int, Result | BaseException]]:
     """Yield ``(number of the piece, its result or what it raised)`` as each is done.
 
@@ -46,96 +46,194 @@ def as_done(
     ----------
     work
         An importable function; called as ``work(*pieces[i])`` in another process. A process that
-        dies costs its piece a second attempt, and nothing else.
+        dies costs its piece an attempt, and nothing else.
     scheduler
-        ``local``, or the address of a Dask scheduler whose workers see the same files.
+        ``local``; the address of a Dask scheduler whose workers see the same files; or a YAML
+        file with keywords of `dask_jobqueue.SLURMCluster`.
     workers
         Local processes, which share the cores among themselves, or Slurm jobs.
     slurm
-        Keywords of `dask_jobqueue.SLURMCluster`; given, a cluster of `workers` jobs is started.
+        Those keywords themselves.
+    attempts
+        How often a piece may be lost with its process.
+    threads
+        Of each local process; None shares the cores out.
 
     Raises
     ------
     TlpotError
-        If Dask is not installed or the scheduler cannot be reached.
+        If Dask is not installed, the scheduler cannot be reached or the YAML file not be read.
     """
-    local = scheduler == LOCAL and slurm is None
-    with _processes(workers) if local else _dask(scheduler, workers, slurm) as executor:
-        numbers = {executor.submit(work, *piece): i for i, piece in enumerate(pieces)}
-        for future in as_completed(numbers):
-            error = future.exception()
-            yield numbers[future], future.result() if error is None else error
+    if scheduler.endswith((".yaml", ".yml")):
+        slurm = _keywords(Path(scheduler))
+    if scheduler == LOCAL and slurm is None:
+        threads = threads or max((os.cpu_count() or 1) // workers, 1)
+        yield from _in_processes(work, pieces, workers, attempts, threads)
+        return
+    with _dask(scheduler, workers, slurm) as executor:
+        todo = list(range(len(pieces)))
+        for attempt in range(attempts):
+            numbers = {executor.submit(work, *pieces[i]): i for i in todo}
+            todo = []
+            for future in as_completed(numbers):
+                answer = _outcome(future)
+                if _lost(answer) and attempt < attempts - 1:
+                    todo.append(numbers[future])
+                else:
+                    yield numbers[future], answer
 
 
-@contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
-    """Threads that each watch over one process."""
-    threads = max((os.cpu_count() or 1) // workers, 1)
-    with ExitStack() as stack:
-        idle: SimpleQueue[_Process] = SimpleQueue()
-        for _ in range(workers):
-            idle.put(stack.enter_context(_Process(threads)))
-        watchers = _Watchers(workers, idle)
-        try:
-            yield watchers
-        finally:
-            watchers.shutdown(wait=False, cancel_futures=True)
+def _outcome(future: Future[Result]) -> Result | BaseException:
+    try:
+        return future.result()
+    except (Exception, CancelledError) as error:
+        return error
 
 
-class _Watchers(ThreadPoolExecutor):
-    def __init__(self, workers: int, idle: SimpleQueue[_Process]) -> None:
-        super().__init__(workers)
-        self.idle = idle
+def _lost(answer: object) -> bool:
+    """Whether Dask gave a piece up, rather than the piece failed."""
+    return isinstance(answer, CancelledError) or (
+        isinstance(answer, Exception) and type(answer).__module__.startswith("distributed")
+    )
 
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(self._watch, work, *args, **kwargs)
 
-    def _watch(self, work: Callable[..., Result], *args: Any) -> Result:
-        process = self.idle.get()
-        try:
-            return process.run(work, *args)
-        finally:
-            self.idle.put(process)
+def _in_processes(
+    work: Callable[..., Result],
+    pieces: Sequence[Piece],
+    workers: int,
+    attempts: int,
+    threads: int,
+) -> Iterator[tuple[int, Result | BaseException]]:
+    todo = iter(range(len(pieces)))
+    team = [_Process(work, threads) for _ in range(min(workers, len(pieces)))]
+    try:
+        for process, number in zip(team, todo, strict=False):
+            process.take(number, pieces[number])
+        while busy := {p.pipe: p for p in team if p.number is not None}:
+            for pipe in wait(list(busy)):
+                process = busy[pipe]  # type: ignore[index]
+                done, answer = process.answer(attempts)
+                if done is None:
+                    continue
+                if (following := next(todo, None)) is not None:
+                    process.take(following, pieces[following])
+                yield done, answer
+    finally:
+        for process in team:
+            process.end()
 
 
 class _Process:
-    """One worker process, replaced when it dies."""
+    """One worker process, replaced when it dies, and the piece that it has."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self.pool = self._start()
+    def __init__(self, work: Callable[..., Any], threads: int) -> None:
+        self.work, self.threads = work, threads
+        self.number: int | None = None
+        self._start()
 
-    def run(self, work: Callable[..., Result], *args: Any) -> Result:
-        for _ in range(ATTEMPTS):
-            try:
-                return self.pool.submit(work, *args).result()
-            except BrokenProcessPool:
-                self.pool = self._start()
-        raise RuntimeError(f"its process died, {ATTEMPTS} times (out of memory?)")
+    def take(self, number: int, piece: Piece) -> None:
+        self.number, self.piece, self.attempts = number, piece, 1
+        self._send()
 
-    def __enter__(self) -> _Process:
-        return self
+    def answer(self, attempts: int) -> tuple[int | None, Any]:
+        """The piece that is done and what came of it; no piece if it is tried again."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            answer = RuntimeError(f"its process died {self._cause()}")
+            self._start()
+            if self.attempts < attempts:
+                self.attempts += 1
+                self._send()
+                return None, None
+        number, self.number = self.number, None
+        return number, answer
 
-    def __exit__(self, *_: object) -> None:
-        for process in list(self.pool._processes.values()):
-            process.terminate()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _send(self) -> None:
+        with suppress(ConnectionError):  # it died; `answer` will say so
+            self.pipe.send(self.piece)
+
+    def _cause(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        times = f", {self.attempts} times" if self.attempts > 1 else ""
+        return f"{how}{times}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+
+    def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, _settle_in, (self.threads, os.getpid()))
+        self.pipe, theirs = spawn.Pipe()
+        arguments = (theirs, self.work, self.threads, os.getpid())
+        self.process = spawn.Process(target=_serve, args=arguments, daemon=True)
+        with _openmp(self.threads):
+            self.process.start()
+        theirs.close()
 
 
-def _settle_in(threads: int, parent: int) -> None:
-    """Take this process's share of the cores, and end with whoever started it."""
+@contextmanager
+def _openmp(threads: int) -> Iterator[None]:
+    """What is started meanwhile has so many OpenMP threads, unless the user said otherwise."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def _serve(pipe: Connection, work: Callable[..., Any], threads: int, parent: int) -> None:
+    """Do piece after piece; end with whoever started this process."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     torch.set_num_threads(threads)
     Thread(target=watch, daemon=True).start()
+    with suppress(EOFError, ConnectionError):  # the parent is gone
+        while True:
+            piece = pipe.recv()
+            answer: Any
+            try:
+                answer = work(*piece)
+            except Exception as error:
+                answer = _portable(error)
+            pipe.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one that says the same where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does when it is copied
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def slurm_cluster(keywords: Mapping[str, Any]) -> Any:
+    """A `dask_jobqueue.SLURMCluster`; its jobs are yet to be asked for.
+
+    Raises
+    ------
+    TlpotError
+        If dask-jobqueue is not installed or refuses a keyword.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise TlpotError("dask-jobqueue is not installed; pip install 'tlpot[dask]'") from None
+    try:
+        return SLURMCluster(**keywords)
+    except (TypeError, ValueError) as error:
+        raise TlpotError(f"Slurm: dask-jobqueue refuses these keywords: {error}") from None
 
 
 @contextmanager
@@ -146,13 +244,7 @@ def _dask(scheduler: str, workers: int, slurm: Mapping[str, Any] | None) -> Iter
         raise TlpotError("Dask is not installed; pip install 'tlpot[dask]'") from None
     with ExitStack() as stack:
         if slurm is not None:
-            try:
-                from dask_jobqueue import SLURMCluster
-            except ImportError:
-                raise TlpotError(
-                    "dask-jobqueue is not installed; pip install 'tlpot[dask]'"
-                ) from None
-            cluster = stack.enter_context(SLURMCluster(**slurm))
+            cluster = stack.enter_context(slurm_cluster(slurm))
             cluster.scale(jobs=workers)
             client = stack.enter_context(Client(cluster))
         else:
@@ -161,3 +253,12 @@ def _dask(scheduler: str, workers: int, slurm: Mapping[str, Any] | None) -> Iter
             except (OSError, ValueError) as error:
                 raise TlpotError(f"no Dask scheduler answers at {scheduler} ({error})") from None
         yield client.get_executor()
+
+
+def _keywords(path: Path) -> dict[str, Any]:
+    values = read_yaml(path, "cluster")
+    if not isinstance(values, dict) or not values:
+        raise TlpotError(
+            f"{path}: expected keywords of dask_jobqueue.SLURMCluster: cores, memory …"
+        )
+    return values

@@ -14,7 +14,8 @@ from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import parse_sweep
 from tlpot.errors import TlpotError
 from tlpot.potential import load_base
-from tlpot.run import DescriptorCache, finetune
+from tlpot.run import finetune
+from tlpot.training.cache import DescriptorCache
 
 ERROR = "force_rmse_meV_per_A_component"
 

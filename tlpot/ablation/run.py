@@ -12,8 +12,9 @@ from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config import Config, load_config
 from tlpot.errors import TlpotError
-from tlpot.run import DescriptorCache, finetune
+from tlpot.run import finetune
 from tlpot.scale import as_done
+from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 
 _cache = DescriptorCache()

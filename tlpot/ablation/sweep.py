@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, model_validator
 
-from tlpot.config import Config, Section, parse_config, parse_section, set_key
+from tlpot.config import Config, Section, parse_config, parse_section, read_yaml, set_key
 from tlpot.errors import TlpotError
 
 SEEDED = ("data.split.seed", "training.seed")
@@ -34,7 +33,10 @@ class Sweep(Section):
     output: str = Field("runs/sweep", description="folder of the points, the table, the figures")
     keep_models: bool = Field(False, description="keep each point's model file")
     workers: int = Field(1, gt=0, description="points that run at once")
-    scheduler: str = Field("local", description="`local`, or the address of a Dask scheduler")
+    scheduler: str = Field(
+        "local",
+        description="`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords",
+    )
     slurm: dict[str, Any] | None = Field(
         None, description="keywords of dask_jobqueue.SLURMCluster: run in Slurm jobs"
     )
@@ -83,15 +85,9 @@ def load_sweep(path: str | Path, changes: Mapping[str, Any] | None = None) -> Sw
     TlpotError
         Naming the file, the key and what is wrong with it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TlpotError(f"{path}: no such sweep file")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TlpotError(f"{path} is not valid YAML: {error}") from None
+    values = read_yaml(path, "sweep")
     if isinstance(values, dict) and isinstance(values.get("base"), str):
-        values = {**values, "base": str(path.parent / values["base"])}
+        values = {**values, "base": str(Path(path).parent / values["base"])}
     if isinstance(values, dict):
         values = {**values, **(changes or {})}
     return parse_sweep(values, str(path))
@@ -114,9 +110,7 @@ def points(sweep: Sweep) -> list[Point]:
     """
     base = sweep.base
     if isinstance(base, str):
-        if not Path(base).is_file():
-            raise TlpotError(f"{base}: no such config file, which the sweep's `base` names")
-        base = yaml.safe_load(Path(base).read_text()) or {}
+        base = read_yaml(base, "config", "The sweep's `base` names it.")
     found = []
     for labels, changes in _combinations(sweep.axes):
         for seed in sweep.seeds:

@@ -11,14 +11,14 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config import Keys, Label
-from tlpot.data.engines import Engine
+from tlpot.data.engines import Engine, Labels
 from tlpot.data.levels import KEYS, level
 from tlpot.data.read import read_file
-from tlpot.data.workers import label_all
 from tlpot.data.write import KEYS as LABEL_KEYS
 from tlpot.data.write import to_text, write_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
+from tlpot.scale import LOCAL, as_done
 
 STALE = (*KEYS, *LABEL_KEYS, "kpts", "converged", "incomplete", "machine_learned")
 """Notes about earlier labels, which new ones replace."""
@@ -118,6 +118,7 @@ def label_frames(
     output: str | Path,
     workers: int = 1,
     on_frame: Callable[[Summary], None] = lambda summary: None,
+    scheduler: str = LOCAL,
 ) -> Summary:
     """Label each frame's geometry and write it to `output` as soon as it is done.
 
@@ -133,8 +134,9 @@ def label_frames(
     output
         ``.extxyz`` file. Each frame's ``info`` keeps its notes and gains ``engine`` (with
         version), ``settings`` and ``geometry`` (file and place it came from).
-    workers
-        Processes at a time.
+    workers, scheduler
+        As for `tlpot.scale.as_done`; local processes have one thread each unless
+        ``OMP_NUM_THREADS`` says otherwise.
     on_frame
         Called after each frame.
 
@@ -158,15 +160,23 @@ def label_frames(
             todo.setdefault(_key(frame.atoms), frame)
     on_frame(summary)
     waiting = list(todo.values())
-    for i, found in label_all(engine, [frame.atoms for frame in waiting], workers):
-        if isinstance(found, str):
-            summary.failed.append((waiting[i].name, found))
+    pieces = [(engine, frame.atoms) for frame in waiting]
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    for i, found in as_done(label_one, pieces, scheduler, workers, attempts=1, threads=threads):
+        if isinstance(found, BaseException):
+            reason = f"{type(found).__name__}: {' '.join(str(found).split())}"[:500]
+            summary.failed.append((waiting[i].name, reason))
         else:
             ledger.add(labelled(waiting[i], found.energy, found.forces, found.stress))
             summary.labelled += 1
         on_frame(summary)
     ledger.sort(frames)
     return summary
+
+
+def label_one(engine: Engine, atoms: Atoms) -> Labels:
+    """What the engine says of one structure, in this process."""
+    return engine.label(atoms)
 
 
 def labelled(frame: Frame, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Frame:
