@@ -16,8 +16,9 @@ err = Console(stderr=True)
 Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
-Scheduler = Annotated[str, typer.Option(help="`local`, or the address of a Dask scheduler")]
-Workers = Annotated[int, typer.Option(min=1, help="local processes")]
+SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
+Scheduler = Annotated[str, typer.Option(help=SCHEDULER)]
+Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs")]
 
 
 @app.command()
@@ -217,3 +218,19 @@ def md(
     console.print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
+    to: Annotated[Literal["metatomic", "torchani"], typer.Option(help="what shall load it")],
+    output: Annotated[Path, typer.Option(help="file to write: .pt (metatomic) or .py (torchani)")],
+    elements: Annotated[
+        list[str] | None, typer.Option(help="keep these alone; may be repeated")
+    ] = None,
+) -> None:
+    """Write a model for other programs: metatomic (LAMMPS, i-PI, torch-sim …) or torchani."""
+    from tlpot.export import export as write
+
+    path = write(model, output, to, elements)
+    out.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

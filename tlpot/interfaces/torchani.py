@@ -1,0 +1,80 @@
+"""A potential as torchani's own model: weights in safetensors, and a script that loads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from tlpot.backbones.ani import ANI
+from tlpot.files import write_whole
+from tlpot.potential import Potential
+
+LOADER = '''\
+"""{name} as a torchani model: `from {stem} import load`. Needs torchani and safetensors.
+
+Made by tlpot. Energies are in Hartree, as torchani's are; pickles are not involved.
+"""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+from torchani.aev import AEVComputer, ANIAngular, ANIRadial
+from torchani.arch import ANI
+from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
+from torchani.sae import SelfEnergy
+
+WEIGHTS = Path(__file__).with_suffix(".safetensors")
+
+
+def load() -> ANI:
+    """The ensemble, in double precision where the reference energies are."""
+    with safe_open(WEIGHTS, "pt") as file:
+        about = json.loads(file.metadata()["torchani"])
+        state = {{name: file.get_tensor(name) for name in file.keys()}}
+    radial = ANIRadial(about["radial_eta"], about["radial_shifts"], about["radial_cutoff"])
+    angular = ANIAngular(
+        about["angular_eta"],
+        about["angular_zeta"],
+        about["angular_shifts"],
+        about["angular_sections"],
+        about["angular_cutoff"],
+    )
+    symbols = about["symbols"]
+    aev = AEVComputer(radial, angular, len(symbols))
+    members = [
+        ANINetworks(
+            {{
+                symbol: AtomicNetwork((aev.out_dim, *widths, 1), "celu", bias=True)
+                for symbol, widths in zip(symbols, about["widths"], strict=True)
+            }}
+        )
+        for _ in range(about["members"])
+    ]
+    shifter = SelfEnergy(symbols, [0.0] * len(symbols))
+    shifter.self_energies = shifter.self_energies.double()
+    model = ANI(symbols, aev, Ensemble(members), shifter)
+    model.load_state_dict(state)
+    return model.requires_grad_(False)
+'''
+
+
+def export_torchani(potential: Potential, path: Path) -> Path:
+    """Write ``<path>.safetensors`` and ``<path>.py``, whose ``load()`` gives a `torchani.arch.ANI`.
+
+    Raises
+    ------
+    TlpotError
+        If the backbone is not ANI.
+    """
+    module = potential.to_torchani()
+    assert isinstance(potential.backbone, ANI)
+    backbone = potential.backbone
+    full = backbone.with_elements((*backbone.symbols, *backbone.donors)).architecture
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(vars(full))}))
+    loader = path.with_suffix(".py")
+    write_whole(loader, LOADER.format(name=path.stem, stem=path.stem))
+    return loader
