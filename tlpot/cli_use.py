@@ -70,7 +70,8 @@ def rank(
     from tlpot import console
     from tlpot.config import parse_section
     from tlpot.csp.output import refuse_full, write_ranking
-    from tlpot.csp.rank import Ranking, rank
+    from tlpot.csp.rank import rank
+    from tlpot.csp.ranking import Ranking
     from tlpot.potential import load_onto
 
     refuse_full(output)

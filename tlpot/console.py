@@ -18,7 +18,7 @@ from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import ERRORS, brief, by_labels, cell
 from tlpot.active import Round, active_learning
 from tlpot.config import Config
-from tlpot.csp.rank import Ranked
+from tlpot.csp.ranking import Ranked
 from tlpot.csp.relax_files import Outcome as RelaxedFolder
 from tlpot.csp.structures import stem
 from tlpot.data.label import Summary

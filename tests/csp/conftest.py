@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from tlpot.csp.rank import Ranked, rank
+from tlpot.csp.rank import rank
+from tlpot.csp.ranking import Ranked
 from tlpot.data.read import read_frames
 from tlpot.potential import Potential, load
 

@@ -7,7 +7,8 @@ import ase.io
 import pytest
 
 from tlpot.csp.output import COLUMNS, ranges, table, write_ranking
-from tlpot.csp.rank import Ranking, rank
+from tlpot.csp.rank import rank
+from tlpot.csp.ranking import Ranking
 from tlpot.csp.structures import Refused, stem
 from tlpot.errors import TlpotError
 from tlpot.sampling import choose_from_ranking
@@ -47,6 +48,9 @@ def test_what_is_unknown_is_nan_never_zero(folder):
 def test_structures_are_in_order_and_complete(folder, crystals):
     images = ase.io.read(folder / "structures.extxyz", ":")
     assert [atoms.info["rank"] for atoms in images] == [1, 2, 3, 4, 5]
+    assert ase.io.read(folder / "gas.extxyz").symbols.formula.count() == {
+        "C": 1, "H": 4, "N": 2, "O": 1
+    }  # fmt: skip
     cifs = sorted((folder / "cif").iterdir())
     assert len(cifs) == 5
     for atoms, row, path in zip(images, rows(folder), cifs, strict=False):

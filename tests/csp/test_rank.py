@@ -8,7 +8,8 @@ from ase.build import molecule
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.landscape import KJ_PER_MOL
 from tlpot.csp.molecules import find_molecules
-from tlpot.csp.rank import Ranking, rank
+from tlpot.csp.rank import rank
+from tlpot.csp.ranking import Ranking
 from tlpot.csp.relax import Relaxation
 from tlpot.data.sample import relax
 from tlpot.data.write import write_frames

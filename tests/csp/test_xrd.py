@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from tlpot.csp.rank import Ranking, rank
+from tlpot.csp.rank import rank
+from tlpot.csp.ranking import Ranking
 from tlpot.csp.xrd import STEP, Pattern, read_pattern, similarity, simulate
 from tlpot.errors import TlpotError
 

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from tlpot.csp.rank import Ranked
+from tlpot.csp.ranking import Ranked
 from tlpot.csp.structures import stem
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
@@ -79,8 +79,10 @@ def refuse_full(folder: str | Path) -> Path:
 
 
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
-    """Write ``ranking.csv``, ``ranking.json``, ``structures.extxyz``, ``cif/``, ``landscape.png``
-    and ``ranking.html`` into a folder that must be empty or new.
+    """Write a ranking into a folder that must be empty or new.
+
+    ``ranking.csv`` and ``.json``, ``ranking.html``, ``landscape.png``, the structures in order
+    (``structures.extxyz``, ``cif/``) and the relaxed molecules (``gas.extxyz``).
 
     Raises
     ------
@@ -98,6 +100,7 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
         ase.io.write(text, one.atoms, format="cif")
         write_whole(folder / "cif" / f"{i + 1:04d}_{stem(one.name)}.cif", text.getvalue())
     write_frames(folder / "structures.extxyz", frames)
+    write_frames(folder / "gas.extxyz", [Frame(molecule) for molecule in ranked.gas])
     picture = io.BytesIO()
     write(landscape(ranked), picture)
     write_whole(folder / "landscape.png", picture.getvalue())

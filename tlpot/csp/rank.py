@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from ase import Atoms, units
-from pydantic import Field
 
-from tlpot.config import Section
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import (
-    GAUSSIAN,
     KJ_PER_MOL,
     Candidate,
     Energies,
@@ -25,146 +20,21 @@ from tlpot.csp.landscape import (
     gas_energy,
     spread_of_differences,
 )
-from tlpot.csp.match import Match, find_duplicates, find_experimental
+from tlpot.csp.match import find_duplicates, find_experimental
 from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
-from tlpot.csp.relax import Relaxation, relax
-from tlpot.csp.scores import score
-from tlpot.csp.structures import Refused, origin, read_crystals, require_some, stem
+from tlpot.csp.ranking import Ranked, Ranking
+from tlpot.csp.relax import relax
+from tlpot.csp.scores import read_reference, score
+from tlpot.csp.structures import Refused, origin, read_crystals, require_some
 from tlpot.csp.thermo import IMAGINARY, vibrations
 from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
-from tlpot.spread import Scale
 
-LABELS = "labels"
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what is done and how many there are; yields what is to be told how many are done."""
-
-
-class Ranking(Section):
-    """How crystals are ranked."""
-
-    relaxation: Relaxation | None = Field(
-        None,
-        description="how they are relaxed first, with dispersion if there is any; left out: "
-        "energies of the geometries as they are",
-    )
-    molecule: str | None = Field(
-        None, description="file with the molecules of one formula unit; left out: found by bonds"
-    )
-    experimental: list[str] = Field(
-        default_factory=list, description="experimental structures to look for"
-    )
-    reference: str | None = Field(
-        None,
-        description="reference energies: `labels` of the files, or a CSV of id (file name without "
-        "ending) and energy in eV per cell",
-    )
-    dispersion: Literal["d3", "d4"] | None = Field(
-        None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"
-    )
-    functional: str | None = Field(
-        None, description="of labels without dispersion, for a model that does not say"
-    )
-    duplicates: bool = Field(True, description="leave out copies of one crystal")
-    phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
-    temperature: float = Field(298.15, ge=0, description="K, of the free energy")
-    supercell: float = Field(10.0, gt=0, description="Å, height of the phonons' supercell")
-    pattern: str | None = Field(
-        None, description="measured powder pattern (.xy: 2θ in degrees, intensity) to compare with"
-    )
-    wavelength: str = Field("CuKa", description="of the pattern: Å, or a name as MoKa1")
-    shift: float = Field(
-        1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
-    )
-
-
-@dataclass(eq=False)
-class Ranked:
-    """A landscape in order.
-
-    Attributes
-    ----------
-    candidates
-        The unlike crystals, lowest energy first.
-    unit
-        What energies are per mole of.
-    gas
-        The relaxed gas molecules of a unit.
-    spread
-        ``(n, n)`` kJ/mol, standard deviation of the difference between two candidates;
-        calibrated if `scale` is not None, NaN if the model is a single network.
-    doubt
-        ``(n,)`` kJ/mol, that of the difference between a candidate and the landscape's mean.
-    scale
-        Calibration of the energy; None: the spread is raw.
-    copies
-        ``(candidate, name of the one that it repeats)``, lowest energy first.
-    refused
-        What could not be ranked.
-    experimental
-        Name of each experimental structure and the candidate that matches it, or None.
-    scores
-        Agreement with the reference energies (`tlpot.csp.scores.score`).
-    settings, model
-        How it was made; path or name of the model.
-    remarks
-        Reasons to trust it less.
-    """
-
-    candidates: list[Candidate]
-    unit: Unit
-    gas: list[Atoms]
-    spread: np.ndarray
-    doubt: np.ndarray
-    scale: Scale | None
-    copies: list[tuple[Candidate, str]]
-    refused: list[Refused]
-    experimental: dict[str, Match | None]
-    scores: dict[str, float]
-    settings: Ranking
-    model: str = ""
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def energies(self) -> np.ndarray:
-        """``(n,)`` lattice energies, kJ/mol."""
-        return np.array([candidate.energy for candidate in self.candidates])
-
-    @property
-    def relative(self) -> np.ndarray:
-        """``(n,)`` kJ/mol above the lowest."""
-        return self.energies - self.energies[0]
-
-    @property
-    def quantile(self) -> float:
-        """Half-width of the 90 % interval of a difference, in standard deviations."""
-        return self.scale.quantile if self.scale and self.scale.quantile else GAUSSIAN
-
-    def not_told_from(self, place: int) -> list[int] | None:
-        """Places of the candidates whose order against this one is in doubt (90 % interval).
-
-        None if the model is a single network and cannot say.
-        """
-        if np.isnan(self.spread[place, place]):
-            return None
-        gaps = np.abs(self.energies - self.energies[place])
-        close = gaps <= self.quantile * self.spread[place]
-        close[place] = False
-        return np.flatnonzero(close).tolist()
-
-    @property
-    def best_pattern(self) -> int | None:
-        """Place of the candidate whose powder pattern is most like the measured one."""
-        nan = float("nan")
-        found = np.array([c.notes.get("pattern_similarity", nan) for c in self.candidates])
-        return None if np.isnan(found).all() else int(np.nanargmax(found))
-
-    def place(self, candidate: Candidate) -> int:
-        """0-based place of a candidate."""
-        return next(i for i, one in enumerate(self.candidates) if one is candidate)
 
 
 @contextmanager
@@ -210,7 +80,7 @@ def rank(
     molecules, unit = _molecules(frames, refused, settings.molecule)
     kept = [frame for frame in frames if frame.name in molecules]
     require_some(kept, refused)
-    labels = _labels(kept, settings.reference)
+    labels = read_reference(kept, settings.reference)
     if settings.relaxation is not None:
         with progress("relaxed", len(kept)) as advance:
             minima = relax(kept, model, settings.relaxation, advance, energies.extra)
@@ -233,7 +103,11 @@ def rank(
         energy = labels.get(frame.name)
         label = None if energy is None else energy / z / KJ_PER_MOL
         lattice = ((total + work) / z - gas) / KJ_PER_MOL
+        if not np.isfinite(lattice).all():
+            refused.append(Refused(origin(frame), "the model gives it no finite energy"))
+            continue
         candidates.append(Candidate(origin(frame), frame.atoms, z, lattice, label))
+    require_some(candidates, refused)
     candidates.sort(key=lambda c: (c.energy, c.name))
     copies = find_duplicates(candidates) if settings.duplicates else {}
     unique = [c for i, c in enumerate(candidates) if i not in copies]
@@ -326,34 +200,6 @@ def _starts(given: str | None, crystals: Sequence[Sequence[Atoms]]) -> Mapping[s
         for formula, molecule in first.items():
             starts[formula].append(molecule)
     return starts
-
-
-def _labels(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
-    """Reference energies, eV per cell, by frame name; of a CSV its second column."""
-    if file is None:
-        return {}
-    if file == LABELS:
-        found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
-        if not found:
-            raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")
-        return found
-    try:
-        with open(file, newline="") as text:
-            rows = [row for row in csv.reader(text) if row]
-        known = {row[0]: float(row[1]) for row in rows[1:]}
-    except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise TlpotError(
-            f"{file}: no table of reference energies ({error}); give a CSV with a line of names, "
-            "then id and energy in eV per cell"
-        ) from None
-    idents = {frame.name: stem(origin(frame)) for frame in frames}
-    found = {name: known[ident] for name, ident in idents.items() if ident in known}
-    if not found:
-        raise TlpotError(
-            f"{file}: none of its ids ({', '.join(list(known)[:3])} …) is the name of a structure "
-            f"file, as {next(iter(idents.values()))}"
-        )
-    return found
 
 
 def _add_free_energies(

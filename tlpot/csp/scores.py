@@ -1,12 +1,19 @@
-"""How well one order of crystals agrees with another."""
+"""Reference energies, and how well an order of crystals agrees with theirs."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
+from tlpot.csp.structures import origin, stem
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+
+LABELS = "labels"
+"""Stands for the energies that the structure files hold."""
 SCORES = ("spearman", "kendall", "rmse_centred_kJ_mol", "top_1", "top_5", "hit_rank")
 
 
@@ -40,4 +47,44 @@ def score(energies: Sequence[float], reference: Sequence[float]) -> dict[str, fl
     found |= {"hit_rank": rank, "top_1": float(rank <= 1)}
     if len(ours) > 5:
         found["top_5"] = float(rank <= 5)
+    return found
+
+
+def read_reference(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
+    """Reference energies, eV per cell, by frame name.
+
+    Parameters
+    ----------
+    file
+        A CSV with a line of names, whose first column is a structure's file name without ending
+        and whose second is its energy; or `LABELS`, the energies of the frames themselves.
+
+    Raises
+    ------
+    TlpotError
+        If there are no energies for these frames.
+    """
+    if file is None:
+        return {}
+    if file == LABELS:
+        found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
+        if not found:
+            raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")
+        return found
+    try:
+        with open(file, newline="") as text:
+            rows = [row for row in csv.reader(text) if row]
+        known = {row[0]: float(row[1]) for row in rows[1:]}
+    except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
+        raise TlpotError(
+            f"{file}: no table of reference energies ({error}); give a CSV with a line of names, "
+            "then id and energy in eV per cell"
+        ) from None
+    idents = {frame.name: stem(origin(frame)) for frame in frames}
+    found = {name: known[ident] for name, ident in idents.items() if ident in known}
+    if not found:
+        raise TlpotError(
+            f"{file}: none of its ids ({', '.join(list(known)[:3])} …) is the name of a structure "
+            f"file, as {next(iter(idents.values()))}"
+        )
     return found
