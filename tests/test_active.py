@@ -1,11 +1,12 @@
 """The active-learning loop: where it begins, what it adds, when it ends, and that it resumes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tlpot.active import active_learning
-from tlpot.config import parse_config
+from tlpot.config import Group, parse_config
 from tlpot.errors import TlpotError
 from tlpot.potential import load
 from tlpot.sampling import committee
@@ -67,3 +68,16 @@ def test_finished_rounds_are_kept_and_other_settings_refused(config):
     other = config.training.model_copy(update={"epochs": 2})
     with pytest.raises(TlpotError, match="other settings"):
         active_learning(config.model_copy(update={"training": other}), 5)
+
+
+def test_minima_and_energies_are_learned_from(config, labelled, write_frames, tmp_path):
+    bare = [replace(frame, forces=None, stress=None) for frame in labelled(20)[16:]]
+    files = str(write_frames(tmp_path / "bare.extxyz", bare))
+    group = Group(files=[files], energy_only=True)
+    data = config.data.model_copy(update={"groups": [group]})
+    mixed = config.model_copy(update={"data": data})
+    chosen, _ = active_learning(mixed, 20)
+    assert sum(frame.forces is None for frame in chosen) == 4
+    data = config.data.model_copy(update={"groups": [group.model_copy(update={"weight": 2.0})]})
+    with pytest.raises(TlpotError, match="takes no weights"):
+        active_learning(config.model_copy(update={"data": data}))

@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
 import tlpot
+from tlpot.cli import main
 from tlpot.evaluation.metrics import evaluate
 from tlpot.potential import Potential
 
@@ -105,3 +106,10 @@ def test_without_forces_validation_says_so(settings, labelled, write_frames, tmp
     assert all(float(row["validation_energy_rmse_meV_per_atom"]) > 0 for row in rows)
     assert run.potential.calibration.forces is None
     assert json.loads((run.folder / "metrics.json").read_text())
+
+
+def test_a_landscape_of_energies_is_evaluated(landscape, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["evaluate", "mini", landscape])
+    assert not done.value.code
+    assert "force errors: 0 frames have forces" in capsys.readouterr().out

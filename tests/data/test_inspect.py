@@ -1,6 +1,7 @@
 """`tlpot inspect`: it reports, never refuses, and its pictures show the data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -114,6 +115,18 @@ def test_labels_that_nobody_named_are_reported(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TlpotError, match="no such file"):
         inspect_files([str(tmp_path / "x.traj")], None, Data(files=["x"]))
+
+
+def test_energies_without_forces_are_shown_and_what_to_do_with_them(
+    tmp_path: Path, water: Callable[..., Frame], write_frames: Callable[..., Path]
+) -> None:
+    bare = [replace(water(0.01 * i), forces=None) for i in range(3)]
+    file = str(write_frames(tmp_path / "bare.extxyz", bare))
+    inspection = inspect_files([file], tmp_path, Data(files=[file], energy_only=True))
+    assert inspection.pictures == [tmp_path / "energies.png"]
+    text = printed(inspection)
+    assert "3/3" in text
+    assert "3 frames have no forces: finetune learns from them with data.relaxed: true" in text
 
 
 def test_all_vasp_samples(tlpot_data: Path, tmp_path: Path) -> None:
