@@ -64,7 +64,10 @@ def test_a_row_shares_its_limits_and_counts_what_lies_outside(frames, noisy):
 def test_parity_without_force_labels_or_frames(frames, noisy):
     energies = [Frame(frame.atoms, energy=frame.energy) for frame in frames]
     guesses = noisy(0.1).predict(frames)
-    assert len(offsets(plots.parity(energies, guesses, guesses).axes[0])) == 0
+    axes = plots.parity(energies, guesses, guesses).axes
+    assert len(axes) == 2
+    assert len(offsets(axes[0])) == len(frames)
+    assert "meV/atom" in axes[0].texts[0].get_text()
     assert len(plots.parity([], [], []).axes) == 4
 
 

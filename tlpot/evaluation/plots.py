@@ -65,17 +65,20 @@ def parity(
     after: Sequence[Prediction],
     title: str = "",
 ) -> Figure:
-    """Model against DFT: forces above, energies below; base left, fine-tuned right.
+    """Model against DFT: forces, if there are any, above energies; base left, fine-tuned right.
 
     Forces are all Cartesian components, eV/Å. Energies are per atom, meV, counted from the mean
     DFT energy of their composition, so that unlike systems share one panel while an offset of
     the model stays visible. The panels of a row share their limits; points beyond them are
     counted in the panel. After Parunov (2022), Figures 4.6–4.10.
     """
-    figure, (forces, energies) = _panels(8.6, 8.8, 2, 2)
-    _force_row(forces, frames, (before, after))
-    _energy_row(energies, frames, (before, after))
-    for axis, name in zip(forces, ("before (base)", "after (fine-tuned)"), strict=True):
+    rows = [_energy_row]
+    if any(frame.forces is not None for frame in frames) or not frames:
+        rows.insert(0, _force_row)
+    figure, grid = _panels(8.6, 1.8 + 3.5 * len(rows), len(rows), 2)
+    for draw, axes in zip(rows, grid, strict=True):
+        draw(axes, frames, (before, after))
+    for axis, name in zip(grid[0], ("before (base)", "after (fine-tuned)"), strict=True):
         axis.set_title(name, loc="left", pad=42, fontsize=13, fontweight="bold")
     figure.suptitle(title, fontsize=10, color=FAINT)
     return figure
