@@ -144,7 +144,8 @@ def page(results: dict[str, Any]) -> str:
         [
             f"# {str(__doc__).splitlines()[0]}",
             "",
-            f"{'ANI-2x' if full else 'mini'}{members}, fine-tuned with the default recipe for "
+            f"{'ANI-2x' if full else 'mini'}{members}, fine-tuned with the default recipe"
+            f"{'' if full else ', learning rate 1e-3,'} for "
             f"{results['runs'][0]['epochs']} epochs, split and training seeds "
             f"{', '.join(map(str, results['seeds']))}; *crystal*: test frames of the crystal. "
             f"*judged*: {results['judged']} {judged}, labels {labels}. RMSE, forces per component "
@@ -167,19 +168,25 @@ def page(results: dict[str, Any]) -> str:
 
 
 def bounds(results: dict[str, Any]) -> list[str]:
-    """What each share of replay keeps and costs."""
-    lines, found = [], groups(results)
+    """What each share of replay keeps, and what that costs."""
+    lines, found, untouched = [], groups(results), results["untouched"]
     for (crystal, share), runs in found.items():
         without = found.get((crystal, "0"), [])
         if runs is without or not without:
             continue
         keys = ("moved_force_meV_per_A", *list(COLUMNS)[:2])
         kept, *costs = (ratio(runs, without, key) for key in keys)
-        lines.append(
+        line = (
             f"- {crystal}, share {share}: forces on the judged structures moved {kept:.2f} times "
             f"as far as without replay; crystal energy error × {costs[0]:.2f}, force error × "
             f"{costs[1]:.2f}"
         )
+        if results["size"] == "full":
+            key = "judged_force_meV_per_A"
+            now, before = (ratio(some, [untouched], key) for some in (runs, without))
+            line += f"; judged forces: {now:.1f} times the error of the untouched base, not "
+            line += f"{before:.1f} times"
+        lines.append(line)
     return lines
 
 

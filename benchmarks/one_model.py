@@ -135,7 +135,8 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         f"# {str(__doc__).splitlines()[0]}",
         "",
-        f"{results['bases'][0]}, default recipe, "
+        f"{results['bases'][0]}, default recipe"
+        f"{'' if results['size'] == 'full' else ', learning rate 1e-3'}, "
         f"{results['members'] or 'all'} members, {results['epochs']} epochs (*single*: "
         f"{results['single_epochs']}; an epoch of a joint model has {len(errors)} times the "
         "steps), "
