@@ -119,12 +119,15 @@ def _folder() -> Path:
 
 
 def summarise(results: dict[str, Any]) -> None:
-    """Add the mean absolute error of each model against vdW-DF2 and DMC over its crystals.
+    """Add the mean absolute error of each model against vdW-DF2 and DMC.
 
-    A crystal's error is the mean over seeds of the absolute error.
+    Over the crystals that have every model; a crystal's error is the mean over seeds of the
+    absolute error.
     """
     errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for entry in results["crystals"].values():
+    known = results["crystals"].values()
+    names = {name for entry in known for name in entry["models"]}
+    for entry in (entry for entry in known if set(entry["models"]) == names):
         dmc = entry["DMC"][0]
         errors["vdW-DF2 itself"]["DMC"].append(abs(entry["vdW-DF2"] - dmc))
         for name, by_seed in entry["models"].items():
@@ -164,7 +167,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         *table(header, rows),
         "",
-        "Mean absolute error over crystals (of a crystal: the mean over seeds):",
+        "Mean absolute error over the crystals that have every model (of a crystal: the mean over "
+        "seeds):",
         "",
         *table(["model", "crystals", "against vdW-DF2", "against DMC"], maes),
         "",
@@ -179,8 +183,9 @@ def page(results: dict[str, Any]) -> str:
         "",
     ]
     if results["missing"]:
-        models = ", ".join(results["missing"])
-        lines += [f"Left out, no finished model (crystal, recipe, seed): {models}.", ""]
+        some = ", ".join(sorted({name.split()[0] for name in results["missing"]}))
+        count = len(results["missing"])
+        lines += [f"Left out, not trained to the end: {count} models (of {some}).", ""]
     return "\n".join([*lines, *machine_lines(results["machine"])])
 
 
