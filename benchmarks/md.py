@@ -18,6 +18,8 @@ from common import RESULTS, machine, machine_lines, table, write_results
 
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.data.read import read_frames
+from tlpot.data.write import write_frames
+from tlpot.frames import Frame
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
 from tlpot.md.summary import read_log, summarise
@@ -35,6 +37,17 @@ def experimental() -> Atoms:
     """The cell of the data set that no strain was put on, 16 atoms."""
     cells = [frame.atoms for frame in read_frames(DATA)]
     return min(cells, key=lambda atoms: abs(atoms.cell.cellpar() - EXPERIMENT).sum())
+
+
+def minimum(potential: Potential) -> Atoms:
+    """The relaxed cell, kept for runs that go on."""
+    kept = FOLDER / "minimum.extxyz"
+    if not kept.exists():
+        (found,) = relax([experimental()], potential, Relaxation())
+        if found.reason is not None:
+            raise SystemExit(f"urea does not relax with {MODEL}: {found.reason}")
+        write_frames(kept, [Frame(found.atoms, found.energy)])
+    return read_frames(kept)[0].atoms
 
 
 def run(
@@ -98,22 +111,21 @@ def main() -> None:
     parser.add_argument("--nve-ps", type=float, default=10.0)
     options = parser.parse_args()
     about, potential = machine(), load(MODEL)
-    (found,) = relax([experimental()], potential, Relaxation())
-    crystal = found.atoms.repeat(REPEATS)
+    small = minimum(potential)
+    crystal = small.repeat(REPEATS)
     sizes = {"a, Å": 0, "b, Å": 1, "c, Å": 2}
-    mass = found.atoms.get_masses().sum() * 1.66053907
+    mass = small.get_masses().sum() * 1.66053907
     cell = {
         name: {k: float(lengths[i]) for k, i in sizes.items()} | {"density, g/cm³": mass / volume}
         for name, lengths, volume in (
-            ("model", found.atoms.cell.cellpar(), found.atoms.get_volume()),
+            ("model", small.cell.cellpar(), small.get_volume()),
             ("experiment", EXPERIMENT, EXPERIMENT[0] * EXPERIMENT[1] * EXPERIMENT[2]),
         )
     }
-    print(found.reason, cell, flush=True)
+    print(cell, flush=True)
     nve = Dynamics(ensemble="nve", temperature=600.0)
     result = {
         "model": str(MODEL),
-        "relaxed": {"converged": found.converged, "steps": found.steps, "reason": found.reason},
         "cell": cell,
         "nve": run("nve", crystal, potential, options.nve_ps, nve),
         "nvt": run("nvt", crystal, potential, options.ps, Dynamics()),

@@ -1,15 +1,16 @@
 """Relaxing a landscape: in batches against one by one with ASE. Same minima? How much faster?
 
-``make bench-relax``, or ``python benchmarks/relax.py [--model M] [--every 1]``; needs the Genarris
-landscapes under ``$TLPOT_DATA``, and the model's weights. Both ways relax cell and positions of the
-same crystals in turns of a few, each on one thread; time is processor time, which other programs on
-the machine disturb less than the clock. Chunks that are done are kept in ``runs/relax`` and not
-done again.
+``make bench-relax``, or ``python benchmarks/relax.py [--model M] [--train 25] [--every 1]``; needs
+the Genarris landscapes under ``$TLPOT_DATA``, and the model's weights. Both ways relax cell and
+positions of the same crystals in turns of a few, each on one thread; time is processor time, which
+other programs on the machine disturb less than the clock. Chunks that are done are kept in
+``runs/relax`` and not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import time
@@ -24,14 +25,43 @@ from common import machine, machine_lines, table, write_results
 
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.structures import read_each
+from tlpot.data.write import write_frames
 from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
+from tlpot.run import finetune
 
 CHUNK = 9
 ENGINES = ("torch-sim", "ase")
+DATA = Path(os.environ.get("TLPOT_DATA", ".")) / "csp_genarris/Target_I"
+TRAINING = {"fit": "mean", "epochs": 40, "batch_size": 4, "learning_rate": 5e-4, "device": "cpu"}
 SAME = 1e-3
 """eV per atom within which two minima count as the same."""
+
+
+def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) -> Potential:
+    """The base after training on so many of `frames`: PBE+MBD energies, and zero forces."""
+    if not (folder / "model.safetensors").exists():
+        picks = np.random.default_rng(0).choice(len(frames), number, replace=False)
+        with (DATA / "Target_I.csv").open() as file:
+            energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
+        labelled = [
+            Frame(frames[i].atoms, energies[Path(frames[i].source).stem]) for i in sorted(picks)
+        ]
+        data = write_frames(folder.with_suffix(".extxyz"), labelled)
+        finetune(
+            {
+                "data": {
+                    "files": str(data),
+                    "relaxed": True,
+                    "split": {"test": 0.0, "validation": 0.1},
+                },
+                "model": {"base": base},
+                "training": TRAINING,
+                "output": str(folder),
+            }
+        )
+    return load(folder)
 
 
 def relaxed(
@@ -131,13 +161,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="ani2x")
     parser.add_argument("--every", type=int, default=1, help="take every n-th structure")
+    parser.add_argument("--first", type=int, help="and only the first so many of these")
+    parser.add_argument("--train", type=int, default=0, help="fine-tune on so many others first")
     parser.add_argument("--name", default="relax")
     options = parser.parse_args()
-    files = Path(os.environ["TLPOT_DATA"]) / "csp_genarris/Target_I/PBE_MBD"
-    frames, refused = read_each(files)
-    frames = frames[:: options.every]
+    everything, refused = read_each(DATA / "PBE_MBD")
+    frames = everything[:: options.every][: options.first]
     about, potential = machine(), load(options.model)
-    folder = Path("runs/relax") / f"{options.name}-{options.every}"
+    folder = Path("runs/relax") / f"{options.model}-{options.train}-{options.every}"
+    model = options.model
+    if options.train:
+        others = [frame for frame in everything if frame not in frames]
+        potential = fine_tuned(options.model, others, options.train, folder / "model")
+        model += f" fine-tuned on {options.train} others (energies, zero forces; 40 epochs)"
     rows: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
     for start in range(0, len(frames), CHUNK):
         for engine in ENGINES:
@@ -146,9 +182,10 @@ def main() -> None:
             rows[engine] += relaxed(engine, chunk, potential, path)
             print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
     what = "all" if options.every == 1 else f"every {options.every}th by name"
+    what += f", the first {options.first}" if options.first else ""
     result = compare(rows) | {
         "what": what,
-        "model": options.model,
+        "model": model,
         "unread": len(refused),
         "rows": rows,
         "machine": about,
