@@ -116,7 +116,8 @@ def main() -> None:
     sizes = {"a, Å": 0, "b, Å": 1, "c, Å": 2}
     mass = small.get_masses().sum() * 1.66053907
     cell = {
-        name: {k: float(lengths[i]) for k, i in sizes.items()} | {"density, g/cm³": mass / volume}
+        name: {k: float(lengths[i]) for k, i in sizes.items()}
+        | {"density, g/cm³": float(mass / volume)}
         for name, lengths, volume in (
             ("model", small.cell.cellpar(), small.get_volume()),
             ("experiment", EXPERIMENT, EXPERIMENT[0] * EXPERIMENT[1] * EXPERIMENT[2]),
