@@ -51,7 +51,7 @@ bench-relax: $(STAMP)
 	$(BIN)/python benchmarks/relax.py
 
 bench-md: $(STAMP)
-	$(BIN)/tlpot finetune examples/urea_ani2x.yaml
+	[ -f runs/urea_ani2x/model.safetensors ] || $(BIN)/tlpot finetune examples/urea_ani2x.yaml
 	$(BIN)/python benchmarks/md.py
 
 bench-uncertainty: $(STAMP)
