@@ -58,17 +58,18 @@ def rank(
     wavelength: Annotated[str, typer.Option(help="of the pattern: Å, or as MoKa1")] = "CuKa",
     shift: Annotated[float, typer.Option(help="degrees 2θ that peaks may be off")] = 1.0,
     device: Device = "auto",
+    scheduler: Scheduler = "local",
+    workers: Workers = 1,
 ) -> None:
     """Rank crystals by lattice energy, with error bars.
 
     Writes ranking.csv, ranking.html, landscape.png, the structures in order (structures.extxyz,
-    cif/) and ranking.json.
-
-    For thousands of structures, `tlpot relax` them first (it goes on after an interruption) and
-    rank relaxed.extxyz with --no-relax.
+    cif/) and ranking.json. With several workers or a scheduler the crystals are evaluated in
+    shards, and after an interruption the same command goes on.
     """
     from tlpot import console
     from tlpot.config import parse_section
+    from tlpot.csp.evaluate import sharded
     from tlpot.csp.output import refuse_full, write_ranking
     from tlpot.csp.rank import rank
     from tlpot.csp.ranking import Ranking
@@ -92,11 +93,13 @@ def rank(
         "shift": shift,
     }
     settings = parse_section(Ranking, given, "tlpot rank")
+    spread_out = scheduler != "local" or workers > 1
     ranked = rank(
         files,
         load_onto(model, device),
         settings,
-        progress=partial(console.progress_bar, console=err),
+        partial(console.progress_bar, console=err),
+        sharded(model, settings, output, scheduler, workers, device) if spread_out else None,
     )
     ranked.model = model
     write_ranking(ranked, output)

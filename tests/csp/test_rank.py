@@ -6,8 +6,10 @@ import pytest
 from ase.build import molecule
 
 from tlpot.calculator import TLPotCalculator
+from tlpot.csp.evaluate import sharded
 from tlpot.csp.landscape import KJ_PER_MOL
 from tlpot.csp.molecules import find_molecules
+from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranking
 from tlpot.csp.relax import Relaxation
@@ -165,3 +167,23 @@ def test_reference_of_other_structures_is_an_error(mini, landscape, tmp_path, te
     table.write_text(text)
     with pytest.raises(TlpotError, match=said):
         rank(landscape, mini, Ranking(reference=str(table)))
+
+
+@pytest.mark.parametrize(
+    ("relaxation", "within"), [(None, 1e-3), (Relaxation(fmax=0.02, smax=0.02), 0.1)]
+)
+def test_shards_in_other_processes_give_the_same_ranking(
+    mini, landscape, tmp_path, relaxation, within
+):
+    settings = Ranking(relaxation=relaxation)
+    elsewhere = sharded("mini", settings, tmp_path / "out", "local", workers=2, shard=2)
+    found = rank(str(landscape), mini, settings, evaluated=elsewhere)
+    expected = rank(str(landscape), mini, settings)
+    assert names(found) == names(expected)
+    np.testing.assert_allclose(found.energies, expected.energies, atol=within)
+    np.testing.assert_allclose(found.spread, expected.spread, atol=within)
+    assert len(list((tmp_path / "out/shards").glob("*.extxyz"))) == 3
+    write_ranking(found, tmp_path / "out")
+    assert not (tmp_path / "out/shards").exists()
+    with pytest.raises(TlpotError, match="exists already"):
+        rank(str(landscape), mini, settings, evaluated=elsewhere)

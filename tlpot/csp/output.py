@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.csp.ranking import Ranked
+from tlpot.csp.shards import FOLDER, interrupted
 from tlpot.csp.structures import stem
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
@@ -70,16 +72,17 @@ def refuse_full(folder: str | Path) -> Path:
     Raises
     ------
     TlpotError
-        If there is something in it already.
+        If there is something in it already, but for the shards of an interrupted call.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    full = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if full and not interrupted(folder):
         raise TlpotError(f"{folder} exists already; name another folder with --output")
     return folder
 
 
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
-    """Write a ranking into a folder that must be empty or new.
+    """Write a ranking into a folder that must be empty or new; its shards are taken away.
 
     ``ranking.csv`` and ``.json``, ``ranking.html``, ``landscape.png``, the structures in order
     (``structures.extxyz``, ``cif/``) and the relaxed molecules (``gas.extxyz``).
@@ -111,6 +114,7 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     writer.writeheader()
     writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     write_whole(folder / "ranking.csv", lines.getvalue())
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return folder
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 
-from tlpot.csp.dispersion import dispersion
+from tlpot.csp.evaluate import Evaluate, Progress, energies_of, evaluate, silent
 from tlpot.csp.landscape import (
     KJ_PER_MOL,
     Candidate,
@@ -23,7 +22,6 @@ from tlpot.csp.landscape import (
 from tlpot.csp.match import find_duplicates, find_experimental
 from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
 from tlpot.csp.ranking import Ranked, Ranking
-from tlpot.csp.relax import relax
 from tlpot.csp.scores import read_reference, score
 from tlpot.csp.structures import Refused, origin, read_crystals, require_some
 from tlpot.csp.thermo import IMAGINARY, vibrations
@@ -33,21 +31,13 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Called with what is done and how many there are; yields what is to be told how many are done."""
-
-
-@contextmanager
-def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress that nobody sees."""
-    yield lambda done: None
-
 
 def rank(
     files: str | Path | Sequence[str | Path],
     model: Potential,
     settings: Ranking | None = None,
     progress: Progress = silent,
+    evaluated: Evaluate | None = None,
 ) -> Ranked:
     """Order crystals by their lattice energy.
 
@@ -59,6 +49,8 @@ def rank(
         What to look for and how.
     progress
         Shows the stages.
+    evaluated
+        Who relaxes the crystals and computes their energies; left out: this process.
 
     Notes
     -----
@@ -72,8 +64,7 @@ def rank(
         If nothing can be ranked, or the settings ask for what cannot be.
     """
     settings = settings or Ranking()
-    extra = settings.dispersion and dispersion(settings.dispersion, model, settings.functional)
-    energies = Energies(model, extra or None)
+    energies = energies_of(model, settings)
     measured = None if settings.pattern is None else read_pattern(settings.pattern)
     forms = {name: _one(name) for name in settings.experimental}
     frames, refused = read_crystals(files, model.elements)
@@ -81,32 +72,25 @@ def rank(
     kept = [frame for frame in frames if frame.name in molecules]
     require_some(kept, refused)
     labels = read_reference(kept, settings.reference)
-    if settings.relaxation is not None:
-        with progress("relaxed", len(kept)) as advance:
-            minima = relax(kept, model, settings.relaxation, advance, energies.extra)
-        refused += [Refused(one.name, one.reason) for one in minima if one.reason]
-        kept = [
-            replace(frame, atoms=one.atoms)
-            for frame, one in zip(kept, minima, strict=True)
-            if one.converged
-        ]
-        require_some(kept, refused)
-    starts = _starts(settings.molecule, [molecules[frame.name] for frame in kept])
+    evaluated = evaluated or partial(evaluate, energies=energies, settings=settings)
+    found = list(zip(kept, evaluated(kept, progress=progress), strict=True))
+    refused += [Refused(frame.name, one.reason) for frame, one in found if one.reason]
+    found = [(frame, one) for frame, one in found if one.reason is None]
+    require_some(found, refused)
+    starts = _starts(settings.molecule, [molecules[frame.name] for frame, _ in found])
     gas, alone = gas_energy(unit, starts, energies)
-    with progress("energies", len(kept)) as advance:
-        totals = energies.members([frame.atoms for frame in kept], advance)
     pressure = settings.relaxation.pressure if settings.relaxation else 0.0
     candidates = []
-    for frame, total in zip(kept, totals, strict=True):
+    for frame, one in found:
         z = find_unit(molecules[frame.name])[1]
-        work = pressure * units.GPa * frame.atoms.get_volume()
+        work = pressure * units.GPa * one.atoms.get_volume()
         energy = labels.get(frame.name)
         label = None if energy is None else energy / z / KJ_PER_MOL
-        lattice = ((total + work) / z - gas) / KJ_PER_MOL
+        lattice = ((one.energies + work) / z - gas) / KJ_PER_MOL
         if not np.isfinite(lattice).all():
             refused.append(Refused(origin(frame), "the model gives it no finite energy"))
             continue
-        candidates.append(Candidate(origin(frame), frame.atoms, z, lattice, label))
+        candidates.append(Candidate(origin(frame), one.atoms, z, lattice, label))
     require_some(candidates, refused)
     candidates.sort(key=lambda c: (c.energy, c.name))
     copies = find_duplicates(candidates) if settings.duplicates else {}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,16 @@ import numpy as np
 from ase import Atoms, units
 
 from tlpot.csp.relax import Relaxation, Relaxed, relax
+from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
 from tlpot.csp.structures import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
 from tlpot.frames import Frame
-from tlpot.potential import Potential, load, load_onto
-from tlpot.scale import LOCAL, as_done
+from tlpot.scale import LOCAL
 
-SHARD = 64
-"""Structures that are relaxed, written and lost together."""
-
+SUMMARY = "summary.json"
 DENSITY = 1e24 / units.mol
 """u/Å³ in g/cm³."""
 
@@ -90,42 +86,24 @@ def relax_files(
         another reason than its structures; what is done is kept.
     """
     settings, folder = settings or Relaxation(), Path(output)
-    model = str(Path(model).absolute() if Path(model).exists() else model)
     frames, unread = read_each(files)
     require_some(frames, unread)
-    pieces = [frames[i : i + shard] for i in range(0, len(frames), shard)]
-    identity = _identity(frames, model, settings, shard)
-    _begin(folder, identity)
-    paths = [folder / "shards" / f"{i:06d}.extxyz" for i in range(len(pieces))]
-    todo = [i for i, path in enumerate(paths) if not path.exists()]
-    total, done = len(frames) + len(unread), len(frames) + len(unread)
-    done -= sum(len(pieces[i]) for i in todo)
-    on_structure(done, total)
-    failed: dict[int, str] = {}
-    work = [(model, device, settings, pieces[i], str(paths[i])) for i in todo]
-    for n, result in as_done(relax_shard, work, scheduler, workers):
-        if isinstance(result, TlpotError):
-            raise result
-        if isinstance(result, BaseException):
-            failed[todo[n]] = str(result) or type(result).__name__
-        else:
-            done += len(pieces[todo[n]])
-            on_structure(done, total)
-    if failed:
-        i, why = next(iter(failed.items()))
-        raise TlpotError(
-            f"{len(failed)} of {len(pieces)} shards failed, first that of {pieces[i][0].name} and "
-            f"the {len(pieces[i]) - 1} after it: {why}. What is done is kept; run the same "
-            "command again"
-        )
-    return _finish(folder, paths, unread, identity)
+    if (folder / SUMMARY).exists():
+        raise TlpotError(f"{folder} holds a finished relaxation; name another folder")
+    total = len(frames) + len(unread)
+    paths = in_shards(
+        *(relax_shard, frames, model, settings.model_dump(), folder),
+        *(scheduler, workers, device, shard),
+        on_structure=lambda done: on_structure(done + len(unread), total),
+    )
+    return _finish(folder, paths, unread, model, settings)
 
 
 def relax_shard(
-    model: str, device: str, settings: Relaxation, frames: list[Frame], path: str
+    model: str, device: str, settings: dict[str, Any], frames: list[Frame], path: str
 ) -> None:
     """Relax some structures in this process and write them to one file, whole or not at all."""
-    found = relax(frames, _loaded(model, device), settings)
+    found = relax(frames, loaded(model, device), Relaxation(**settings))
     write_whole(path, "".join(to_text(as_frame(one, model)) for one in found))
 
 
@@ -145,56 +123,12 @@ def as_frame(one: Relaxed, model: str) -> Frame:
     return Frame(atoms, one.energy, one.forces, one.stress, info=notes)
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str, device: str) -> Potential:
-    """Of this process: its shards share the model."""
-    return load_onto(model, device)
-
-
-def _identity(
-    frames: Sequence[Frame],
-    model: str,
-    settings: Relaxation,
-    shard: int,
-) -> dict[str, Any]:
-    """What makes two calls the same."""
-    geometry = hashlib.sha256()
-    for frame in frames:
-        for array in (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array):
-            geometry.update(np.ascontiguousarray(array).tobytes())
-    load(model)  # complains now, not in every worker
-    file = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
-    weights = file.read_bytes() if file.is_file() else model.encode()
-    return {
-        "structures": len(frames),
-        "geometry": geometry.hexdigest(),
-        "model": hashlib.sha256(weights).hexdigest(),
-        "settings": settings.model_dump(),
-        "shard": shard,
-    }
-
-
-def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder, or make sure that it is one to go on with."""
-    note = folder / "summary.json"
-    if note.exists():
-        there = json.loads(note.read_text())
-        if there.get("finished"):
-            raise TlpotError(f"{folder} holds a finished relaxation; name another folder")
-        differs = [k for k in identity if there.get(k) != identity[k]]
-        if differs:
-            raise TlpotError(
-                f"{folder} was begun with other {', '.join(differs)}; name another folder, or "
-                "run the command that began it"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TlpotError(f"{folder} exists already and is no interrupted relaxation; name another")
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
-    write_whole(note, json.dumps(identity | {"finished": False}, indent=2) + "\n")
-
-
 def _finish(
-    folder: Path, paths: list[Path], unread: list[Refused], identity: dict[str, Any]
+    folder: Path,
+    paths: list[Path],
+    unread: list[Refused],
+    model: str | Path,
+    settings: Relaxation,
 ) -> Outcome:
     """One table and two files of structures out of all shards."""
     good: list[str] = []
@@ -214,9 +148,14 @@ def _finish(
     writer.writeheader()
     writer.writerows(rows)
     write_whole(folder / "relaxed.csv", table.getvalue())
-    summary = identity | {"finished": True, "relaxed": len(good), "set_aside": len(aside)}
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    shutil.rmtree(folder / "shards")
+    summary = {
+        "model": str(model),
+        "settings": settings.model_dump(),
+        "relaxed": len(good),
+        "set_aside": len(aside),
+    }
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    shutil.rmtree(folder / FOLDER)
     return Outcome(folder, len(good), aside)
 
 

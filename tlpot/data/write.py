@@ -43,8 +43,9 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:
 def to_text(frame: Frame) -> str:
     """One frame as extended XYZ."""
     atoms = frame.atoms.copy()
-    empty = (None, "")  # the format has no way to say either
-    atoms.info = {k: v for k, v in frame.info.items() if v not in empty and k not in KEYS}
+    info = {k: v for k, v in frame.info.items() if k not in KEYS and v is not None}
+    # the format has no way to say an empty text either
+    atoms.info = {k: v for k, v in info.items() if not isinstance(v, str) or v}
     labels = {name: getattr(frame, name) for name in ("energy", "forces", "stress")}
     if labels := {name: value for name, value in labels.items() if value is not None}:
         atoms.calc = SinglePointCalculator(atoms, **labels)
