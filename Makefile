@@ -64,8 +64,11 @@ bench-peers: $(STAMP)
 bench-committee: $(STAMP)
 	$(BIN)/python benchmarks/committee.py
 
-bench-csp-ranking: $(STAMP)
-	$(BIN)/python benchmarks/csp_ranking.py
+bench-rank-scale: $(STAMP)
+	$(BIN)/python benchmarks/rank_scale.py
+
+bench-csp: $(STAMP)
+	$(BIN)/python benchmarks/csp.py
 
 STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
 
@@ -86,4 +89,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp-ranking clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale clean

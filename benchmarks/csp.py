@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no fit after these")
     arguments = parser.parse_args()
-    file = RESULTS / "csp_ranking.json"
+    file = RESULTS / "csp.json"
     results = {"machine": machine(), "training": TRAINING.model_dump(), "untrained": {}, "fits": {}}
     if file.exists():
         results = json.loads(file.read_text())
@@ -226,9 +226,9 @@ def main() -> None:
             results["untrained"][name] = untrained(name)
         results["fits"][key] = fit(*piece)
         print(key, results["fits"][key]["rest"], flush=True)
-        write_results("csp_ranking", results, page(results))
-    write_results("csp_ranking", results, page(results))
-    draw_curves(results, RESULTS / "csp_ranking.png")
+        write_results("csp", results, page(results))
+    write_results("csp", results, page(results))
+    draw_curves(results, RESULTS / "csp.png")
 
 
 def values(
