@@ -129,7 +129,13 @@ def picture(results: dict[str, Any], folder: Path = RESULTS) -> None:
     if not entries:
         return
     figure, axes = plt.subplots(
-        2, len(entries), figsize=(5.2 * len(entries), 7), squeeze=False, sharex="col", sharey="row"
+        2,
+        len(entries),
+        figsize=(5.2 * len(entries), 7),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+        layout="constrained",
     )
     for column, entry in enumerate(entries):
         done = {name: entry[name] for name in NAMES if "curve" in entry.get(name, {})}
@@ -155,7 +161,8 @@ def picture(results: dict[str, Any], folder: Path = RESULTS) -> None:
         axes[1, column].set_xlabel("CPU time of training, s")
     axes[0, 0].set_ylabel("energy RMSE, meV/atom")
     axes[1, 0].set_ylabel("force RMSE, meV/Å per component")
-    axes[0, 0].legend(fontsize=8, title="lines: validation; stars: test", title_fontsize=8)
-    figure.tight_layout()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    what = {"title": "lines: validation; stars: test", "title_fontsize": 8, "fontsize": 8}
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, **what)
     figure.savefig(folder / "peers.png", dpi=130)
     plt.close(figure)
