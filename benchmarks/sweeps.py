@@ -18,8 +18,8 @@ from common import RESULTS, machine, machine_lines, write_results
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from tlpot.ablation.run import ablate
-from tlpot.ablation.sweep import Outcome, parse_sweep
+from tlpot.ablation.run import ablate, finished
+from tlpot.ablation.sweep import Outcome, parse_sweep, points
 from tlpot.ablation.table import draw, markdown, tidy
 from tlpot.console import sweep_bar
 from tlpot.potential import Potential, load
@@ -92,6 +92,7 @@ def study(
     parser.add_argument("--epochs", type=int, help="left out: those of the recipe")
     parser.add_argument("--members", type=int, help="of the base's ensemble; left out: all")
     parser.add_argument("--train-fraction", type=float, help="of the training frames")
+    parser.add_argument("--have-only", action="store_true", help="run nothing, show what there is")
     given = parser.parse_args()
     size = "full" if given.full else "reduced"
     about = machine()
@@ -113,10 +114,15 @@ def study(
             "scheduler": given.scheduler,
         }
     )
-    with sweep_bar(Console(stderr=True)) as on_point:
-        outcomes = ablate(sweep, on_point)
+    if given.have_only:
+        outcomes = finished(sweep)
+    else:
+        with sweep_bar(Console(stderr=True)) as on_point:
+            outcomes = ablate(sweep, on_point)
     seeds = ", ".join(map(str, sweep.seeds))
     lines = [f"# {question}", "", f"- {size} size; {_data(outcomes)}; seeds {seeds}"]
+    if len(outcomes) < (wanted := len(points(sweep))):
+        lines.append(f"- so far {len(outcomes)} of {wanted} points; the others have not run")
     if given.members:
         lines.append(f"- of the base's ensemble only the first {given.members} members")
     lines += [*machine_lines(about), "", markdown(outcomes), *_untouched(outcomes)]

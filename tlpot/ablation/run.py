@@ -45,9 +45,7 @@ def ablate(
     wanted, folder = points(sweep), Path(sweep.output)
     folder.mkdir(parents=True, exist_ok=True)
     folders = _folders(folder / "points", wanted)
-    finished = (_finished(folders[point.name], point) for point in wanted)
-    done = [outcome for outcome in finished if outcome is not None]
-    _require_same_data(done)
+    done = finished(sweep)
     names = {outcome.point.name for outcome in done}
     waiting = [point for point in wanted if point.name not in names]
     on_point(done, len(wanted))
@@ -63,6 +61,16 @@ def ablate(
         on_point(done, len(wanted))
     write_results(folder, _ordered(done, wanted))
     return _ordered(done, wanted)
+
+
+def finished(sweep: Sweep) -> list[Outcome]:
+    """The points that have finished, in order; errors as `ablate`'s."""
+    wanted = points(sweep)
+    folders = _folders(Path(sweep.output) / "points", wanted)
+    outcomes = (_finished(folders[point.name], point) for point in wanted)
+    done = [outcome for outcome in outcomes if outcome is not None]
+    _require_same_data(done)
+    return done
 
 
 def run_point(config: Config, folder: str, keep_model: bool) -> None:
