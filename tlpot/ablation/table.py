@@ -22,6 +22,8 @@ ERRORS = {
 }
 """Figures of the test frames that the table shows (the CSV holds all), and how it names them."""
 
+FITS = 40
+"""Letters of tick labels that fit side by side."""
 DECADE = 10.0
 """Errors that differ by more than this factor are drawn on a logarithmic scale."""
 
@@ -110,9 +112,10 @@ def values(outcomes: Sequence[Outcome], name: str, model: str = "finetuned") -> 
 
 def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
     """Energy and force errors along one axis, a line for each combination of the others."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
     order = list(dict.fromkeys(o.point.labels[axis] for o in outcomes))
     places, numeric = _places(order)
+    crowded = not numeric and len("".join(order)) > FITS
+    figure = Figure(figsize=(9, 5.0 if crowded else 3.6), layout="constrained")
     lines: dict[str, list[Outcome]] = {}
     for o in outcomes:
         rest = ", ".join(f"{v}" for k, v in o.point.labels.items() if k != axis)
@@ -138,7 +141,8 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
         else:
             panel.set_ylim(0, None)
         if not numeric:
-            panel.set_xticks(list(places.values()), order)
+            slanted = {"rotation": 40, "ha": "right"} if crowded else {}
+            panel.set_xticks(list(places.values()), order, **slanted)
         if len(lines) > 1:
             panel.legend(fontsize="small")
     return figure
