@@ -157,8 +157,10 @@ def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None
     if (drift := summary["drift_meV_per_atom_per_ps"]) == drift:
         lines.append(f"drift {drift:+.3g} meV per atom and ps")
     for name, unit in (("temperature_K", "K"), ("pressure_GPa", "GPa"), ("volume_A3", "Å³")):
-        if (mean := summary[name]["mean"]) == mean:
-            lines.append(f"{name.split('_')[0]} {mean:.4g} ± {summary[name]['error']:.2g} {unit}")
+        mean, error = summary[name]["mean"], summary[name]["error"]
+        if mean == mean:
+            bar = f" ± {error:.2g}" if error == error else ""
+            lines.append(f"{name.split('_')[0]} {mean:.4g}{bar} {unit}")
     if summary["stopped"]:
         lines.append(f"stopped at {summary['stopped']}")
     lines.append(f"{folder}: trajectory.extxyz, log.csv, md.png, rdf.png")

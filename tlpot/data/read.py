@@ -95,7 +95,7 @@ def _expand(name: str) -> list[tuple[Path, slice]]:
         matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
         found = [f for match in matches for f in (_folder(match) if match.is_dir() else [match])]
         if not found:
-            raise TlpotError(f"{name}: no file matches. Mend the pattern in data.files.")
+            raise TlpotError(f"{name}: no file matches; mend the pattern")
         return [(file, index) for file in found]
     raise TlpotError(_absent(path))
 
