@@ -156,9 +156,7 @@ def report(result: dict[str, Any]) -> str:
         f"{result['median_gap_meV_per_atom']:.3f}, largest "
         f"{result['largest_gap_meV_per_atom']:.2f} meV/atom; of the others the batched way is "
         f"lower in {result['batched_lower']}, ASE in {result['serial_lower']}. "
-        f"These end in other minima: their volumes differ by {fork[0]:.1f} to {fork[-1]:.1f} %. "
-        "An untouched model takes the crystals far from where they began, and two optimisers fork "
-        "on the way; a model fine-tuned on the landscape is yet to be measured.",
+        f"These end in other minima: their volumes differ by {fork[0]:.1f} to {fork[-1]:.1f} %.",
         "",
         *machine_lines(result["machine"]),
     ]
@@ -189,7 +187,7 @@ def main() -> None:
             path = folder / f"{engine}-{start:03d}.json"
             rows[engine] += relaxed(engine, chunk, potential, path)
             print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
-    what = "all" if options.every == 1 else f"every {options.every}th by name"
+    what = "all" if options.every == 1 else f"one in {options.every} by name"
     what += f", the first {options.first}" if options.first else ""
     result = compare(rows) | {
         "what": what,
