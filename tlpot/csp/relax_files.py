@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
+from tlpot.csp.landscape import GRAM_PER_CM3
 from tlpot.csp.relax import Relaxation, Relaxed, relax
 from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
 from tlpot.csp.structures import Refused, read_each, require_some
@@ -26,8 +27,6 @@ from tlpot.frames import Frame
 from tlpot.scale import LOCAL
 
 SUMMARY = "summary.json"
-DENSITY = 1e24 / units.mol
-"""u/Å³ in g/cm³."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,8 @@ def _row(frame: Frame) -> dict[str, object]:
     if frame.stress is not None:
         row["max_stress_GPa"] = np.abs(frame.stress).max() / units.GPa
     if (volume := _volume(atoms)) is not None:
-        row["volume_A3"], row["density_g_cm3"] = volume, atoms.get_masses().sum() / volume * DENSITY
+        row["volume_A3"] = volume
+        row["density_g_cm3"] = atoms.get_masses().sum() / volume * GRAM_PER_CM3
         row["volume_change"] = volume / float(str(info["volume_before"])) - 1
     return row
 
