@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,17 @@ import ase.io
 import numpy as np
 from common import RESULTS, machine, write_results
 from elements_report import page, picture
+from sweeps import with_members
 
-from tlpot.backbones.ani import ANI
 from tlpot.config import parse_config
 from tlpot.evaluation.metrics import evaluate
-from tlpot.potential import Potential, load
 from tlpot.run import Prepared, finetune
 
 RUNS = Path("runs/elements")
 DATASETS = Path(__file__).parent.parent / "datasets"
 MODELS = ("alias", "clone", "own parts", "scratch")
+MEMBERS = 2
+"""Of ANI-2x's eight networks."""
 RATE, SCRATCH_RATE = 4e-4, 1e-3
 """Few epochs need larger steps than the default 1e-4, and random weights larger ones yet."""
 
@@ -111,21 +112,6 @@ def select_molecules(path: Path, size: int = 100) -> None:
     ase.io.write(path, [sound[i] for i in sorted({*new, *rest.tolist()})])
 
 
-def base(members: int = 2) -> str:
-    """ANI-2x with the first of its eight networks."""
-    path = RUNS / f"ani2x-{members}.safetensors"
-    if not path.exists():
-        whole = load("ani2x")
-        backbone = ANI(replace(whole.backbone.architecture, members=members))
-        weights = whole.backbone.state_dict().items()
-        own = backbone.state_dict()
-        backbone.load_state_dict(
-            {n: w[:members] if n.startswith("networks.") else own[n] for n, w in weights}
-        )
-        Potential(backbone, whole.reference, whole.metadata).save(path)
-    return str(path)
-
-
 def point(
     system: System, model: str, donors: dict[str, str], seed: int, epochs: int, folder: Path
 ) -> dict[str, Any]:
@@ -140,7 +126,7 @@ def point(
             "split": {"seed": seed},
         },
         "model": {
-            "base": base(),
+            "base": with_members("ani2x", MEMBERS, RUNS),
             "elements": {e: {"from": d, "as": kind} for e, d in donors.items()},
             "train": "new" if model == "own parts" else "all",
             "init": "scratch" if model == "scratch" else "pretrained",

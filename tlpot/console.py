@@ -139,16 +139,17 @@ def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> N
 
 def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
     """How many structures are relaxed, and why the others are not."""
-    for name, reason in outcome.quarantine[:SHOWN]:
+    aside = outcome.quarantine
+    last = f"{outcome.folder}: {outcome.relaxed} structures relaxed, {len(aside)} set aside"
+    _print_with_reasons(aside, last, console)
+
+
+def _print_with_reasons(failed: Sequence[tuple[str, str]], last: str, console: Console) -> None:
+    for name, reason in failed[:SHOWN]:
         console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    if len(outcome.quarantine) > SHOWN:
-        console.print(f"… and {len(outcome.quarantine) - SHOWN} more")
-    console.print(
-        f"{outcome.folder}: {outcome.relaxed} structures relaxed, "
-        f"{len(outcome.quarantine)} set aside",
-        soft_wrap=True,
-        highlight=False,
-    )
+    if len(failed) > SHOWN:
+        console.print(f"… and {len(failed) - SHOWN} more")
+    console.print(last, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None:
@@ -170,16 +171,8 @@ def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None
 
 def print_labels(summary: Summary, console: Console) -> None:
     """How many frames have labels now, and why the others have none."""
-    for name, reason in summary.failed[:SHOWN]:
-        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    if len(summary.failed) > SHOWN:
-        console.print(f"… and {len(summary.failed) - SHOWN} more")
-    console.print(
-        f"{summary.output}: {summary.labelled} frames labelled, {summary.kept} kept, "
-        f"{len(summary.failed)} failed",
-        soft_wrap=True,
-        highlight=False,
-    )
+    last = f"{summary.output}: {summary.labelled} frames labelled, {summary.kept} kept, "
+    _print_with_reasons(summary.failed, f"{last}{len(summary.failed)} failed", console)
 
 
 def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
