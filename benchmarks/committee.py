@@ -37,6 +37,7 @@ from tlpot.potential import Potential, load
 from tlpot.run import prepare
 from tlpot.sampling import committee, frame_features
 from tlpot.training.parallel import Team
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 TEST = 0.25
@@ -106,7 +107,8 @@ def train(case: Mapping[str, Any], frames: list[Frame], elements: set[str], seed
         )
         potential = prepare(config).potential.for_elements(elements)
         batches = [potential.batch([frame]) for frame in frames]
-        Trainer(potential, batches, [], config.training, Path(folder), NoCheckpoints()).fit()
+        task = PotentialTask(potential, batches, [], config.training)
+        Trainer(task, config.training, Path(folder), NoCheckpoints()).fit()
     return potential
 
 

@@ -42,6 +42,7 @@ from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load
 from tlpot.sampling import WINDOW
 from tlpot.training.parallel import Team
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 SYSTEMS = {
@@ -135,7 +136,8 @@ class Landscape:
         with TemporaryDirectory() as folder:
             settings = TRAINING.model_copy(update={"seed": seed})
             batches = [self.batches[i] for i in chosen]
-            Trainer(model, batches, [], settings, Path(folder), NoCheckpoints()).fit()
+            task = PotentialTask(model, batches, [], settings)
+            Trainer(task, settings, Path(folder), NoCheckpoints()).fit()
         model.backbone.requires_grad_(False)
         return model
 

@@ -16,6 +16,7 @@ from speed_origin import OriginTraining
 
 from tlpot.config import Config, parse_config
 from tlpot.run import finetune, prepare
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 FRAMES = "$TLPOT_DATA/x23/21_urea/train.traj@10:180"
@@ -75,7 +76,7 @@ def _until(target: dict[str, float], config: Config, device: torch.device) -> di
     train, test = ([compact.batch([f]) for f in prepared.parts[part]] for part in ("train", "test"))
     folder = Path(config.output)
     folder.mkdir(parents=True)
-    trainer = Trainer(compact, train, test, config.training, folder)
+    trainer = Trainer(PotentialTask(compact, train, test, config.training), config.training, folder)
     seen: dict[str, Any] = {"reached": False}
 
     def judge(row: Any) -> None:

@@ -20,6 +20,7 @@ from tlpot.config import Training
 from tlpot.frames import Frame
 from tlpot.potential import load
 from tlpot.training.freeze import freeze
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 HARTREE = 27.211386245988
@@ -57,7 +58,8 @@ class TlpotTraining:
         settings = Training(epochs=1, batch_size=len(frames), device=str(device), **recipe)
         self.potential = compact
         self._folder = tempfile.TemporaryDirectory()
-        self.trainer = Trainer(compact, batches, [], settings, Path(self._folder.name))
+        self.task = PotentialTask(compact, batches, [], settings)
+        self.trainer = Trainer(self.task, settings, Path(self._folder.name))
 
     def epoch(self) -> float:
         """Seconds of one epoch by the trainer's own clock (without its checkpoint)."""
@@ -66,7 +68,7 @@ class TlpotTraining:
 
     def kept_bytes(self) -> int:
         """What the trainer keeps of the frames of one step."""
-        return sum(b.kept.nbytes for b in self.trainer.train) // self.steps
+        return sum(b.kept.nbytes for b in self.task.train) // self.steps
 
     def sample(self) -> float:
         """Seconds of one step."""

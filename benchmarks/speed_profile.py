@@ -47,7 +47,7 @@ def _purpose(operation: str, frame: FrameType | None) -> str:
         if not where:
             where = _place(path)
         frame = frame.f_back
-    if functions & {"join", "_join"}:
+    if "join" in functions:
         return "joining the frames of a step"
     if where.startswith("engine/networks"):
         product = operation in PRODUCTS

@@ -28,7 +28,7 @@ FILES = {"data": {"files": ["a.xyz"]}}
         ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
         ({"training": {"lamda": 0.5}}, "training.lamda: unknown key; did you mean 'lambda'"),
         ({"data": {"files": ["a"], "split": {"tset": 0.1}}}, "data.split.tset: unknown key; did"),
-        ({"training": {"zzz": 3}}, "training.zzz: unknown key; known keys: preset, lambda"),
+        ({"training": {"zzz": 3}}, "training.zzz: unknown key; known keys: epochs, batch_size"),
         ({"training": {"epochs": "many"}}, "training.epochs: Input should be a valid integer"),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than 0"),
         ({"training": {"lambda": 1.5}}, "training.lambda: Input should be less than"),

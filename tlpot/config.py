@@ -230,7 +230,28 @@ class Replay(WithFiles):
     share: float = Field(0.2, gt=0, lt=1, description="share of an epoch's frames")
 
 
-class Training(Section):
+class Optimisation(Section):
+    """How weights are optimised, whatever they are of."""
+
+    epochs: int = Field(150, gt=0, description="passes over the training data")
+    batch_size: int = Field(2, gt=0, description="frames, crystals or patterns per step")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        "cosine", description="how the learning rate falls"
+    )
+    warmup_epochs: int = Field(2, ge=0, description="linear rise of the rate at the start")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 is off")
+    clip: float | None = Field(10.0, gt=0, description="largest gradient norm; null is off")
+    patience: int | None = Field(
+        None, gt=0, description="stop after so many epochs without a better validation loss"
+    )
+    seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
+    tensorboard: bool = Field(False, description="also write TensorBoard event files")
+
+
+class Training(Optimisation):
     """The recipe. `preset` fills in whatever is not given here."""
 
     preset: Literal["default", "thesis"] = Field(
@@ -256,19 +277,6 @@ class Training(Section):
         gt=0,
         description="errors beyond it (eV/Å, eV/atom) count linearly, not squared; null is off",
     )
-    epochs: int = Field(150, gt=0, description="passes over the training frames")
-    batch_size: int = Field(2, gt=0, description="frames per step")
-    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
-    schedule: Literal["cosine", "plateau", "constant"] = Field(
-        "cosine", description="how the learning rate falls"
-    )
-    warmup_epochs: int = Field(2, ge=0, description="linear rise of the rate at the start")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 is off")
-    clip: float | None = Field(10.0, gt=0, description="largest gradient norm; null is off")
-    patience: int | None = Field(
-        None, gt=0, description="stop after so many epochs without a better validation loss"
-    )
     weighting: Literal["none", "size", "composition", "element"] = Field(
         "none",
         description="draw large frames, rare compositions or rare elements more often",
@@ -276,12 +284,9 @@ class Training(Section):
     replay: Replay | None = Field(
         None, description="mix in structures that the base labels, against forgetting"
     )
-    seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
     keep_gb: float = Field(
         8.0, ge=0, description="memory for kept descriptors, GB; the rest is recomputed each step"
     )
-    tensorboard: bool = Field(False, description="also write TensorBoard event files")
 
     @model_validator(mode="before")
     @classmethod
@@ -341,6 +346,9 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False)
 
 
+AnySection = TypeVar("AnySection", bound=Section)
+
+
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML config and apply ``section.key=value`` overrides.
 
@@ -349,11 +357,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     TlpotError
         Naming the file, the key and the nearest valid key or the expected type.
     """
-    values = read_yaml(path, "config", "`tlpot init` writes one to start from.")
-    for override in overrides or []:
-        if isinstance(values, dict):
-            _override(values, override)
-    return parse_config(values, str(path))
+    return load_section(Config, path, overrides)
 
 
 def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
@@ -369,17 +373,29 @@ def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
 
 def parse_config(values: Any, origin: str = "config") -> Config:
     """Validate a nested dict as `Config`; errors as in `load_config`."""
+    return _parse_whole(Config, values, origin)
+
+
+def load_section(
+    section: type[AnySection], path: str | Path, overrides: list[str] | None = None
+) -> AnySection:
+    """A whole config of another kind than `Config`, read as `load_config` does."""
+    values = read_yaml(path, "config", "`tlpot init` writes one to start from.")
+    for override in overrides or []:
+        if isinstance(values, dict):
+            _override(values, override)
+    return _parse_whole(section, values, str(path))
+
+
+def _parse_whole(section: type[AnySection], values: Any, origin: str) -> AnySection:
     if not isinstance(values, dict):
-        raise TlpotError(f"{origin}: expected sections (data, model, training, output).")
-    return parse_section(Config, values, f"{origin} is not a valid config")
+        raise TlpotError(f"{origin}: expected sections ({', '.join(section.model_fields)}).")
+    return parse_section(section, values, f"{origin} is not a valid config")
 
 
 def parse_elements(elements: Mapping[str, Any]) -> dict[str, NewElement]:
     """``model.elements`` by itself; errors as in `load_config`."""
     return parse_section(Model, {"elements": elements}, "not valid as new elements").elements
-
-
-AnySection = TypeVar("AnySection", bound=Section)
 
 
 def parse_section(section: type[AnySection], values: dict[str, Any], failure: str) -> AnySection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -13,8 +12,6 @@ import numpy as np
 import torch
 import torchani
 from ase import Atoms
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from tlpot.backbones.ani import ANI
@@ -25,12 +22,11 @@ from tlpot.config import parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
 from tlpot.frames import Batch, Frame
+from tlpot.modelfile import read_model, write_model
 from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
 
-FORMAT = "tlpot-model-1"
 BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes)}
 MINI = Path(__file__).parent / "backbones" / "mini.safetensors"
 CHUNK = 1024
@@ -256,10 +252,7 @@ class Potential:
 
     def save(self, path: str | Path) -> Path:
         """Write weights and metadata to one safetensors file, atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         header = {
-            "format": FORMAT,
             "units": {"energy": "eV", "length": "Å", "stress": "eV/Å^3"},
             "backbone": self.backbone.kind,
             **self.backbone.describe(),
@@ -267,8 +260,7 @@ class Potential:
             "calibration": self.calibration and asdict(self.calibration),
             "metadata": self.metadata,
         }
-        weights = {n: p.detach().cpu().contiguous() for n, p in self.backbone.named_parameters()}
-        return write_whole(path, serialise(weights, {"tlpot": json.dumps(header)}))
+        return write_model(path, header, dict(self.backbone.named_parameters()))
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:
@@ -277,20 +269,11 @@ class Potential:
         Raises
         ------
         TlpotError
-            If there is no such file or it is not a tlpot model. Nothing is ever unpickled.
+            As `read_model`, and if it holds no potential.
         """
-        path = Path(path)
-        path = path / "model.safetensors" if path.is_dir() else path
-        if not path.is_file():
-            raise TlpotError(f"{path}: no such model file")
-        try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
-                weights = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, json.JSONDecodeError, OSError) as error:
-            raise TlpotError(f"{path} is not a safetensors model file ({error})") from None
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
+        header, weights = read_model(path)
+        if "reference" not in header:
+            raise TlpotError(f"{path} holds another kind of model, not a potential")
         try:
             backbone = BACKBONES[header.get("backbone", ANI.kind)].restore(header)
             reference = EnergyReference(**header["reference"])

@@ -35,6 +35,7 @@ from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Row, Trainer
 
 GAUSSIAN = 0.1
@@ -233,7 +234,8 @@ def _train(
             batches[part] = [cache.keep(compact, b, settings.keep_gb) for b in batches[part]]
     train, validation, replay = batches.values()
     columns = compact.backbone.trained_columns()
-    trainer = Trainer(compact, train, validation, settings, folder, team, replay, columns)
+    task = PotentialTask(compact, train, validation, settings, replay)
+    trainer = Trainer(task, settings, folder, team, columns)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
     with _event_log(folder, settings.tensorboard and team.writer) as log:

@@ -17,6 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load_base
 from tlpot.training.freeze import freeze, train_only
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 
@@ -151,7 +152,9 @@ def test_what_does_not_see_a_clone_stays(small, si_frames, labelled, tmp_path, p
     columns = compact.backbone.trained_columns()
     batches = [compact.batch([f]) for f in frames]
     settings = Training(epochs=2, weight_decay=0.5, ema=0.9)
-    Trainer(compact, batches, batches[:2], settings, tmp_path, columns=columns).fit()
+    Trainer(
+        PotentialTask(compact, batches, batches[:2], settings), settings, tmp_path, columns=columns
+    ).fit()
     potential.backbone.absorb(compact.backbone)
     for a, b in zip(old, potential.predict(without), strict=True):
         assert a.energy == b.energy
@@ -200,7 +203,9 @@ def test_leaving_out_absent_elements_is_exact(small, labelled, tmp_path, only):
         model = potential.for_elements({"H", "O", "Si"}) if compactly else potential
         columns = model.backbone.trained_columns()
         batches = [model.batch([f]) for f in frames]
-        Trainer(model, batches, [], settings, tmp_path, columns=columns).fit()
+        Trainer(
+            PotentialTask(model, batches, [], settings), settings, tmp_path, columns=columns
+        ).fit()
         if compactly:
             backbone.absorb(model.backbone)
         trained.append(backbone)

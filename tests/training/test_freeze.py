@@ -4,6 +4,7 @@ import torch
 from tlpot.config import Training
 from tlpot.errors import TlpotError
 from tlpot.training.freeze import freeze
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 PATTERNS = {
@@ -70,7 +71,7 @@ def test_frozen_tensors_stay_bit_identical_and_the_others_move(small, labelled, 
     compact = potential.for_elements({"H", "O"})
     train = [compact.batch([f]) for f in labelled(3)]
     settings = Training(epochs=3, weight_decay=0.5, ema=0.9)
-    Trainer(compact, train, [], settings, tmp_path).fit()
+    Trainer(PotentialTask(compact, train, [], settings), settings, tmp_path).fit()
     potential.backbone.absorb(compact.backbone)
     for name, parameter in potential.backbone.named_parameters():
         still = is_frozen(name, PATTERNS[patterns]) or name.split(".")[1] in "CN"

@@ -8,6 +8,7 @@ from tlpot.config import Training
 from tlpot.errors import TlpotError
 from tlpot.training.checkpoint import load_checkpoint
 from tlpot.training.loss import loss
+from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import FINAL_RATE, Trainer
 
 COLUMNS = [
@@ -35,7 +36,7 @@ def trainer(small, labelled, tmp_path):
         path = Path(tmp_path, folder)
         path.mkdir(exist_ok=True)
         training = Training.model_validate(defaults | settings)
-        return Trainer(potential, batches[:7], batches[7:], training, path)
+        return Trainer(PotentialTask(potential, batches[:7], batches[7:], training), training, path)
 
     return build
 
@@ -71,8 +72,8 @@ def test_the_seed_decides_and_nothing_else(trainer):
 def test_the_reported_losses_are_those_of_the_data(trainer):
     """One step an epoch: the training loss is that of the weights before it."""
     made = trainer(epochs=1, batch_size=7, ema=0)
-    settings, potential = made.settings, made.potential
-    whole = made._join(made.train)
+    settings, potential = made.settings, made.task.potential
+    whole = made.task.join(made.task.train)
     before = loss(potential.evaluate(whole, members=True), whole, settings)
     (row,) = made.fit().history
     assert row["train_loss"] == pytest.approx(before.total.item(), rel=1e-9)
@@ -87,8 +88,8 @@ def test_the_best_epoch_is_the_lowest_validation_loss_and_its_weights_are_left(t
     assert losses[progress.best_epoch - 1] == min(losses) == progress.best_loss
     assert progress.best_epoch < 12, "the test needs a run whose last epoch is not its best"
     settings = made.settings.model_copy(update={"fit": "mean"})
-    batch = made._join(made.validation)
-    judged = loss(made.potential.evaluate(batch), batch, settings).total
+    batch = made.task.join(made.task.validation)
+    judged = loss(made.task.potential.evaluate(batch), batch, settings).total
     assert judged.item() == pytest.approx(min(losses), rel=1e-9)
 
 
@@ -165,11 +166,11 @@ def test_stress_weight_has_an_effect(trainer):
 
 def test_recomputing_descriptors_is_keeping_them(trainer):
     kept = trainer(keep_gb=1.0)
-    assert all(b.kept is not None for b in [*kept.train, *kept.validation])
-    some = trainer(keep_gb=2 * kept.train[0].kept.nbytes / 1e9)
-    assert 0 < sum(b.kept is not None for b in some.train) < 7
+    assert all(b.kept is not None for b in [*kept.task.train, *kept.task.validation])
+    some = trainer(keep_gb=2 * kept.task.train[0].kept.nbytes / 1e9)
+    assert 0 < sum(b.kept is not None for b in some.task.train) < 7
     none = trainer(keep_gb=0)
-    assert all(b.kept is None for b in [*none.train, *none.validation])
+    assert all(b.kept is None for b in [*none.task.train, *none.task.validation])
     expected, _ = trained(kept)
     for other in (some, none):
         torch.testing.assert_close(trained(other)[0], expected, rtol=0, atol=1e-9)

@@ -1,11 +1,11 @@
-"""The training loop. It knows batches, a loss and parameters; it knows no backbone."""
+"""The training loop: optimiser, schedule, averages, checkpoints. What it trains is a `Task`."""
 
 from __future__ import annotations
 
 import csv
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -16,19 +16,15 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from tlpot.config import Training
+from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
-from tlpot.frames import Batch
-from tlpot.potential import Potential
 from tlpot.threads import own_threads
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
-from tlpot.training.epoch import Epochs
-from tlpot.training.loss import count_labels, expected_counts, loss
 from tlpot.training.parallel import Team
+from tlpot.training.task import Task
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 10
-VALIDATED_AT_ONCE = 16
 FINAL_RATE = 0.01
 """Cosine ends at this share of the learning rate."""
 CHECKPOINT_SHARE = 0.05
@@ -49,21 +45,17 @@ class Progress:
 
 
 class Trainer:
-    """Fine-tunes the trainable weights of a potential, in place.
+    """Trains the trainable weights of a task's model, in place.
 
     Parameters
     ----------
-    potential
-        Its backbone's parameters with ``requires_grad`` are trained.
-    train, validation
-        One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
+    task
+        What to train, and on what.
     settings
-        The config's ``training`` section.
+        How; of a potential the config's ``training`` section.
     folder
         Receives ``history.csv`` after every epoch, and the checkpoint after the first, the last
         and as often between as `CHECKPOINT_SHARE` allows.
-    replay
-        Frames that the base labelled itself, mixed in as ``settings.replay`` says.
     team
         The processes that share the work; by default those that torchrun started.
     columns
@@ -72,22 +64,17 @@ class Trainer:
 
     def __init__(
         self,
-        potential: Potential,
-        train: Sequence[Batch],
-        validation: Sequence[Batch],
-        settings: Training,
+        task: Task,
+        settings: Optimisation,
         folder: Path,
         team: Team | None = None,
-        replay: Sequence[Batch] = (),
         columns: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.team = team or Team()
-        self.potential, self.settings, self.folder = potential, settings, folder
-        share = settings.replay.share if settings.replay else 0.0
-        self.epochs = Epochs(train, settings.weighting, len(replay), share)
-        self.train, self.validation = self._keep([*train, *replay], [*validation])
-        named = dict(potential.backbone.named_parameters())
+        self.task, self.settings, self.folder = task, settings, folder
+        named = dict(task.named_parameters())
         self.parameters = [p for p in named.values() if p.requires_grad]
+        self.buffers = list(task.buffers())
         self.fixed = []
         for name, trained in (columns or {}).items():
             at = (~trained).nonzero().squeeze(1)
@@ -98,8 +85,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.counts = expected_counts(self.train, self.epochs.expected())
-        self.steps_per_epoch = -(-len(self.epochs) // settings.batch_size)
+        self.steps_per_epoch = -(-len(task) // settings.batch_size)
         self.warmup = settings.warmup_epochs * self.steps_per_epoch
         self.rate = LambdaLR(self.optimiser, self._rate)
         self.plateau = None
@@ -146,12 +132,15 @@ class Trainer:
         started = time.perf_counter()
         epoch = self.progress.epoch + 1
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        order = self.epochs.order(generator)
-        sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(0, len(order), self.settings.batch_size):
-            chosen = order[start : start + self.settings.batch_size]
-            sums += len(chosen) * self._step(chosen)
-        total, forces, energy = (sums / len(order)).tolist()
+        order = self.task.order(generator)
+        sums = torch.zeros(len(self.task.terms), dtype=torch.float64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed() + self.team.rank)
+            for start in range(0, len(order), self.settings.batch_size):
+                chosen = order[start : start + self.settings.batch_size]
+                sums += len(chosen) * self._step(chosen)
+        terms = dict(zip(self.task.terms, (sums / len(order)).tolist(), strict=True))
+        total = terms["loss"]
         if not isfinite(total):
             raise TlpotError(
                 f"training diverged in epoch {epoch}: the loss is {total}. Lower "
@@ -160,11 +149,9 @@ class Trainer:
         row: Row = {
             "epoch": epoch,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "train_loss": total,
-            "train_force_loss": forces,
-            "train_energy_loss": energy,
         }
-        row |= self._validate()
+        row |= {f"train_{name}": value for name, value in terms.items()}
+        row |= {f"validation_{name}": value for name, value in self._validate().items()}
         self.progress.epoch = epoch
         judged = row["validation_loss"]
         if judged is None or judged < self.progress.best_loss:
@@ -179,17 +166,15 @@ class Trainer:
         return row
 
     def _step(self, chosen: Sequence[int]) -> Tensor:
-        """One optimiser step on these frames; returns the loss, its force and energy terms."""
-        mine = [self.train[i] for i in self.team.share(chosen)]
-        values = torch.zeros(3, dtype=torch.float64, device=self.parameters[0].device)
+        """One optimiser step on these items; returns the terms of their loss."""
+        mine = self.team.share(chosen)
+        device = self.parameters[0].device
+        values = torch.zeros(len(self.task.terms), dtype=torch.float64, device=device)
         gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
         if mine:
-            batch, members = self._join(mine), self.settings.fit == "members"
-            output = self.potential.evaluate(batch, training=True, members=members)
-            counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
-            terms = loss(output, batch, self.settings, counts)
-            values = torch.stack([terms.total, terms.forces, terms.energy]).detach()
-            gradients = torch.autograd.grad(terms.total, self.parameters, allow_unused=True)
+            terms = self.task.step(mine, chosen)
+            values = torch.stack([terms[name].detach().double() for name in self.task.terms])
+            gradients = torch.autograd.grad(terms["loss"], self.parameters, allow_unused=True)
         pairs = zip(self.parameters, gradients, strict=True)
         summed = self.team.add([torch.zeros_like(p) if g is None else g for p, g in pairs])
         for parameter, gradient in zip(self.parameters, summed, strict=True):
@@ -211,41 +196,13 @@ class Trainer:
         return self.team.add([values])[0].cpu()
 
     def _validate(self) -> Row:
-        names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
-        if not self.validation:
-            return {f"validation_{name}": None for name in names}
-        judge = self.settings.model_copy(update={"fit": "mean"})
+        if self.average is None:
+            return self.task.validate()
         trained = self._copy()
-        if self.average is not None:
-            self._assign(self.average)
-        counts = count_labels(self.validation)
-        sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(0, len(self.validation), VALIDATED_AT_ONCE):
-            batch = self._join(self.validation[start : start + VALIDATED_AT_ONCE])
-            terms = loss(self.potential.evaluate(batch), batch, judge, counts)
-            sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
+        self._assign(self.average)
+        row = self.task.validate()
         self._assign(trained)
-        total, energy, forces = sums.tolist()
-        values = (
-            total,
-            1e3 * energy**0.5,
-            1e3 * (forces / 3) ** 0.5 if counts[0] else None,
-        )
-        return {f"validation_{name}": v for name, v in zip(names, values, strict=True)}
-
-    def _keep(self, *parts: list[Batch]) -> Iterator[list[Batch]]:
-        left = self.settings.keep_gb * 1e9
-        for part in parts:
-            for i, batch in enumerate(part):
-                if batch.kept is None and left > 0:
-                    part[i] = self.potential.backbone.keep(batch)
-                if part[i].kept is not None:
-                    left -= part[i].kept.nbytes
-            yield part
-
-    def _join(self, batches: Sequence[Batch]) -> Batch:
-        keep = self.potential.backbone.keep
-        return Batch.join([b if b.kept is not None else keep(b) for b in batches])
+        return row
 
     def _rate(self, step: int) -> float:
         if step < self.warmup:
@@ -262,7 +219,7 @@ class Trainer:
         return impatient or progress.epoch >= self.settings.epochs
 
     def _values(self) -> list[Tensor]:
-        return [p.detach() for p in self.parameters]
+        return [*(p.detach() for p in self.parameters), *self.buffers]
 
     def _copy(self) -> list[Tensor]:
         return [p.clone() for p in self._values()]

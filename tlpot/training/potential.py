@@ -1,0 +1,99 @@
+"""Fine-tuning a potential on frames, as a task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tlpot.config import Training
+from tlpot.frames import Batch
+from tlpot.potential import Potential
+from tlpot.training.epoch import Epochs
+from tlpot.training.loss import count_labels, expected_counts, loss
+
+VALIDATED_AT_ONCE = 16
+
+
+class PotentialTask:
+    """A potential's trainable weights, and the loss of its energies and forces.
+
+    Parameters
+    ----------
+    potential
+        Its backbone's parameters with ``requires_grad`` are trained.
+    train, validation
+        One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
+    settings
+        The config's ``training`` section.
+    replay
+        Frames that the base labelled itself, mixed in as ``settings.replay`` says.
+    """
+
+    terms: tuple[str, ...] = ("loss", "force_loss", "energy_loss")
+
+    def __init__(
+        self,
+        potential: Potential,
+        train: Sequence[Batch],
+        validation: Sequence[Batch],
+        settings: Training,
+        replay: Sequence[Batch] = (),
+    ) -> None:
+        self.potential, self.settings = potential, settings
+        share = settings.replay.share if settings.replay else 0.0
+        self.epochs = Epochs(train, settings.weighting, len(replay), share)
+        self.train, self.validation = self._keep([*train, *replay], [*validation])
+        self.counts = expected_counts(self.train, self.epochs.expected())
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self.potential.backbone.named_parameters()
+
+    def buffers(self) -> Sequence[Tensor]:
+        return ()
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def order(self, generator: torch.Generator) -> list[int]:
+        return self.epochs.order(generator)
+
+    def step(self, mine: Sequence[int], chosen: Sequence[int]) -> dict[str, Tensor]:
+        batch = self.join([self.train[i] for i in mine])
+        output = self.potential.evaluate(
+            batch, training=True, members=self.settings.fit == "members"
+        )
+        counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
+        terms = loss(output, batch, self.settings, counts)
+        return dict(zip(self.terms, (terms.total, terms.forces, terms.energy), strict=True))
+
+    def validate(self) -> dict[str, float | int | None]:
+        names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
+        if not self.validation:
+            return dict.fromkeys(names)
+        judge = self.settings.model_copy(update={"fit": "mean"})
+        counts = count_labels(self.validation)
+        sums = torch.zeros(3, dtype=torch.float64)
+        for start in range(0, len(self.validation), VALIDATED_AT_ONCE):
+            batch = self.join(self.validation[start : start + VALIDATED_AT_ONCE])
+            terms = loss(self.potential.evaluate(batch), batch, judge, counts)
+            sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
+        total, energy, forces = sums.tolist()
+        force_rmse = 1e3 * (forces / 3) ** 0.5 if counts[0] else None
+        return dict(zip(names, (total, 1e3 * energy**0.5, force_rmse), strict=True))
+
+    def join(self, batches: Sequence[Batch]) -> Batch:
+        """One batch of several, with its descriptors."""
+        keep = self.potential.backbone.keep
+        return Batch.join([b if b.kept is not None else keep(b) for b in batches])
+
+    def _keep(self, *parts: list[Batch]) -> Iterator[list[Batch]]:
+        left = self.settings.keep_gb * 1e9
+        for part in parts:
+            for i, batch in enumerate(part):
+                if batch.kept is None and left > 0:
+                    part[i] = self.potential.backbone.keep(batch)
+                if part[i].kept is not None:
+                    left -= part[i].kept.nbytes
+            yield part
