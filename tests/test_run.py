@@ -20,7 +20,8 @@ import tlpot
 from tlpot.config import load_config, parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import evaluate
-from tlpot.run import choose_device, prepare
+from tlpot.run import prepare
+from tlpot.run_folder import choose_device
 from tlpot.training.parallel import Team
 
 FILES = {

@@ -28,14 +28,10 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
     files = sorted({f.source for f in everything})
     total = sum(layer.parameters for layer in prepared.layers)
     return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
         "data": {
             "files": [
-                {
-                    "path": path,
-                    "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
-                    "frames": sum(f.source == path for f in frames),
-                }
+                {**about_file(path), "frames": sum(f.source == path for f in frames)}
                 for path in files
             ],
             "levels": named_levels(frames),
@@ -44,14 +40,7 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
             "checked": prepared.checked.summary(),
         },
         "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},
-        "hardware": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": str(device),
-            "processes": processes,
-            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        },
+        "hardware": hardware(device, processes),
         "seconds": None,
         "best_epoch": None,
         "trainable_parameters": {
@@ -76,6 +65,28 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
                 if any(s in f.atoms.symbols for f in prepared.parts["train"])
             },
         },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a run computes."""
+    return {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def about_file(path: str | Path) -> dict[str, Any]:
+    """A file's path and what identifies its content."""
+    return {"path": str(path), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def hardware(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a run ran on; nothing personal."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "processes": processes,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +29,20 @@ from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
+from tlpot.run_folder import (
+    CHECKPOINT,
+    choose_device,
+    fit,
+    refuse_to_overwrite,
+    require_same_data,
+    require_tensorboard,
+    write_json,
+)
 from tlpot.training.cache import DescriptorCache
-from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
 from tlpot.training.potential import PotentialTask
-from tlpot.training.trainer import Row, Trainer
+from tlpot.training.trainer import Row
 
 GAUSSIAN = 0.1
 """Standard deviation of weights with ``init: scratch`` (Parunov 2022)."""
@@ -89,7 +95,7 @@ def prepare(config: Config) -> Prepared:
         For anything that would keep the run from being sound.
     """
     if config.training.tensorboard:
-        _require_tensorboard()
+        require_tensorboard()
     base = load_base(config.model.base, config.model.elements)
     layers = freeze(base.backbone, config.model.freeze)
     if config.model.train == "new":
@@ -149,17 +155,17 @@ def finetune(
     elif not isinstance(config, Config):
         config = parse_config(config)
     folder, team = Path(config.output), Team()
-    _refuse_to_overwrite(folder, config, resume)
+    refuse_to_overwrite(folder, config, resume)
     device = choose_device(config.training.device, team)
     prepared = prepare(config)
     manifest = make_manifest(prepared, device, team.size)
     if resume and (folder / "manifest.json").exists():
-        _require_same_data(folder, manifest)
+        require_same_data(folder, manifest)
     team.wait()
     if team.writer:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.yaml", config.dump())
-        _write_json(folder / "manifest.json", manifest)
+        write_json(folder / "manifest.json", manifest)
         on_start(prepared)
 
     potential = prepared.potential
@@ -199,18 +205,6 @@ def replayed(base: Potential, replay: Replay) -> list[Frame]:
     return [replace(f, energy=p.energy, forces=p.forces, stress=None) for f, p in labels]
 
 
-def choose_device(name: str, team: Team) -> torch.device:
-    """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
-    if name == "auto":
-        return team.device
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TlpotError(f"training.device: '{name}' cannot be used here ({error})") from None
-    return device
-
-
 def _train(
     prepared: Prepared,
     folder: Path,
@@ -235,47 +229,10 @@ def _train(
     train, validation, replay = batches.values()
     columns = compact.backbone.trained_columns()
     task = PotentialTask(compact, train, validation, settings, replay)
-    trainer = Trainer(task, settings, folder, team, columns)
-    if resume and (folder / CHECKPOINT).exists():
-        trainer.resume()
-    with _event_log(folder, settings.tensorboard and team.writer) as log:
-
-        def report(row: Row) -> None:
-            log(row)
-            if team.writer:
-                on_epoch(row)
-
-        progress = trainer.fit(report)
+    progress = fit(task, settings, folder, team, resume, on_epoch, columns)
     backbone.absorb(compact.to(potential.device).backbone)
     backbone.requires_grad_(False)
     return progress
-
-
-@contextmanager
-def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
-    """Writes each epoch's row as TensorBoard events, if wanted."""
-    if not wanted:
-        yield lambda row: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-
-        def log(row: Row) -> None:
-            for name, value in row.items():
-                if value is not None and name != "epoch":
-                    writer.add_scalar(name, value, row["epoch"])
-
-        yield log
-
-
-def _require_tensorboard() -> None:
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError:
-        raise TlpotError(
-            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
-        ) from None
 
 
 def _with_reference(potential: Potential, train: list[Frame], check: bool = False) -> Potential:
@@ -290,42 +247,12 @@ def _with_reference(potential: Potential, train: list[Frame], check: bool = Fals
     return Potential(potential.backbone, reference, potential.metadata)
 
 
-def _refuse_to_overwrite(folder: Path, config: Config, resume: bool) -> None:
-    stored = folder / "config.yaml"
-    if folder.exists() and not folder.is_dir():
-        raise TlpotError(f"output: {folder} is a file; name a folder")
-    if not resume:
-        if stored.exists():
-            raise TlpotError(
-                f"output: {folder} already holds a run; choose another folder "
-                f"(output=…), or continue it with --resume"
-            )
-    elif not stored.exists():
-        raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
-    elif (folder / "report.html").exists() and not (folder / CHECKPOINT).exists():
-        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
-    elif load_config(stored) != config:
-        raise TlpotError(
-            f"{stored} differs from this config: a resumed run must keep its settings. "
-            "Undo the change, or start a new run in another folder"
-        )
-
-
-def _require_same_data(folder: Path, manifest: dict[str, Any]) -> None:
-    stored = json.loads((folder / "manifest.json").read_text())
-    if stored["data"]["files"] != manifest["data"]["files"] or stored["split"] != manifest["split"]:
-        raise TlpotError(
-            f"{folder}: the data files changed since this run began; start a new run in another "
-            "folder"
-        )
-
-
 def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[str, Any]) -> None:
     history = read_history(folder / "history.csv")
     pictures = figures(judgement, history)
     write(pictures["parity"], folder / "parity.png")
-    _write_json(folder / "metrics.json", judgement.metrics)
-    _write_json(folder / "manifest.json", manifest)
+    write_json(folder / "metrics.json", judgement.metrics)
+    write_json(folder / "manifest.json", manifest)
     write_report(
         folder / "report.html",
         config=config,
@@ -335,7 +262,3 @@ def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[s
         figures=pictures,
     )
     (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -135,9 +135,15 @@ def _ends(file: Path, suffixes: tuple[str, ...]) -> bool:
 
 def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[Frame]:
     """Read the frames of one file that `index` picks; the rest as `read_frames`."""
+    images, places = read_images(path, index)
+    return make_frames(images, places, str(path), keys, energy)
+
+
+def read_images(path: Path, index: slice) -> tuple[list[Atoms], range]:
+    """Structures of one file as ASE has them, and their places in it; raises as `read_frames`."""
     try:
         size = path.stat().st_size
-        images = _read_images(path) if size else []
+        images = _read_any(path) if size else []
     except PermissionError:
         raise TlpotError(f"{path}: no permission to read this file.") from None
     if not size:
@@ -150,10 +156,10 @@ def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[
     if not places:
         picked = ":".join("" if n is None else str(n) for n in (index.start, index.stop))
         raise TlpotError(f"{path}@{picked}: picks none of the file's {len(images)} frames.")
-    return make_frames(images[index], places, str(path), keys, energy)
+    return images[index], places
 
 
-def _read_images(path: Path) -> list[Atoms]:
+def _read_any(path: Path) -> list[Atoms]:
     try:
         with open_binary(path) as file:
             head = file.read(1000)

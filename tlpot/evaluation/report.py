@@ -6,13 +6,12 @@ import base64
 import io
 import math
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import units
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -81,18 +80,7 @@ def write_report(
     """
     part = next((part for part in PARTS if metrics["finetuned"][part]["n_frames"]), "test")
     before, after = (metrics[model][part] for model in MODELS)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "short": short,
-        "percent": _percent,
-        "duration": _duration,
-        "formula": formula,
-    }
-    template = environment.from_string(
-        files("tlpot.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
+    template = environment("tlpot.evaluation").get_template("report.html.j2")
     page = template.render(
         title=_title(config, manifest, after),
         part=part,
@@ -106,7 +94,7 @@ def write_report(
         rows=_rows(metrics["finetuned"].values()),
         models=MODELS,
         breakdowns=BREAKDOWNS,
-        figures={name: _inline(figure) for name, figure in figures.items()},
+        figures={name: inline(figure) for name, figure in figures.items()},
         layers=_layer_table(manifest["trainable_parameters"]["layers"]),
         epochs=len(history["epoch"]),
         best=_best_epoch(history),
@@ -114,6 +102,27 @@ def write_report(
         manifest=manifest,
     )
     Path(path).write_text(page, encoding="utf-8")
+
+
+def environment(package: str) -> Environment:
+    """Templates of a package, with the house's ``style.html.j2`` and filters.
+
+    Filters: ``short`` (three digits), ``percent``, ``duration`` (of seconds), ``formula``.
+    """
+    found = Environment(
+        loader=ChoiceLoader([PackageLoader(p, "") for p in (package, "tlpot.evaluation")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "short": short,
+        "percent": _percent,
+        "duration": _duration,
+        "formula": formula,
+    }
+    return found
 
 
 def lattice_error(entry: Metrics) -> dict[str, Any] | None:
@@ -251,7 +260,8 @@ def _best_epoch(history: History) -> int | None:
     return int(history["epoch"][np.nanargmin(loss)]) if np.isfinite(loss).any() else None
 
 
-def _inline(figure: Figure) -> str:
+def inline(figure: Figure) -> str:
+    """A figure as PNG in base64, for a page that loads nothing."""
     image = io.BytesIO()
     write(figure, image)
     return base64.b64encode(image.getvalue()).decode()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from torch.nn import Parameter
 
 from tlpot.backbones.ani import ANI
 from tlpot.backbones.base import Backbone
@@ -25,7 +27,7 @@ class LayerState:
 
 
 def freeze(backbone: Backbone, patterns: Sequence[str]) -> list[LayerState]:
-    """Make every layer trainable except those that match a pattern.
+    """Make every layer of a backbone trainable except those that match a pattern.
 
     Parameters
     ----------
@@ -40,25 +42,52 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> list[LayerState]:
     Raises
     ------
     TlpotError
-        If a pattern matches nothing, or nothing is left to train.
+        As `freeze_layers`.
     """
-    layers: dict[str, list] = {}
+    layers: dict[str, list[Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         layers.setdefault(".".join(name.split(".")[1:-1]), []).append(parameter)
-    full = {p: p if "." in p else f"*.{p}" for p in patterns}
-    for pattern, glob in full.items():
-        if not any(fnmatchcase(name, glob) for name in layers):
+    elements = ", ".join(backbone.symbols)
+    return freeze_layers(
+        layers, patterns, f", alone or as <element>.<layer> with one of the elements {elements}"
+    )
+
+
+def freeze_layers(
+    layers: Mapping[str, Sequence[Parameter]], patterns: Sequence[str], names: str = ""
+) -> list[LayerState]:
+    """Make layers trainable except those that match a pattern.
+
+    Parameters
+    ----------
+    layers
+        Weights by the name of their layer, ``<layer>`` or ``<network>.<layer>``.
+    patterns
+        Shell wildcards; without a dot they stand for that layer of every network.
+    names
+        How layers may be named, for the error message.
+
+    Raises
+    ------
+    TlpotError
+        If a pattern matches nothing, or nothing is left to train.
+    """
+
+    def matches(name: str, pattern: str) -> bool:
+        return fnmatchcase(name if "." in pattern else name.split(".")[-1], pattern)
+
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in layers):
             kinds = sorted({name.split(".")[-1] for name in layers})
             close = difflib.get_close_matches(pattern, [*kinds, *layers], n=1)
             hint = f"did you mean '{close[0]}'? " if close else ""
             raise TlpotError(
                 f"model.freeze: '{pattern}' matches no layer; {hint}Layers are "
-                f"{', '.join(kinds)}, alone or as <element>.<layer> with one of the elements "
-                f"{', '.join(backbone.symbols)}"
+                f"{', '.join(kinds)}{names}"
             )
     states = []
     for name, parameters in layers.items():
-        trainable = not any(fnmatchcase(name, glob) for glob in full.values())
+        trainable = not any(matches(name, pattern) for pattern in patterns)
         for parameter in parameters:
             parameter.requires_grad_(trainable)
         count = sum(p.numel() for p in parameters)

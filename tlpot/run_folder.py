@@ -1,0 +1,132 @@
+"""What every training run shares, whatever it trains: its folder, its device, its loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tlpot.config import Optimisation, Section, load_section
+from tlpot.errors import TlpotError
+from tlpot.files import write_whole
+from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.parallel import Team
+from tlpot.training.task import Task
+from tlpot.training.trainer import Progress, Row, Trainer
+
+
+def choose_device(name: str, team: Team) -> torch.device:
+    """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
+    if name == "auto":
+        return team.device
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TlpotError(f"training.device: '{name}' cannot be used here ({error})") from None
+    return device
+
+
+def fit(
+    task: Task,
+    settings: Optimisation,
+    folder: Path,
+    team: Team,
+    resume: bool,
+    on_epoch: Callable[[Row], None],
+    columns: Mapping[str, Tensor] | None = None,
+) -> Progress:
+    """Train, from the folder's checkpoint if `resume` and there is one; log as settings say."""
+    trainer = Trainer(task, settings, folder, team, columns)
+    if resume and (folder / CHECKPOINT).exists():
+        trainer.resume()
+    with _event_log(folder, settings.tensorboard and team.writer) as log:
+
+        def report(row: Row) -> None:
+            log(row)
+            if team.writer:
+                on_epoch(row)
+
+        return trainer.fit(report)
+
+
+def refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
+    """Keep a run from writing over another, and a resumed one from changing its settings.
+
+    Raises
+    ------
+    TlpotError
+        If the folder holds a run, or with `resume` none that this config can take up.
+    """
+    stored = folder / "config.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise TlpotError(f"output: {folder} is a file; name a folder")
+    if not resume:
+        if stored.exists():
+            raise TlpotError(
+                f"output: {folder} already holds a run; choose another folder "
+                f"(output=…), or continue it with --resume"
+            )
+    elif not stored.exists():
+        raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
+    elif (folder / "report.html").exists() and not (folder / CHECKPOINT).exists():
+        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
+    elif load_section(type(config), stored) != config:
+        raise TlpotError(
+            f"{stored} differs from this config: a resumed run must keep its settings. "
+            "Undo the change, or start a new run in another folder"
+        )
+
+
+def require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse to resume on other data than the run began with.
+
+    Raises
+    ------
+    TlpotError
+        If the files' contents or the split differ from the folder's manifest.
+    """
+    stored = json.loads((folder / "manifest.json").read_text())
+    if stored["data"]["files"] != manifest["data"]["files"] or stored["split"] != manifest["split"]:
+        raise TlpotError(
+            f"{folder}: the data files changed since this run began; start a new run in another "
+            "folder"
+        )
+
+
+@contextmanager
+def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
+    """Writes each epoch's row as TensorBoard events, if wanted."""
+    if not wanted:
+        yield lambda row: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+
+        def log(row: Row) -> None:
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    writer.add_scalar(name, value, row["epoch"])
+
+        yield log
+
+
+def require_tensorboard() -> None:
+    """Raise a `TlpotError` where `training.tensorboard` cannot be served."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise TlpotError(
+            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
+        ) from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
