@@ -3,8 +3,9 @@
 ``make bench-relax``, or ``python benchmarks/relax.py [--model M] [--train 25] [--every 1]``; needs
 the Genarris landscapes under ``$TLPOT_DATA``, and the model's weights. Both ways relax cell and
 positions of the same crystals in turns of a few, each on one thread; time is processor time, which
-other programs on the machine disturb less than the clock. Chunks that are done are kept in
-``runs/relax`` and not done again.
+other programs on the machine disturb less than the clock. Where the two end in different minima,
+ASE begins again in the batched one (is it a minimum to ASE too?), and from a start shifted by a mÅ
+(does ASE agree with itself?). Chunks that are done are kept in ``runs/relax``, not done again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ DATA = Path(os.environ.get("TLPOT_DATA", ".")) / "csp_genarris/Target_I"
 TRAINING = {"fit": "mean", "epochs": 40, "batch_size": 4, "learning_rate": 5e-4, "device": "cpu"}
 SAME = 1e-3
 """eV per atom within which two minima count as the same."""
+SHIFT = 1e-3
+"""Å, standard deviation of the shift of a start, by which ASE is compared with itself."""
 
 
 def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) -> Potential:
@@ -82,12 +85,54 @@ def relaxed(
                 "reason": one.reason,
                 "seconds": seconds / len(found),
                 "wall": wall / len(found),
+                "positions": one.atoms.positions.tolist(),
+                "cell": one.atoms.cell.tolist(),
             }
             for one in found
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(rows, indent=1) + "\n")
     return json.loads(path.read_text())
+
+
+def forks(rows: dict[str, list[dict[str, Any]]]) -> list[int]:
+    """Structures that both ways relaxed, to different minima."""
+    return [
+        i
+        for i, (b, s) in enumerate(zip(rows["torch-sim"], rows["ase"], strict=True))
+        if b["reason"] is None
+        and s["reason"] is None
+        and abs(b["energy"] - s["energy"]) >= SAME * b["atoms"]
+    ]
+
+
+def controls(
+    rows: dict[str, list[dict[str, Any]]],
+    frames: Sequence[Frame],
+    potential: Potential,
+    folder: Path,
+) -> dict[str, int]:
+    """What ASE makes of the batched minima, and of its own start when that is shifted."""
+    found = {"forks": 0, "stays": 0, "agrees_with_itself": 0}
+    for i in forks(rows):
+        batched, serial = rows["torch-sim"][i], rows["ase"][i]
+        there, near = frames[i].atoms.copy(), frames[i].atoms.copy()
+        there.set_cell(batched["cell"])
+        there.positions = batched["positions"]
+        near.rattle(SHIFT, seed=0)
+        again, shifted = (
+            relaxed(
+                "ase", [Frame(start, source=str(i))], potential, folder / f"{name}-{i:03d}.json"
+            )[0]
+            for name, start in (("again", there), ("shifted", near))
+        )
+        found["forks"] += 1
+        found["stays"] += abs(again["energy"] - batched["energy"]) < SAME * batched["atoms"]
+        found["agrees_with_itself"] += (
+            abs(shifted["energy"] - serial["energy"]) < SAME * serial["atoms"]
+        )
+        print("control", i, again["steps"], shifted["steps"], found, flush=True)
+    return found
 
 
 def compare(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -124,11 +169,11 @@ def report(result: dict[str, Any]) -> str:
     """The page."""
     share = result["same"] / result["pairs"]
     fast, slow = (result[engine] for engine in ENGINES)
-    fork = sorted(
-        abs(100 * (b["volume"] / s["volume"] - 1))
-        for b, s in zip(*(result["rows"][engine] for engine in ENGINES), strict=True)
-        if abs(b["energy"] - s["energy"]) >= SAME * b["atoms"]
-    ) or [0.0]
+    pairs = [
+        (result["rows"]["torch-sim"][i], result["rows"]["ase"][i]) for i in forks(result["rows"])
+    ]
+    fork = sorted(abs(100 * (b["volume"] / s["volume"] - 1)) for b, s in pairs) or [0.0]
+    control = result["controls"]
     lines = [
         "# Relaxing a landscape in batches",
         "",
@@ -156,7 +201,11 @@ def report(result: dict[str, Any]) -> str:
         f"{result['median_gap_meV_per_atom']:.3f}, largest "
         f"{result['largest_gap_meV_per_atom']:.2f} meV/atom; of the others the batched way is "
         f"lower in {result['batched_lower']}, ASE in {result['serial_lower']}. "
-        f"These end in other minima: their volumes differ by {fork[0]:.1f} to {fork[-1]:.1f} %.",
+        f"These end in other minima: their volumes differ by {fork[0]:.1f} to {fork[-1]:.1f} %. "
+        f"Put into the batched minimum, ASE stays there in {control['stays']} of "
+        f"{control['forks']} (so it is one); from a start shifted by {1e3 * SHIFT:g} mÅ a "
+        f"coordinate, ASE finds its own minimum again in {control['agrees_with_itself']} of "
+        f"{control['forks']}.",
         "",
         *machine_lines(result["machine"]),
     ]
@@ -189,7 +238,11 @@ def main() -> None:
             print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
     what = "all" if options.every == 1 else f"one in {options.every} by name"
     what += f", the first {options.first}" if options.first else ""
+    checked = controls(rows, frames, potential, folder)
+    for one in [row for found in rows.values() for row in found]:
+        del one["positions"], one["cell"]
     result = compare(rows) | {
+        "controls": checked,
         "what": what,
         "model": model,
         "unread": len(refused),
