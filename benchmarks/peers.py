@@ -34,7 +34,8 @@ from tlpot.config import parse_config
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
 from tlpot.frames import Frame
-from tlpot.potential import Prediction, load
+from tlpot.potential import load
+from tlpot.prediction import Prediction
 from tlpot.run import Prepared, prepare
 
 HERE = Path(__file__).parent / "peers"

@@ -24,6 +24,8 @@ from tlpot.backbones.ani import ANI, LAYERS, Architecture
 from tlpot.backbones.base import plain_energy_and_slope
 from tlpot.backbones.emodes import Architecture as ElementVectors
 from tlpot.backbones.emodes import EModes
+from tlpot.backbones.schnet import Architecture as SchNetArchitecture
+from tlpot.backbones.schnet import SchNet
 from tlpot.data.reference import EnergyReference
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
@@ -107,6 +109,27 @@ def small_emodes() -> Callable[..., Potential]:
         backbone.init_gaussian(0.4, seed)
         energies = dict.fromkeys(backbone.symbols, -5.0) | SELF_ENERGIES
         reference = EnergyReference(energies, "self-energies", "made up")
+        return Potential(backbone.requires_grad_(False), reference)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_schnet() -> Callable[..., Potential]:
+    """As `small`, a SchNet of two interactions."""
+
+    def build(seed: int = 0, members: int = 3, dtype: torch.dtype = torch.float64) -> Potential:
+        sizes = {"cutoff": 4.5, "features": 8, "interactions": 2, "gaussians": 12}
+        symbols = ("H", "C", "N", "O")
+        backbone = SchNet(SchNetArchitecture(symbols=symbols, members=members, **sizes)).to(dtype)
+        backbone.init_gaussian(0.15, seed)
+        random = torch.Generator().manual_seed(seed)
+        for name, parameter in backbone.named_parameters():
+            if name.endswith("bias"):
+                parameter.data.normal_(0.0, 0.1, generator=random)
+            if name.endswith("output.weight") and parameter.shape[1] == 1:
+                parameter.data.normal_(0.0, 0.5, generator=random)
+        reference = EnergyReference(dict(SELF_ENERGIES), "self-energies", "made up")
         return Potential(backbone.requires_grad_(False), reference)
 
     return build

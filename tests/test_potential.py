@@ -20,7 +20,7 @@ from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load, load_base, member_spread, supported_elements
 
 
-@pytest.fixture(params=["small", "small_emodes"])
+@pytest.fixture(params=["small", "small_emodes", "small_schnet"])
 def potential(request) -> Potential:
     """A small one of each backbone in float64, or a published one (``"ani2x in float64"``)."""
     name, _, precise = request.param.partition(" ")
@@ -43,7 +43,9 @@ def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
     return atoms
 
 
-@pytest.mark.parametrize("potential", ["small", "small_emodes", "ani2x in float64"], indirect=True)
+@pytest.mark.parametrize(
+    "potential", ["small", "small_emodes", "small_schnet", "ani2x in float64"], indirect=True
+)
 def test_forces_are_minus_the_slope_of_the_energy(potential, urea):
     forces, step = one(potential, urea).forces, 5e-4
     for atom, axis in [(0, 0), (3, 1), (5, 2), (15, 0)]:
@@ -57,7 +59,9 @@ def test_forces_are_minus_the_slope_of_the_energy(potential, urea):
     assert np.abs(forces).max() > 0.5
 
 
-@pytest.mark.parametrize("potential", ["small", "small_emodes", "ani2x in float64"], indirect=True)
+@pytest.mark.parametrize(
+    "potential", ["small", "small_emodes", "small_schnet", "ani2x in float64"], indirect=True
+)
 def test_stress_is_the_slope_in_strain(potential, urea):
     stress, step = one(potential, urea).stress, 1e-3
     for k, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
@@ -127,7 +131,12 @@ def test_order_of_atoms_does_not_matter(potential, urea):
 
 @pytest.mark.parametrize(
     ("potential", "repeat"),
-    [("small", (2, 1, 3)), ("small_emodes", (2, 1, 3)), ("ani2x", (3, 3, 3))],
+    [
+        ("small", (2, 1, 3)),
+        ("small_emodes", (2, 1, 3)),
+        ("small_schnet", (2, 1, 3)),
+        ("ani2x", (3, 3, 3)),
+    ],
     indirect=["potential"],
 )
 def test_energy_is_extensive(potential, urea, repeat):
@@ -146,7 +155,9 @@ def test_cells_smaller_than_the_cutoff_are_their_supercells(potential, structure
         np.testing.assert_allclose(many.forces[: len(atoms)], cell.forces, atol=1e-8)
 
 
-@pytest.mark.parametrize("potential", ["small", "small_emodes", "ani2x"], indirect=True)
+@pytest.mark.parametrize(
+    "potential", ["small", "small_emodes", "small_schnet", "ani2x"], indirect=True
+)
 def test_batched_is_single(potential, structures, urea):
     several = [*structures(5), urea, Atoms("H", cell=[9, 9, 9], pbc=True)]
     for atoms, together in zip(several, potential.predict(several), strict=True):

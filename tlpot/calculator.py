@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor
 
 from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load, voigt
+from tlpot.potential import Potential, load
+from tlpot.prediction import voigt
 from tlpot.spread import Calibration
 
 SKIN = 0.5

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,98 +13,26 @@ import torchani
 from ase import Atoms
 from torch import Tensor
 
+from tlpot.backbones import emodes, schnet
 from tlpot.backbones.ani import ANI
 from tlpot.backbones.base import Backbone
-from tlpot.backbones.emodes import Architecture, EModes
+from tlpot.backbones.emodes import EModes
 from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
-from tlpot.config import parse_elements
+from tlpot.backbones.schnet import SchNet
+from tlpot.config import UNTRAINED, SchNetSizes, parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch, Frame
 from tlpot.modelfile import read_model, write_model
+from tlpot.prediction import Output, Prediction, voigt
 from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
 
-BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes)}
+BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes, SchNet)}
 MINI = Path(__file__).parent / "backbones" / "mini.safetensors"
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a potential says of one structure of ``n`` atoms.
-
-    Attributes
-    ----------
-    energy
-        eV, ensemble mean, reference included.
-    forces
-        ``(n, 3)`` eV/Å.
-    stress
-        ``(6,)`` Voigt, eV/Å³, ASE's sign; None unless periodic in three directions.
-    energy_std
-        eV, standard deviation of the total energy over the ensemble members, calibrated if the
-        potential is.
-    energies
-        ``(n,)`` eV, atomic energies of the mean, references included.
-    forces_std
-        ``(n, 3)`` eV/Å, as `energy_std`; None unless asked for.
-    energy_members
-        ``(members,)`` eV, the energy of each; uncalibrated.
-    """
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray | None
-    energy_std: float
-    energies: np.ndarray
-    forces_std: np.ndarray | None = None
-    energy_members: np.ndarray = field(default_factory=lambda: np.empty(0))
-
-
-@dataclass
-class Output:
-    """Tensors behind predictions: a batch of ``F`` frames and ``A`` atoms, ``M`` members.
-
-    Attributes
-    ----------
-    batch
-        What was evaluated.
-    atomic
-        ``Tensor[M, A]`` eV, reference included.
-    slope
-        ``Tensor[K, pairs, 3]`` ∂E/∂vectors, eV/Å; K is M, or 1 for that of the mean energy.
-    """
-
-    batch: Batch
-    atomic: Tensor
-    slope: Tensor
-
-    @cached_property
-    def energy(self) -> Tensor:
-        """``Tensor[M, F]`` eV."""
-        return self.batch.sum_frames(self.atomic)
-
-    @cached_property
-    def forces(self) -> Tensor:
-        """``Tensor[K, A, 3]`` eV/Å."""
-        k, atoms = len(self.slope), len(self.batch.numbers)
-        rows = self.slope.transpose(0, 1).flatten(1)
-        first, second = self.batch.pairs
-        forces = rows.new_zeros(atoms, 3 * k).index_add(0, first, rows)
-        return forces.index_add(0, second, rows, alpha=-1).view(atoms, k, 3).transpose(0, 1)
-
-    @cached_property
-    def virial(self) -> Tensor:
-        """``Tensor[K, F, 3, 3]`` dE/dstrain, eV."""
-        k, frames = len(self.slope), self.batch.n_frames
-        products = torch.einsum("pi,kpj->pkij", self.batch.vectors, self.slope).flatten(1)
-        frame = self.batch.frame[self.batch.pairs[0]]
-        virial = products.new_zeros(frames, 9 * k).index_add(0, frame, products)
-        virial = virial.view(frames, k, 3, 3).transpose(0, 1)
-        return (virial + virial.mT) / 2
 
 
 class Potential:
@@ -163,16 +90,24 @@ class Potential:
         return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
 
     @own_threads()
-    def evaluate(self, batch: Batch, training: bool = False, members: bool = False) -> Output:
+    def evaluate(
+        self, batch: Batch, training: bool = False, members: bool = False, slope: bool = True
+    ) -> Output:
         """Energies, forces and virial of a batch.
 
         Forces and virial are −∂E/∂r and ∂E/∂strain, assembled from ∂E/∂vectors: of the mean
         energy, or with `members` of every member. With `training` the result can be
-        differentiated in the weights.
+        differentiated in the weights. Without `slope` a backbone that keeps no descriptors is
+        spared the derivatives, and the output has energies alone.
         """
-        atomic, slope = self.backbone.energy_and_slope(batch, training, members)
+        slopes: Tensor | None = None
+        if slope or batch.kept is not None:
+            atomic, slopes = self.backbone.energy_and_slope(batch, training, members)
+        else:
+            with torch.set_grad_enabled(training):
+                atomic = self.backbone.atomic_energies(batch)
         atomic = atomic.double() + self.reference.table().to(atomic.device)[batch.numbers]
-        return Output(batch, atomic, slope.double())
+        return Output(batch, atomic, slopes)
 
     def spread(self, members: Tensor, quantity: Quantity) -> Tensor:
         """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
@@ -313,7 +248,7 @@ def load(model: str | Path) -> Potential:
         potential = Potential.load(MINI)
     elif Path(name).exists():
         potential = Potential.load(name)
-    elif name == EModes.kind:
+    elif name in UNTRAINED:
         raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
     else:
         known = ", ".join([*PUBLISHED, "mini"])
@@ -351,28 +286,34 @@ def supported_elements(model: str | Path) -> tuple[str, ...]:
     return SYMBOLS[str(model)] if str(model) in SYMBOLS else load(model).elements
 
 
-def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Potential:
+def load_base(
+    name: str | Path,
+    elements: Mapping[str, Any] | None = None,
+    sizes: SchNetSizes | None = None,
+) -> Potential:
     """A potential to start from, with new elements on the weights of its own.
 
     Parameters
     ----------
     name
-        As for `load`; or ``emodes``, whose weights are yet to be trained.
+        As for `load`; or ``emodes`` or ``schnet``, whose weights are yet to be trained.
     elements
         As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
         neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
         (radial, and angular with every element) of its own, with C's weights copied to all of
         them. Untrained, both give the same energies.
+    sizes
+        Of ``schnet``.
 
     Raises
     ------
     TlpotError
         As `load`, and as `tlpot.elements.donors.check_elements`.
     """
-    base = _untrained() if str(name) == EModes.kind else load(name)
+    base = _untrained(str(name), sizes) if name in UNTRAINED else load(name)
     if not elements:
         return base
-    if not isinstance(base.backbone, ANI):
+    if not isinstance(base.backbone, ANI | SchNet) or name in UNTRAINED:
         raise TlpotError(
             f"model.elements: {name} knows every element by a vector of its own, none needs a "
             "donor; remove model.elements"
@@ -383,8 +324,7 @@ def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Po
     for element, entry in new.items():
         donors[element] = donors.get(entry.donor, entry.donor)
         energies[element] = energies[entry.donor]
-    backbone = ANI(base.backbone.architecture, donors).to(base.backbone.dtype)
-    backbone.load_state_dict(base.backbone.state_dict())
+    backbone = base.backbone.with_donors(donors)
     metadata = base.metadata
     clones = {element: donors[element] for element in new if new[element].kind == "clone"}
     if clones:
@@ -394,13 +334,12 @@ def load_base(name: str | Path, elements: Mapping[str, Any] | None = None) -> Po
     return Potential(backbone.requires_grad_(False), reference, metadata)
 
 
-def _untrained() -> Potential:
-    """An `EModes` without weights: its energy is zero."""
-    backbone = EModes(Architecture.new()).requires_grad_(False)
+def _untrained(name: str, sizes: SchNetSizes | None) -> Potential:
+    """A backbone without weights: its energy is zero."""
+    backbone: EModes | SchNet
+    if name == EModes.kind:
+        backbone = EModes(emodes.Architecture.new())
+    else:
+        backbone = SchNet(schnet.Architecture.new(**(sizes or SchNetSizes()).model_dump()))
     reference = EnergyReference(dict.fromkeys(backbone.symbols, 0.0), "none", "never trained")
-    return Potential(backbone, reference, {"base": EModes.kind})
-
-
-def voigt(stress: np.ndarray) -> np.ndarray:
-    """``(3, 3)`` to ``(6,)``: xx, yy, zz, yz, xz, xy."""
-    return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    return Potential(backbone.requires_grad_(False), reference, {"base": name})

@@ -96,7 +96,7 @@ def prepare(config: Config) -> Prepared:
     """
     if config.training.tensorboard:
         require_tensorboard()
-    base = load_base(config.model.base, config.model.elements)
+    base = load_base(config.model.base, config.model.elements, config.model.schnet)
     layers = freeze(base.backbone, config.model.freeze)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)

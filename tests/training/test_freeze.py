@@ -49,7 +49,7 @@ def test_freezing_again_thaws_what_is_no_longer_named(small):
         ("inptu", "did you mean 'input'"),
         ("hidden3", "did you mean 'hidden"),
         ("H.hiden1", "did you mean 'H.hidden1'"),
-        ("Si.input", "elements H, C, N, O"),
+        ("Si.input", "networks H, C, N, O"),
     ],
 )
 def test_a_pattern_that_matches_nothing_is_an_error(small, pattern, hint):

@@ -207,6 +207,12 @@ class ANI(nn.Module):
             if len(atoms):
                 yield symbol, atoms
 
+    def with_donors(self, donors: Mapping[str, str]) -> ANI:
+        """The same weights, with these for its donors."""
+        other = ANI(self.architecture, donors).to(self.dtype)
+        other.load_state_dict(self.state_dict())
+        return other
+
     @torch.no_grad()
     def with_elements(self, symbols: Iterable[str]) -> ANI:
         """The same potential with networks for exactly `symbols`.

@@ -11,7 +11,8 @@ from ase.data import atomic_numbers, covalent_radii
 
 from tlpot.data.contacts import bond_changes, shortest_contacts
 from tlpot.frames import Frame
-from tlpot.potential import Potential, Prediction
+from tlpot.potential import Potential
+from tlpot.prediction import Prediction
 
 OVERLAP = 0.5
 """Times the sum of covalent radii: the shortest contact allowed where training gives none."""

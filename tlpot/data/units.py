@@ -12,7 +12,7 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
 if TYPE_CHECKING:
-    from tlpot.potential import Prediction
+    from tlpot.prediction import Prediction
 
 PLAUSIBLE = 4.0
 """Labels may be this many times larger or smaller than the pretrained prediction, or than that in

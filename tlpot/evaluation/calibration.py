@@ -36,7 +36,8 @@ from tlpot.frames import Frame
 from tlpot.spread import LEVEL, Calibration, Quantity, Scale, factor
 
 if TYPE_CHECKING:
-    from tlpot.potential import Potential, Prediction
+    from tlpot.potential import Potential
+    from tlpot.prediction import Prediction
 
 FEWEST = 5
 """Labelled frames below which a factor would be a guess: of five, it is good to a third."""

@@ -18,7 +18,8 @@ from tlpot.frames import Frame, neighbour_pairs
 from tlpot.spread import Calibration
 
 if TYPE_CHECKING:
-    from tlpot.potential import Potential, Prediction
+    from tlpot.potential import Potential
+from tlpot.prediction import Prediction
 
 Metrics = dict[str, Any]
 

@@ -26,7 +26,7 @@ from tlpot.frames import Frame
 from tlpot.spread import Calibration, Quantity, Scale
 
 if TYPE_CHECKING:
-    from tlpot.potential import Prediction
+    from tlpot.prediction import Prediction
 
 History = dict[str, np.ndarray]
 

@@ -31,7 +31,10 @@ class DescriptorCache:
         about = (backbone.kind, repr(backbone.describe()), backbone.dtype, potential.device)
         key = (geometry.digest(), *about)
         if key not in self._kept:
-            self._kept[key] = backbone.keep(batch).kept
+            kept = backbone.keep(batch).kept
+            if kept is None:
+                return batch
+            self._kept[key] = kept
             self._held += self._kept[key].nbytes
         self._kept.move_to_end(key)
         while self._held > keep_gb * 1e9:

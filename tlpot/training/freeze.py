@@ -1,4 +1,4 @@
-"""Which layers train: patterns over ``<element>.<layer>``."""
+"""Which layers train: patterns over ``<network>.<layer>``, as ``H.hidden1``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from tlpot.backbones.ani import ANI
 from tlpot.backbones.base import Backbone
+from tlpot.backbones.schnet import SchNet
 from tlpot.errors import TlpotError
 
 
@@ -32,7 +33,7 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> list[LayerState]:
     Parameters
     ----------
     patterns
-        ``input`` (that layer of every element), ``H.hidden1``, ``O.*``; shell wildcards.
+        ``input`` (that layer of every network), ``H.hidden1``, ``O.*``; shell wildcards.
 
     Returns
     -------
@@ -47,9 +48,9 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> list[LayerState]:
     layers: dict[str, list[Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         layers.setdefault(".".join(name.split(".")[1:-1]), []).append(parameter)
-    elements = ", ".join(backbone.symbols)
+    networks = ", ".join(dict.fromkeys(name.split(".")[0] for name in layers))
     return freeze_layers(
-        layers, patterns, f", alone or as <element>.<layer> with one of the elements {elements}"
+        layers, patterns, f", alone or as <network>.<layer> with one of the networks {networks}"
     )
 
 
@@ -114,7 +115,7 @@ def train_only(
             "model.train: new trains clones alone, and there are none; write one in "
             "model.elements, e.g. {Si: {from: C, as: clone}}, or train: all"
         )
-    assert isinstance(backbone, ANI)  # no other has clones
+    assert isinstance(backbone, ANI | SchNet)  # no other has clones
     backbone.train_only(clones)
     columns = {name: int(kept.sum()) for name, kept in backbone.trained_columns().items()}
     trained = dict.fromkeys((layer.name for layer in layers), 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlpot.config import Training
 from tlpot.frames import Batch
-from tlpot.potential import Output
+from tlpot.prediction import Output
 
 Counts = Sequence[float]
 """Atoms with forces, frames with an energy, frames with a stress; each times its weight."""
@@ -39,6 +39,12 @@ def count_labels(batches: Sequence[Batch], weighted: bool = True) -> Counts:
         weights = (weight[b.frame], weight, weight)
         counts += [float(w[~k.isnan()].sum()) for k, w in zip(known, weights, strict=True)]
     return counts.tolist()
+
+
+def has_slopes(counts: Counts) -> bool:
+    """Whether there are labels besides energies."""
+    forces, _, stresses = counts
+    return bool(forces or stresses)
 
 
 def expected_counts(frames: Sequence[Batch], draws: Sequence[float]) -> list[Counts]:
@@ -91,23 +97,26 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     if settings.fit == "mean":
         energy = energy.mean(dim=0, keepdim=True)
     sizes = batch.n_atoms
-    n_forces, n_energies, n_stresses = counts or count_labels([batch])
-    force_error = _error(output.forces, batch.forces).square().sum(dim=-1)
+    counts = counts or count_labels([batch])
+    n_forces, n_energies, n_stresses = counts
+    slopes = has_slopes(counts)
+    forces = output.forces if slopes else torch.zeros_like(batch.forces)[None]
+    force_error = _error(forces, batch.forces).square().sum(dim=-1)
     energy_error = _error(energy, batch.energy).div(sizes).square()
     weight, per_atom = batch.weight, batch.weight[batch.frame]
-    forces = _mean(force_error * per_atom, n_forces)
+    force_term = _mean(force_error * per_atom, n_forces)
     energies = _mean(energy_error * weight, n_energies)
     share, delta = settings.force_share, settings.huber
     scale = sizes.double() ** (2.0 - 2.0 * settings.size_exponent)
     total = share * _mean(_huber(force_error, delta) * per_atom, n_forces)
     total = total + (1.0 - share) * _mean(_huber(energy_error * scale, delta) * weight, n_energies)
     stress = torch.zeros_like(total)
-    if settings.stress_weight:
+    if settings.stress_weight and slopes:
         virial = batch.stress * batch.volumes[:, None, None]
         error = _error(output.virial, virial).div(sizes[:, None, None]).square().sum(dim=(-2, -1))
         stress = _mean(error * weight, n_stresses)
         total = total + settings.stress_weight * _mean(_huber(error, delta) * weight, n_stresses)
-    return Loss(total, forces, energies, stress)
+    return Loss(total, force_term, energies, stress)
 
 
 def _huber(square: Tensor, delta: float | None) -> Tensor:

@@ -11,7 +11,7 @@ from tlpot.config import Training
 from tlpot.frames import Batch
 from tlpot.potential import Potential
 from tlpot.training.epoch import Epochs
-from tlpot.training.loss import count_labels, expected_counts, loss
+from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
 
 VALIDATED_AT_ONCE = 16
 
@@ -61,10 +61,10 @@ class PotentialTask:
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> dict[str, Tensor]:
         batch = self.join([self.train[i] for i in mine])
-        output = self.potential.evaluate(
-            batch, training=True, members=self.settings.fit == "members"
-        )
         counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
+        output = self.potential.evaluate(
+            batch, training=True, members=self.settings.fit == "members", slope=has_slopes(counts)
+        )
         terms = loss(output, batch, self.settings, counts)
         return dict(zip(self.terms, (terms.total, terms.forces, terms.energy), strict=True))
 
@@ -77,7 +77,8 @@ class PotentialTask:
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(self.validation), VALIDATED_AT_ONCE):
             batch = self.join(self.validation[start : start + VALIDATED_AT_ONCE])
-            terms = loss(self.potential.evaluate(batch), batch, judge, counts)
+            output = self.potential.evaluate(batch, slope=has_slopes(counts))
+            terms = loss(output, batch, judge, counts)
             sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
         total, energy, forces = sums.tolist()
         force_rmse = 1e3 * (forces / 3) ** 0.5 if counts[0] else None

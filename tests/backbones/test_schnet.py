@@ -1,0 +1,448 @@
+"""SchNet: its formulas, its physics beyond `test_potential`, its training, its model file."""
+
+from dataclasses import replace
+from math import cos, exp, log, pi
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from torch.optim import AdamW
+from typer.testing import CliRunner
+
+import tlpot
+from tlpot.backbones.schnet import SHARED, SchNet
+from tlpot.calculator import TLPotCalculator
+from tlpot.cli import app
+from tlpot.config import Training, parse_config
+from tlpot.data.write import write_frames
+from tlpot.errors import TlpotError
+from tlpot.frames import Batch, Frame
+from tlpot.potential import Potential, load, load_base
+from tlpot.run import finetune, prepare
+from tlpot.sampling import frame_features
+from tlpot.training.cache import DescriptorCache
+from tlpot.training.loss import loss
+
+UREA = Path(__file__).parents[2] / "datasets" / "urea" / "urea.extxyz"
+NAMES = ("CH3OH", "CH3CONH2", "CH3CH2OH", "CH4", "NH3", "H2O", "HCOOH", "CH3CHO")
+SIZES = {"features": 16, "interactions": 2, "gaussians": 12, "members": 2}
+
+
+def molecules() -> list[Atoms]:
+    found = [molecule(name) for name in NAMES]
+    for seed, atoms in enumerate(found):
+        atoms.rattle(0.05, seed=seed)
+    return found
+
+
+# --- the formulas --------------------------------------------------------------------------------
+
+
+def test_energies_are_the_formulas_of_the_paper(small_schnet):
+    """Written out atom by atom, pair by pair, for each member."""
+    backbone: SchNet = small_schnet().backbone
+    a, weights = backbone.architecture, dict(backbone.named_parameters())
+    atoms = molecule("CH3CONH2")
+    found = backbone.atomic_energies(Batch.of_frame(Frame(atoms), a.cutoff))
+
+    def ssp(x):
+        return np.log1p(np.exp(x)) - log(2)
+
+    for member in range(3):
+
+        def dense(name, x, member=member):
+            weight = weights[f"networks.{SHARED}.{name}.weight"][member].numpy()
+            bias = weights.get(f"networks.{SHARED}.{name}.bias")
+            return weight @ x + (0 if bias is None else bias[member].numpy())
+
+        x = [weights[f"networks.{s}.embedding.weight"][member].numpy() for s in atoms.symbols]
+        width = a.cutoff / (a.gaussians - 1)
+        for block in ("interaction1", "interaction2"):
+            changes = []
+            for i in range(len(atoms)):
+                heard = 0
+                for j in range(len(atoms)):
+                    r = atoms.get_distance(i, j)
+                    if i == j or r >= a.cutoff:
+                        continue
+                    expanded = [exp(-((r - k * width) ** 2) / 2 / width**2) for k in range(12)]
+                    hidden = ssp(dense(f"{block}_filter1", np.array(expanded)))
+                    fade = 0.5 * cos(pi * r / a.cutoff) + 0.5
+                    filters = dense(f"{block}_filter2", hidden) * fade
+                    heard = heard + dense(f"{block}_input", x[j]) * filters
+                changes.append(dense(f"{block}_output", ssp(dense(f"{block}_hidden", heard))))
+            x = [old + change for old, change in zip(x, changes, strict=True)]
+        expected = [dense("output", ssp(dense("hidden", one))).item() for one in x]
+        np.testing.assert_allclose(found[member].numpy(), expected, rtol=0, atol=1e-9)
+        assert np.ptp(expected) > 0.1
+
+
+def test_energies_and_forces_are_those_of_torch_geometric(small_schnet):
+    models = pytest.importorskip("torch_geometric.nn.models")
+    potential = small_schnet()
+    backbone, atoms = potential.backbone, molecules()[1]
+    a, batch = backbone.architecture, potential.batch([Frame(atoms)])
+    pairs = torch.cat([batch.pairs, batch.pairs.flip(0)], dim=1)
+
+    def graph(positions, _):
+        return pairs, (positions[pairs[0]] - positions[pairs[1]]).norm(dim=1)
+
+    sizes = (a.features, a.features, a.interactions, a.gaussians, a.cutoff)
+    output = potential.evaluate(batch, members=True)
+    own = potential.reference.table()[batch.numbers].sum()
+    for member in range(a.members):
+        theirs = models.SchNet(*sizes, interaction_graph=graph).double()
+        theirs.distance_expansion.offset = torch.linspace(0, a.cutoff, a.gaussians).double()
+        shared = backbone.networks[SHARED]
+        layers = {"hidden": theirs.lin1, "output": theirs.lin2}
+        for i, block in enumerate(theirs.interactions, start=1):
+            layers[f"interaction{i}_filter1"], _, layers[f"interaction{i}_filter2"] = block.mlp
+            layers[f"interaction{i}_input"] = block.conv.lin1
+            layers[f"interaction{i}_hidden"] = block.conv.lin2
+            layers[f"interaction{i}_output"] = block.lin
+        assert set(layers) == set(shared)
+        for name, layer in layers.items():
+            values = {k: v[member] for k, v in shared[name].state_dict().items()}
+            layer.load_state_dict(values)
+        for symbol in backbone.symbols:
+            row = Atoms(symbol).numbers[0]
+            theirs.embedding.weight.data[row] = backbone.networks[symbol].embedding.weight[member]
+        positions = torch.tensor(atoms.positions, requires_grad=True)
+        energy = theirs(batch.numbers, positions).sum()
+        (slope,) = torch.autograd.grad(energy, positions)
+        assert output.energy[member, 0] - own == pytest.approx(energy.item(), abs=1e-5)
+        torch.testing.assert_close(output.forces[member], -slope, rtol=0, atol=1e-5)
+        assert slope.abs().max() > 0.1
+
+
+def test_a_neighbour_leaves_smoothly(small_schnet):
+    potential, step = small_schnet(), 1e-3
+    cutoff = potential.backbone.cutoff
+    pairs = [
+        Atoms("CO", [(0, 0, 0), (0, 0, r)])
+        for r in (cutoff - 2 * step, cutoff - step, cutoff, cutoff + step, cutoff - 0.7)
+    ]
+    forces = [p.forces[1, 2] for p in potential.predict(pairs)]
+    assert forces[2] == forces[3] == 0.0
+    assert abs(forces[1]) == pytest.approx(abs(forces[0]) / 2, rel=0.05)
+    assert abs(forces[0]) < 1e-2 * abs(forces[4])
+
+
+def test_pairs_beyond_the_cutoff_do_not_matter(small_schnet, urea):
+    backbone = small_schnet().backbone
+    near, far = (Batch.of_frame(Frame(urea), backbone.cutoff + more) for more in (0.0, 1.5))
+    assert far.pairs.shape[1] > near.pairs.shape[1]
+    a, b = (backbone.energy_and_slope(batch)[0] for batch in (near, far))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_every_road_to_energies_and_slopes_agrees(small_schnet, plain, urea):
+    potential = small_schnet()
+    batch = potential.batch([Frame(atoms) for atoms in [*molecules(), urea]])
+    expected = plain(potential).evaluate(batch, members=True)
+    for training in (False, True):
+        found = potential.evaluate(batch, training, members=True)
+        torch.testing.assert_close(found.atomic, expected.atomic, rtol=0, atol=1e-10)
+        torch.testing.assert_close(found.slope, expected.slope, rtol=0, atol=1e-10)
+        mean = potential.evaluate(batch, training)
+        torch.testing.assert_close(mean.slope[0], expected.slope.mean(0), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("fit", ["mean", "members"])
+def test_training_is_training_by_plain_autograd(small_schnet, plain, fit):
+    frames = [
+        Frame(atoms, float(i), np.random.default_rng(i).normal(size=(len(atoms), 3)))
+        for i, atoms in enumerate(molecules())
+    ]
+    settings = Training.model_validate({"lambda": 0.3, "stress_weight": 0.0, "fit": fit})
+    start, ends = dict(small_schnet().backbone.named_parameters()), []
+    for road in (lambda p: p, plain):
+        potential = small_schnet()
+        potential.backbone.requires_grad_(True)
+        optimiser = AdamW(potential.backbone.parameters(), lr=1e-3)
+        batch = potential.batch(frames)
+        for _ in range(3):
+            optimiser.zero_grad()
+            output = road(potential).evaluate(batch, training=True, members=fit == "members")
+            loss(output, batch, settings).total.backward()
+            optimiser.step()
+        ends.append(dict(potential.backbone.named_parameters()))
+    for name, end in ends[0].items():
+        torch.testing.assert_close(end, ends[1][name], rtol=0, atol=1e-9)
+        assert not torch.equal(end, start[name]), name
+
+
+@pytest.mark.parametrize("fit", ["mean", "members"])
+def test_energies_alone_are_learned_without_slopes(small_schnet, fit):
+    """The same loss and gradients, and nothing differentiated that no label asks for."""
+    frames = [Frame(atoms, -100.0 * i) for i, atoms in enumerate(molecules())]
+    potential = small_schnet()
+    potential.backbone.requires_grad_(True)
+    settings = Training.model_validate({"fit": fit, "lambda": 0.3})
+    batch, found = potential.batch(frames), []
+    weights = list(potential.backbone.parameters())
+    for slope in (False, True):
+        output = potential.evaluate(batch, training=True, members=fit == "members", slope=slope)
+        terms = loss(output, batch, settings)
+        assert terms.forces == 0.0
+        found.append([terms.total, *torch.autograd.grad(terms.total, weights)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="neither forces nor virial"):
+        _ = potential.evaluate(batch, slope=False).forces
+
+
+def test_runs_that_share_descriptors_have_none_to_share(small_schnet, urea):
+    potential = small_schnet()
+    batch = potential.batch([Frame(urea)])
+    assert DescriptorCache().keep(potential, batch, 1.0) is batch
+
+
+# --- elements ------------------------------------------------------------------------------------
+
+
+def test_only_the_embedding_tells_elements_apart(small_schnet):
+    potential = small_schnet()
+    networks = potential.backbone.networks
+    networks["N"].load_state_dict(networks["C"].state_dict())
+    potential.reference.values["N"] = potential.reference.values["C"]
+    methane = molecule("CH4")
+    other = methane.copy()
+    other.symbols[0] = "N"
+    a, b = potential.predict([methane, other])
+    assert a.energy == b.energy
+    c = small_schnet().predict([other])[0]
+    assert abs(c.energies[1] - b.energies[1]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["alias", "clone"])
+def test_new_elements_begin_as_their_donor(small_schnet, tmp_path, kind):
+    base = small_schnet().save(tmp_path / "base.safetensors")
+    potential = load_base(base, {"Si": {"from": "C", "as": kind}})
+    silane = molecule("CH4")
+    silane.symbols[0] = "Si"
+    a, b = potential.predict([silane, molecule("CH4")])
+    assert a.energy == pytest.approx(b.energy, abs=1e-10)
+    again = load(potential.save(tmp_path / "new.safetensors"))
+    assert again.predict([silane])[0].energy == a.energy
+    if kind == "clone":
+        potential.backbone.networks["Si"].embedding.weight.data += 0.3
+        c, d = potential.predict([silane, molecule("CH4")])
+        assert d.energy == b.energy
+        assert abs(c.energy - a.energy) > 1e-3
+
+
+def test_a_smaller_self_has_the_same_energies(small_schnet):
+    potential = small_schnet()
+    compact = potential.for_elements({"C", "H"})
+    assert compact.elements == ("H", "C")
+    (a,), (b,) = potential.predict([molecule("CH4")]), compact.predict([molecule("CH4")])
+    assert a.energy == pytest.approx(b.energy, abs=1e-10)
+    np.testing.assert_allclose(a.forces, b.forces, atol=1e-10)
+    with pytest.raises(TlpotError, match="O"):
+        compact.predict([molecule("H2O")])
+
+
+def test_descriptor_space_of_frames(small_schnet):
+    found = frame_features(small_schnet(), [Frame(atoms) for atoms in molecules()])
+    assert len(found) == len({tuple(row) for row in found.round(6)}) == len(NAMES)
+
+
+# --- the model file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_save_and_load_is_bit_for_bit(tmp_path, small_schnet, dtype, urea):
+    potential = small_schnet(dtype=dtype)
+    again = load(potential.save(tmp_path / "model.safetensors"))
+    assert again.backbone.architecture == potential.backbone.architecture
+    for a, b in zip(potential.predict([urea]), again.predict([urea]), strict=True):
+        assert a.energy == b.energy
+        np.testing.assert_array_equal(a.forces, b.forces)
+        np.testing.assert_array_equal(a.stress, b.stress)
+
+
+@pytest.mark.parametrize(
+    "change", [{"features": 4}, {"symbols": ("H", "C")}, {"interactions": 3}, {"members": 1}]
+)
+def test_files_whose_weights_do_not_fit_are_refused(tmp_path, small_schnet, change):
+    potential = small_schnet()
+    odd = potential.backbone
+    odd.describe = lambda: {
+        "architecture": vars(replace(odd.architecture, **change)),
+        "elements": {},
+    }
+    path = potential.save(tmp_path / "odd.safetensors")
+    with pytest.raises(TlpotError, match=r"odd\.safetensors"):
+        load(path)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def energies(tmp_path_factory):
+    """Molecules with energies alone, by `mini`."""
+    structures = [atoms for seed in range(6) for atoms in rattled(seed)]
+    labels = load("mini").predict(structures)
+    frames = [Frame(a, p.energy) for a, p in zip(structures, labels, strict=True)]
+    path = tmp_path_factory.mktemp("molecules") / "molecules.extxyz"
+    write_frames(path, frames)
+    return path
+
+
+def rattled(seed: int) -> list[Atoms]:
+    found = [molecule(name) for name in NAMES]
+    for i, atoms in enumerate(found):
+        atoms.rattle(0.04, seed=10 * seed + i)
+    return found
+
+
+def settings(files, folder, **changes) -> dict:
+    training = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 4, "device": "cpu"}
+    return {
+        "data": {"files": str(files), "energy_only": True} | changes.pop("data", {}),
+        "model": {"base": "schnet", "schnet": SIZES} | changes.pop("model", {}),
+        "training": training | changes,
+        "output": str(folder),
+    }
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, energies):
+    return finetune(settings(energies, tmp_path_factory.mktemp("run") / "run", epochs=60, ema=0.9))
+
+
+def test_it_learns_from_energies_alone(pretrained, energies):
+    key = "energy_rmse_meV_per_atom"
+    metrics = pretrained.metrics
+    assert metrics["finetuned"]["test"][key] < 0.7 * metrics["baseline"]["test"][key]
+    frames = tlpot.read_frames([str(energies)])
+    test = [frames[i] for i in pretrained.manifest["split"]["test"]]
+    found = tlpot.load(pretrained.folder).predict(test)
+    error = [(p.energy - f.energy) / len(f) for p, f in zip(found, test, strict=True)]
+    expected = metrics["finetuned"]["test"][key]
+    assert 1e3 * np.sqrt(np.mean(np.square(error))) == pytest.approx(expected, rel=1e-3)
+    layers = [row["name"] for row in pretrained.manifest["trainable_parameters"]["layers"]]
+    assert {"shared.interaction1_filter1", "shared.output", "H.embedding"} <= set(layers)
+
+
+def test_it_knows_the_elements_that_it_saw(pretrained):
+    assert pretrained.potential.elements == load(pretrained.folder).elements == ("H", "C", "N", "O")
+    with pytest.raises(TlpotError, match=r"Si.*model\.elements"):
+        load(pretrained.folder).predict([molecule("SiH4")])
+
+
+def test_trained_on_molecules_it_is_a_base_for_crystals(pretrained, tmp_path):
+    """Through the command line, on DFT frames; what is frozen stays, what is not trains."""
+    config = tmp_path / "config.yaml"
+    base = pretrained.folder / "model.safetensors"
+    config.write_text(
+        f"data: {{files: '{UREA}@0:12'}}\n"
+        f"model: {{base: {base}, freeze: [embedding, '*_filter?']}}\n"
+        "training: {epochs: 2, device: cpu}\n"
+        f"output: {tmp_path / 'run'}\n"
+    )
+    done = CliRunner().invoke(app, ["finetune", str(config)])
+    assert done.exit_code == 0, done.output
+    old, new = (
+        dict(load(f).backbone.named_parameters()) for f in (pretrained.folder, tmp_path / "run")
+    )
+    for name, weight in new.items():
+        frozen = ".embedding." in name or "_filter" in name
+        assert torch.equal(weight, old[name]) == frozen, name
+    atoms = tlpot.read_frames([f"{UREA}@0"])[0].atoms
+    atoms.calc = TLPotCalculator(tmp_path / "run" / "model.safetensors")
+    atoms.calc.calculate(atoms, ["energy", "forces", "stress", "forces_std"])
+    assert np.abs(atoms.calc.results["forces"]).max() > 0
+    assert atoms.calc.results["energy_std"] > 0
+
+
+def test_from_scratch_through_the_command_line(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"data: {{files: '{UREA}@0:12'}}\n"
+        "model: {base: schnet, schnet: {features: 8, interactions: 1, members: 1}}\n"
+        f"training: {{epochs: 2, device: cpu}}\noutput: {tmp_path / 'run'}\n"
+    )
+    done = CliRunner().invoke(app, ["finetune", str(config)])
+    assert done.exit_code == 0, done.output
+    trained = load(tmp_path / "run")
+    assert trained.backbone.architecture.features == 8
+    assert trained.backbone.members == 1
+    assert trained.elements == ("H", "C", "N", "O")
+
+
+def test_clones_alone_may_train(pretrained, tmp_path):
+    structures = rattled(0)[:3]
+    for atoms in structures:
+        atoms.symbols[atoms.symbols == "C"] = "Si"
+    frames = [Frame(a, -100.0 + i) for i, a in enumerate([*structures, *rattled(1)])]
+    write_frames(tmp_path / "frames.extxyz", frames)
+    model = {
+        "base": str(pretrained.folder),
+        "schnet": None,
+        "elements": {"Si": {"from": "C", "as": "clone"}},
+        "train": "new",
+    }
+    data = {"split": {"test": 0.0, "validation": 0.0}}
+    run = finetune(settings(tmp_path / "frames.extxyz", tmp_path / "run", model=model, data=data))
+    old, new = (dict(p.backbone.named_parameters()) for p in (pretrained.potential, run.potential))
+    assert not torch.equal(new["networks.Si.embedding.weight"], old["networks.C.embedding.weight"])
+    for name, weight in old.items():
+        assert torch.equal(weight, new[name]), name
+
+
+def test_resumed_is_uninterrupted(energies, tmp_path):
+    def stop(row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    config = settings(energies, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config, on_epoch=stop)
+    resumed = finetune(config, resume=True).potential.backbone
+    straight = finetune(config | {"output": str(tmp_path / "straight")}).potential.backbone
+    assert resumed.symbols == straight.symbols
+    for (name, a), (_, b) in zip(
+        resumed.named_parameters(), straight.named_parameters(), strict=True
+    ):
+        assert torch.equal(a, b), name
+
+
+def test_seeds_and_members_differ(energies, tmp_path):
+    first, second = (
+        prepare(parse_config(settings(energies, tmp_path, seed=seed))).potential.backbone
+        for seed in (0, 1)
+    )
+    a, b = (x.networks[SHARED]["interaction1_hidden"].weight for x in (first, second))
+    assert not torch.equal(a, b)
+    assert not torch.equal(a[0], a[1])
+    assert a.std().item() == pytest.approx(0.25, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"init": "pretrained"}, "schnet has no pretrained weights"),
+        ({"elements": {"Si": "C"}}, "none needs a donor"),
+        ({"train": "new"}, "init: scratch"),
+        ({"freeze": ["input"]}, "matches no layer"),
+        ({"schnet": {"feature": 8}}, "features"),
+        ({"schnet": {"cutoff": -1.0}}, "cutoff"),
+        ({"base": "mini"}, "sizes are for base: schnet"),
+    ],
+)
+def test_settings_that_make_no_sense_here(energies, tmp_path, model, message):
+    with pytest.raises(TlpotError, match=message):
+        prepare(parse_config(settings(energies, tmp_path / "run", model=model)))
+
+
+def test_the_name_alone_is_no_potential():
+    with pytest.raises(TlpotError, match=r"no pretrained weights; name it as model\.base"):
+        load("schnet")
+    untrained: Potential = load_base("schnet")
+    assert untrained.predict([molecule("SiH4")])[0].energy == 0.0
