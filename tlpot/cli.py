@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tlpot import cli_use
+from tlpot import cli_property, cli_use
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Transfer learning of interatomic potentials.",
 )
 app.add_typer(cli_use.app)
+app.add_typer(cli_property.app, name="property")
 out = Console()
 err = Console(stderr=True)
 

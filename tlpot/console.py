@@ -78,6 +78,23 @@ class TrainingDisplay:
 
 
 @contextmanager
+def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
+    """A bar over epochs with training and validation loss, that the function it yields moves."""
+    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    losses = TextColumn("{task.fields[losses]}")
+    with Progress(*columns, losses, console=console) as progress:
+        task = progress.add_task("", total=epochs, losses="")
+
+        def on_epoch(row: Row) -> None:
+            text = f"loss {row['train_loss']:.3g}"
+            if row["validation_loss"] is not None:
+                text += f" · validation {row['validation_loss']:.3g}"
+            progress.update(task, completed=row["epoch"], losses=text)
+
+        yield on_epoch
+
+
+@contextmanager
 def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar that the function it yields moves to so many done."""
     columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())

@@ -75,7 +75,7 @@ def parity(
     rows = [_energy_row]
     if any(frame.forces is not None for frame in frames) or not frames:
         rows.insert(0, _force_row)
-    figure, grid = _panels(8.6, 1.8 + 3.5 * len(rows), len(rows), 2)
+    figure, grid = panels_of(8.6, 1.8 + 3.5 * len(rows), len(rows), 2)
     for draw, axes in zip(rows, grid, strict=True):
         draw(axes, frames, (before, after))
     for axis, name in zip(grid[0], ("before (base)", "after (fine-tuned)"), strict=True):
@@ -94,8 +94,9 @@ def learning_curve(history: History) -> Figure:
         },
     }
     finite = {name: np.isfinite(values) for name, values in history.items()}
-    panels = {k: v for k, v in panels.items() if any(finite[column].any() for column in v)}
-    figure, (axes,) = _panels(max(4.0 * len(panels), 8.6), 3.6, 1, len(panels))
+    known = {column for column, some in finite.items() if some.any()}
+    panels = {k: v for k, v in panels.items() if known & set(v)}
+    figure, (axes,) = panels_of(max(4.0 * len(panels), 8.6), 3.6, 1, len(panels))
     for axis, (label, lines) in zip(axes, panels.items(), strict=True):
         for column, colour in lines.items():
             some = finite[column]
@@ -115,7 +116,7 @@ def element_errors(
     frames: Sequence[Frame], before: Sequence[Prediction], after: Sequence[Prediction]
 ) -> Figure:
     """Force RMSE (vector) of each element, before and after."""
-    figure, ((axis,),) = _panels(5.4, 4.2)
+    figure, ((axis,),) = panels_of(5.4, 4.2)
     for shift, name, colour, predictions in (
         (-0.2, "before", BEFORE, before),
         (0.2, "after", AFTER, after),
@@ -144,7 +145,7 @@ def error_against_spread(
     above it the ensemble is too sure. Below the dashed line lie the labels that the prediction
     interval covers.
     """
-    figure, (axes,) = _panels(8.6, 4.2, 1, 2)
+    figure, (axes,) = panels_of(8.6, 4.2, 1, 2)
     panels: tuple[tuple[Quantity, str], ...] = (("energy", "meV/atom"), ("forces", "meV/Å"))
     for axis, (quantity, unit) in zip(axes, panels, strict=True):
         scale: Scale | None = getattr(calibration, quantity, None)
@@ -195,7 +196,8 @@ def short(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
-def _panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+def panels_of(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure (inches) and its axes, ``[rows, columns]``, in the style of the house."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -210,14 +212,14 @@ def _force_row(
     labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
     dft = _flat([frames[i].forces for i in labelled])
     guesses = [_flat([predictions[i].forces for i in labelled]) for predictions in models]
-    limits = _limits(dft, guesses)
+    limits = shared_limits(dft, guesses)
     for axis, predictions, guess in zip(axes, models, guesses, strict=True):
         error = metrics(frames, predictions)
         note = "\n".join(
             f"RMSE {short(error[f'force_rmse_meV_per_A_{kind}'])} meV/Å per {kind}"
             for kind in ("component", "vector")
         )
-        _parity_panel(axis, dft, guess, limits, note)
+        parity_panel(axis, dft, guess, limits, note)
         axis.set_xlabel("DFT force component (eV/Å)")
     axes[0].set_ylabel("model force component (eV/Å)")
 
@@ -231,19 +233,19 @@ def _energy_row(
     dft = per_atom * np.array([frames[i].energy for i in labelled], dtype=float)
     zero, _ = group_means(dft, systems)
     guesses = [per_atom * np.array([p[i].energy for i in labelled]) - zero for p in models]
-    limits = _limits(dft - zero, guesses)
+    limits = shared_limits(dft - zero, guesses)
     for axis, predictions, guess in zip(axes, models, guesses, strict=True):
         error = metrics(frames, predictions)
         note = (
             f"RMSE {short(error['energy_rmse_meV_per_atom'])} meV/atom\n"
             f"centred {short(error['energy_rmse_centered_meV_per_atom'])} meV/atom"
         )
-        _parity_panel(axis, dft - zero, guess, limits, note, systems)
+        parity_panel(axis, dft - zero, guess, limits, note, systems)
         axis.set_xlabel("DFT energy − DFT mean of composition (meV/atom)")
     axes[0].set_ylabel("model energy − DFT mean of composition (meV/atom)")
 
 
-def _parity_panel(
+def parity_panel(
     axis: Axes,
     dft: np.ndarray,
     model: np.ndarray,
@@ -251,6 +253,7 @@ def _parity_panel(
     note: str,
     groups: np.ndarray | None = None,
 ) -> None:
+    """Model against DFT on axes of equal limits; `note` above, `groups` in colours of their own."""
     axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
     names = [] if groups is None else sorted(set(groups))
     if len(dft) >= MANY:
@@ -281,7 +284,7 @@ def _density(
     return density, np.argsort(density, kind="stable")
 
 
-def _limits(dft: np.ndarray, models: Sequence[np.ndarray]) -> tuple[float, float]:
+def shared_limits(dft: np.ndarray, models: Sequence[np.ndarray]) -> tuple[float, float]:
     """The DFT range with what lies up to half of it beyond, and a margin."""
     if not len(dft):
         return -1.0, 1.0

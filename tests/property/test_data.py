@@ -1,0 +1,104 @@
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from tlpot.errors import TlpotError
+from tlpot.property.config import PropertyData
+from tlpot.property.data import read_crystals
+
+
+def read(path, **settings):
+    return read_crystals(PropertyData(files=str(path), **settings))
+
+
+def test_a_csv_without_header(folder):
+    crystals = read(folder / "id_prop.csv")
+    assert len(crystals) == 20
+    assert crystals.name == "property"
+    assert crystals.frames[1].info["id"] == "Si"
+    assert crystals.frames[1].atoms.symbols.get_chemical_formula() == "Si2"
+    assert crystals.values[1] == 1.12
+    assert len(crystals.graphs) == 20
+
+
+def test_columns_by_name_and_structures_elsewhere(folder, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("file,a,gap\nSi.cif,5.43,1.1\nC.cif,3.57,5.5\n")
+    crystals = read(table, property="gap", structures=str(folder))
+    assert (crystals.name, crystals.values.tolist()) == ("gap", [1.1, 5.5])
+    crystals = read(table, structures=str(folder))
+    assert (crystals.name, crystals.values.tolist()) == ("a", [5.43, 3.57])
+    with pytest.raises(TlpotError, match=r"no column 'eg'; data\.property may be a, gap"):
+        read(table, property="eg", structures=str(folder))
+
+
+@pytest.mark.parametrize("name", ["energy", "band_gap", "formation_energy"])
+def test_structures_with_the_property_in_their_info(tmp_path, name):
+    images = [bulk("Si"), bulk("Cu")]
+    for i, atoms in enumerate(images):
+        atoms.info[name] = 1.0 + i
+    ase.io.write(tmp_path / "a.extxyz", images)
+    assert read(tmp_path / "a.extxyz", property=name).values.tolist() == [1.0, 2.0]
+    with pytest.raises(TlpotError, match=rf"a\.extxyz#0: no 'hardness'.*{name}"):
+        read(tmp_path / "a.extxyz", property="hardness")
+    with pytest.raises(TlpotError, match="name the key"):
+        read(tmp_path / "a.extxyz")
+
+
+CIF_END = "  Si  Si2"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("Si,nan", ["row 2 (Si)", "nan"]),
+        ("Si,inf", ["row 2 (Si)", "inf"]),
+        ("Si,", ["row 2 (Si)", "no number"]),
+        ("Si,high", ["row 2 (Si)", "'high'"]),
+        ("Si", ["row 2", "an id and a value"]),
+        ("mp-1,1.0", ["row 2 (mp-1)", "mp-1.cif"]),
+        ("C,5.4", ["row 2", "'C'", "row 1"]),
+        ("empty,1.0", ["empty.cif", "holds no structure"]),
+        ("unknown,1.0", ["unknown.cif", "Qq"]),
+        ("partial,1.0", ["row 2 (partial)", "partly occupied"]),
+        ("none,1.0", ["none.cif", "empty"]),
+    ],
+)
+def test_bad_entries_are_refused_by_name_or_dropped(folder, tmp_path, row, words):
+    good = (folder / "Si.cif").read_text()
+    for name in ("C", "Si"):
+        (tmp_path / f"{name}.cif").write_text((folder / f"{name}.cif").read_text())
+    (tmp_path / "empty.cif").write_text(good[: good.rindex("loop_")])
+    (tmp_path / "unknown.cif").write_text(good.replace("Si ", "Qq "))
+    (tmp_path / "partial.cif").write_text(good.replace("1.0000", "0.5000"))
+    (tmp_path / "none.cif").write_text("")
+    table = tmp_path / "id_prop.csv"
+    table.write_text(f"C,5.47\n{row}\n")
+    with pytest.raises(TlpotError) as error:
+        read(table)
+    for word in words:
+        assert word in str(error.value)
+    if row not in ("Si", "C,5.4"):  # a broken table is never dropped silently
+        crystals = read(table, bad_frames="drop")
+        assert len(crystals) == 1
+        assert len(crystals.rejected) == 1
+        assert words[0] in crystals.rejected[0]
+
+
+def test_an_empty_csv_is_refused(tmp_path):
+    table = tmp_path / "id_prop.csv"
+    for text, word in (("", "empty"), ("\n\n", "empty"), ("id,gap\n", "no crystal")):
+        table.write_text(text)
+        with pytest.raises(TlpotError, match=rf"id_prop\.csv.*{word}"):
+            read(table)
+
+
+def test_nothing_left_is_refused(tmp_path):
+    (tmp_path / "id_prop.csv").write_text("a,1\nb,2\n")
+    with pytest.raises(TlpotError, match=r"no crystal is left\n.*row 1"):
+        read(tmp_path / "id_prop.csv", bad_frames="drop")
+
+
+def test_values_are_finite_numbers(folder):
+    assert np.isfinite(read(folder / "id_prop.csv").values).all()

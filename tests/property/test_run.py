@@ -1,0 +1,206 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase.build import bulk
+
+import tlpot.training.trainer as trainer
+from tlpot.cli import main
+from tlpot.errors import TlpotError
+from tlpot.property.model import PropertyModel
+from tlpot.property.run import train
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(a) for a in arguments])
+        return int(stopped.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    code, out, err = result
+    assert (code, out, err.count("error:")) == (2, "", 1)
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_train_writes_a_whole_run_folder(call, config, settings):
+    code, out, err = call("property", "train", config)
+    assert code == 0, err
+    assert "MAE eV" in out
+    assert "report.html" in out
+    assert "14 train, 2 validation, 4 test" in err
+    folder = Path(settings["output"])
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.yaml",
+        "manifest.json",
+        "history.csv",
+        "metrics.json",
+        "report.html",
+        "parity.png",
+        "model.safetensors",
+    }
+    page = (folder / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "http" not in page
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert len(manifest["data"]["files"]) == 21
+    assert all(len(file["sha256"]) == 64 for file in manifest["data"]["files"])
+    refused(call("property", "train", config), "already holds a run")
+    refused(call("property", "train", config, "--resume"), "finished run")
+
+
+def test_training_learns(finished):
+    before, after = (finished.metrics[kind]["train"] for kind in ("baseline", "trained"))
+    assert after["mae"] < 0.5 * before["mae"]
+    assert after["zero"]["n"] + after["other"]["n"] == after["n"] == 14
+
+
+def test_the_model_file_predicts_what_the_run_reports(finished, folder):
+    model = PropertyModel.load(finished.folder)
+    manifest = json.loads((finished.folder / "manifest.json").read_text())
+    rows = list(csv.reader((folder / "id_prop.csv").open()))
+    chosen = manifest["split"]["test"]
+    predicted = model.predict([ase.io.read(folder / f"{rows[i][0]}.cif") for i in chosen])
+    labels = np.array([float(rows[i][1]) for i in chosen])
+    reported = finished.metrics["trained"]["test"]["mae"]
+    assert np.abs(predicted - labels).mean() == pytest.approx(reported, abs=1e-5)
+
+
+def test_a_killed_run_resumes_bit_for_bit(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    whole = train(settings | {"output": str(tmp_path / "whole")})
+
+    def kill(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, on_epoch=kill)
+    resumed = train(settings, resume=True)
+    for name, value in whole.model.network.state_dict().items():
+        other = resumed.model.network.state_dict()[name]
+        assert torch.equal(value.nan_to_num(), other.nan_to_num()), name
+    assert whole.metrics == resumed.metrics
+
+
+def test_fine_tuning_keeps_frozen_layers_and_the_statistics_of_the_base(finished, folder, settings):
+    settings["model"] = {"base": str(finished.folder), "freeze": ["embedding", "conv*"]}
+    before = PropertyModel.load(finished.folder)
+    run = train(settings)
+    old, new = (dict(m.network.named_parameters()) for m in (before, run.model))
+    for name in old:
+        kept = name.split(".")[0] not in ("dense1", "output")
+        assert torch.equal(old[name], new[name]) == kept, name
+    for was, norm in ((m.network.conv1.messages for m in (before, run.model)),):
+        assert torch.equal(was.mean, norm.mean)
+        assert torch.equal(was.variance, norm.variance)
+    assert (run.model.mean, run.model.scale) == (before.mean, before.scale)
+    assert run.metrics["baseline"]["test"] == finished.metrics["trained"]["test"]
+
+
+def test_another_property_gets_its_own_scale(finished, folder, settings, tmp_path):
+    table = tmp_path / "table.csv"
+    rows = list(csv.reader((folder / "id_prop.csv").open()))
+    table.write_text("id,ten_gaps\n" + "".join(f"{k},{10 * float(v)}\n" for k, v in rows))
+    settings["data"] |= {"files": str(table), "structures": str(folder)}
+    settings["model"] = {"base": str(finished.folder)}
+    run = train(settings)
+    assert run.model.name == "ten_gaps"
+    assert run.model.scale > 5 * PropertyModel.load(finished.folder).scale
+
+
+@pytest.mark.parametrize("elements", ["periodic", "modes"])
+def test_gate_and_elements_reach_the_network(settings, elements):
+    settings["model"] |= {"gate": True, "elements": elements, "layers": 2}
+    run = train(settings)
+    assert run.model.network.architecture.gate
+    assert run.model.network.table.shape[1] == {"periodic": 53, "modes": 4}[elements]
+    assert run.model.network.dense2.weight.shape == (8, 8)
+
+
+def test_predict_and_evaluate(call, finished, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    model = ("--model", finished.folder)
+    code, _, err = call(
+        "property", "predict", folder / "Si.cif", folder / "Cu.cif", *model, "-o", out
+    )
+    assert code == 0, err
+    rows = list(csv.DictReader(out.open()))
+    assert [row["formula"] for row in rows] == ["Si2", "Cu"]
+    expected = PropertyModel.load(finished.folder).predict([ase.io.read(folder / "Si.cif")])[0]
+    assert float(rows[0]["property"]) == pytest.approx(expected, rel=1e-4)
+    code, text, _ = call("property", "predict", folder / "Si.cif", *model, *model)
+    assert code == 0
+    assert "property_std" in text
+    assert text.splitlines()[1].endswith(",0")
+    code, text, _ = call("property", "evaluate", folder / "id_prop.csv", *model, "--json")
+    assert json.loads(text)["zero"]["n"] == 4
+    code, text, _ = call("property", "evaluate", folder / "id_prop.csv", *model)
+    assert code == 0
+    assert "property ≠ 0" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["training.epohs=3"], ["training.epohs", "did you mean 'epochs'"]),
+        (["data.files=[none.csv]"], ["none.csv"]),
+        (["data.structures=none"], ["row 1 (C)", "C.cif is in none"]),
+        (["model.freeze=[conv1]"], ["freeze", "base"]),
+        (["model.base=none.safetensors"], ["fixed by the base"]),
+        (["model={base: none.safetensors}"], ["none.safetensors", "no such model file"]),
+        (["model.elements=none.json"], ["none.json"]),
+        (["data.split.test=0.99"], ["below 1"]),
+        (["training.device=tpu7"], ["tpu7"]),
+    ],
+)
+def test_bad_configs_are_refused(call, config, settings, overrides, words):
+    refused(call("property", "train", config, *overrides), *words)
+    assert not Path(settings["output"], "config.yaml").exists()
+
+
+def test_layers_that_are_not_there_and_elements_that_are_unknown(call, config, finished, tmp_path):
+    base = f"base: {finished.folder}"
+    refused(
+        call("property", "train", config, f"model={{{base}, freeze: [conv7]}}"),
+        "'conv7' matches no layer",
+        "did you mean 'conv",
+    )
+    model = PropertyModel.load(finished.folder)
+    model.network.table[29] = torch.nan
+    path = model.save(tmp_path / "no_copper.safetensors")
+    ase.io.write(tmp_path / "Cu.cif", bulk("Cu"))
+    refused(
+        call("property", "predict", tmp_path / "Cu.cif", "--model", path), "Cu.cif", "Cu: not an"
+    )
+    with pytest.raises(TlpotError, match="Cu"):
+        train(yaml.safe_load(Path(config).read_text()) | {"model": {"base": str(path)}})
+
+
+def test_resuming_on_changed_data_is_refused(settings, folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    settings["data"]["files"] = str(copied / "id_prop.csv")
+
+    def kill(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, on_epoch=kill)
+    ase.io.write(copied / "Si.cif", bulk("Si", a=5.5))
+    with pytest.raises(TlpotError, match="data files changed"):
+        train(settings, resume=True)

@@ -1,0 +1,112 @@
+"""`tlpot property`: a number of a crystal from its graph. Parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
+out = Console()
+err = Console(stderr=True)
+
+Models = Annotated[
+    list[str],
+    typer.Option("--model", help="model file or run folder; several are an ensemble"),
+]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="continue an interrupted run")] = False,
+) -> None:
+    """Train on crystals with a known property, or fine-tune, and write a run folder."""
+    from tlpot import console
+    from tlpot.config import load_section
+    from tlpot.property import run
+    from tlpot.property.config import PropertyConfig
+    from tlpot.property.report import print_prepared, print_run
+
+    settings = load_section(PropertyConfig, config, overrides)
+    try:
+        with console.epoch_bar(settings.training.epochs, err) as on_epoch:
+            done = run.train(settings, resume, lambda p: print_prepared(p, err), on_epoch)
+    except KeyboardInterrupt:
+        err.print("stopped; finished epochs are kept: continue with --resume")
+        raise typer.Exit(130) from None
+    if done.metrics:
+        print_run(done, out)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[str], typer.Argument(help="structures: files, folders or globs")],
+    model: Models,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write")] = None,
+) -> None:
+    """Predict the property of structures; with several models also how much they differ."""
+    from tlpot.property.data import read_structures
+    from tlpot.property.model import Ensemble
+    from tlpot.property.table import prediction_table
+
+    ensemble, frames = Ensemble.load(model), read_structures(files)
+    ensemble.require_elements(frames)
+    text = prediction_table(ensemble, frames)
+    if output is None:
+        print(text, end="")
+    else:
+        from tlpot.files import write_whole
+
+        out.print(f"{len(frames)} structures: {write_whole(output, text)}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    files: Annotated[list[str], typer.Argument(help="CSV of id, value; or structures with it")],
+    model: Models,
+    key: Annotated[
+        str | None, typer.Option("--property", help="CSV column or key in the structures' info")
+    ] = None,
+    structures: Annotated[str | None, typer.Option(help="folder of the CSV's CIF files")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Judge models on crystals whose property is known."""
+    from tlpot.property.config import PropertyData
+    from tlpot.property.data import read_crystals
+    from tlpot.property.evaluate import errors
+    from tlpot.property.model import Ensemble
+    from tlpot.property.report import print_errors
+
+    ensemble = Ensemble.load(model)
+    crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
+    ensemble.require_elements(crystals.frames)
+    result = errors(crystals.values, *ensemble.predict(crystals.graphs))
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_errors(result, ensemble.unit, out)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help=".pth.tar of github.com/txie-93/cgcnn")],
+    elements: Annotated[str, typer.Option(help="the atom_init.json it was trained with")],
+    name: Annotated[str, typer.Option(help="of the property, e.g. band_gap")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="model file to write")],
+    unit: Annotated[str, typer.Option(help="of the property, e.g. eV")] = "",
+) -> None:
+    """Turn a released CGCNN checkpoint into a model file, to predict with or to fine-tune."""
+    from tlpot.errors import TlpotError
+    from tlpot.property.released import import_checkpoint
+
+    if output.exists():
+        raise TlpotError(f"{output} exists already; choose another name")
+    model = import_checkpoint(checkpoint, elements, name, unit)
+    out.print(f"model file: {model.save(output)}", soft_wrap=True)

@@ -1,0 +1,103 @@
+"""The YAML config of `tlpot property train`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from tlpot.config import Action, Optimisation, Section, Split, WithFiles
+
+
+class PropertyData(WithFiles):
+    """Crystals and the number to learn of each."""
+
+    files: list[str] = Field(
+        description="CSV files of `id, value` beside their CIF files, or structure files whose "
+        "info holds the property (extxyz, ASE databases …)"
+    )
+    property: str | None = Field(
+        None,
+        description="the CSV's column (left out: the second) or the key in the structures' info",
+    )
+    unit: str = Field("", description="of the property, for tables and figures")
+    structures: str | None = Field(
+        None, description="folder of the CIF files; left out, that of the CSV"
+    )
+    bad_frames: Action = Field(
+        "refuse", description="what to do with an entry that has no value or no structure"
+    )
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training crystals to train on, picked by seed"
+    )
+    split: Split = Field(default_factory=Split, description="test, validation, seed, group")
+
+
+class PropertyNetwork(Section):
+    """The network: a trained one, or the sizes of a new one."""
+
+    base: str | None = Field(
+        None, description="model file to fine-tune; left out, training starts from scratch"
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="layers to keep: `embedding`, `conv1`, `conv*`, `dense1`, `output`",
+    )
+    elements: str = Field(
+        "periodic",
+        description="what atoms start from: `periodic` (place in the periodic table), `modes` "
+        "(elemental modes, H to Rn), or a JSON file like CGCNN's atom_init.json",
+    )
+    width: int = Field(64, gt=0, description="numbers that an atom carries")
+    convolutions: int = Field(3, gt=0, description="graph convolutions")
+    dense: int = Field(128, gt=0, description="width of the dense layers")
+    layers: int = Field(1, gt=0, description="dense layers before the output")
+    gate: bool = Field(
+        False,
+        description="a second output says whether the property is zero, as a metal's band gap is",
+    )
+
+    @model_validator(mode="after")
+    def _sizes_belong_to_a_new_one(self) -> PropertyNetwork:
+        given = self.model_fields_set - {"base", "freeze"}
+        changed = [
+            k for k in sorted(given) if getattr(self, k) != type(self).model_fields[k].default
+        ]
+        if self.base is not None and changed:
+            raise ValueError(
+                f"{', '.join(changed)}: fixed by the base; leave it out, or train without base"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _freezing_keeps_something(self) -> PropertyNetwork:
+        if self.base is None and self.freeze:
+            raise ValueError("freeze keeps layers of a base, and there is none; name a model.base")
+        return self
+
+
+class PropertyTraining(Optimisation):
+    """The recipe: AdamW on the mean absolute error."""
+
+    epochs: int = Field(60, gt=0, description="passes over the training crystals")
+    batch_size: int = Field(32, gt=0, description="crystals per step")
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW's step size")
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        "cosine", description="how the learning rate falls"
+    )
+    warmup_epochs: int = Field(1, ge=0, description="linear rise of the rate at the start")
+    seed: int = Field(0, description="seed of shuffling and of a new network's weights")
+
+
+class PropertyConfig(Section):
+    """A whole run: `tlpot property train config.yaml`."""
+
+    data: PropertyData
+    model: PropertyNetwork = Field(default_factory=PropertyNetwork)
+    training: PropertyTraining = Field(default_factory=PropertyTraining)
+    output: str = Field("runs/property", description="run folder; must not hold another run")
+
+    def dump(self) -> str:
+        """The resolved config as YAML."""
+        return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False)

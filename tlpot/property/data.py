@@ -1,0 +1,212 @@
+"""Crystals with the number to learn of each: CSV files beside CIF files, or structures with it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tlpot.data.read import Files, find_files, read_images
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.property.config import PropertyData
+from tlpot.property.graph import Graph
+
+FULL = 1e-3
+"""How far the occupancy of a site may be from 1."""
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """Structures and the property of each.
+
+    Attributes
+    ----------
+    frames
+        Structures; of one from a CSV, ``info["id"]`` is its name there.
+    values
+        ``(frames,)``.
+    name
+        Of the property.
+    rejected
+        One line for each entry that was left out.
+    """
+
+    frames: list[Frame]
+    values: np.ndarray
+    name: str
+    rejected: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @cached_property
+    def graphs(self) -> list[Graph]:
+        """Of every frame; computed once."""
+        return [Graph.of(frame.atoms) for frame in self.frames]
+
+
+def read_crystals(settings: PropertyData) -> Crystals:
+    """Read ``data.files``.
+
+    A CSV holds one crystal a row: its id, or the name of its file, then the value; with a header,
+    ``data.property`` picks the column. The structure of ``id`` is ``id`` itself or ``id.cif`` in
+    ``data.structures``. Any other file holds structures with ``data.property`` in their info.
+
+    Raises
+    ------
+    TlpotError
+        Naming file and row: no such structure, no atoms, sites that are only partly occupied, a
+        value that is missing or no finite number, an id given twice, an empty file. With
+        ``bad_frames: drop`` such entries are left out instead.
+    """
+    entries: list[tuple[Frame, float]] = []
+    rejected: list[str] = []
+
+    def take(make: Callable[[], tuple[Frame, float]]) -> None:
+        try:
+            entries.append(make())
+        except TlpotError as error:
+            if settings.bad_frames == "refuse":
+                raise
+            rejected.append(str(error))
+
+    names = set()
+    for path, index in find_files(settings.files):
+        if path.suffix.lower() == ".csv":
+            name, rows = _rows(path, settings.property)
+            folder = Path(settings.structures).expanduser() if settings.structures else path.parent
+            for where, key, text in rows:
+                take(lambda: (_structure(folder, key, where), _number(text, where)))  # noqa: B023
+        else:
+            if settings.property is None:
+                raise TlpotError(
+                    f"data.property: name the key under which {path} holds the property"
+                )
+            name = settings.property
+            for frame in _frames(path, index):
+                take(lambda: (_sound(frame, frame.name), _of_info(frame, name)))  # noqa: B023
+        names.add(name)
+    if len(names) > 1:
+        raise TlpotError(f"data.files hold different properties: {', '.join(sorted(names))}")
+    if not entries:
+        raise TlpotError("data.files: no crystal is left" + "".join(f"\n  {r}" for r in rejected))
+    frames, values = zip(*entries, strict=True)
+    return Crystals(list(frames), np.array(values), names.pop(), rejected)
+
+
+def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str]]]:
+    """The property's name, and of each row where it is, its id and its value as text."""
+    try:
+        with path.open(newline="") as file:
+            rows = [(i, [c.strip() for c in row]) for i, row in enumerate(csv.reader(file), 1)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TlpotError(f"{path}: cannot be read as CSV ({error})") from None
+    rows = [(i, row) for i, row in rows if any(row)]
+    if not rows:
+        raise TlpotError(f"{path}: the file is empty")
+    name, place = column or "property", 1
+    header = rows[0][1]
+    if column is not None and column in header:
+        place, rows = header.index(column), rows[1:]
+    elif len(header) > 1 and not _is_number(header[1]) and header[1].lower() != "nan":
+        if column is not None:
+            raise TlpotError(
+                f"{path}: no column '{column}'; data.property may be {', '.join(header[1:])}"
+            )
+        name, rows = header[1], rows[1:]
+    if not rows:
+        raise TlpotError(f"{path}: the file holds no crystal")
+    found = []
+    seen: dict[str, int] = {}
+    for i, row in rows:
+        where = f"{path}, row {i}"
+        if len(row) <= place:
+            raise TlpotError(f"{where}: needs an id and a value, has {','.join(row)}")
+        if row[0] in seen:
+            raise TlpotError(f"{where}: '{row[0]}' is there already, in row {seen[row[0]]}")
+        seen[row[0]] = i
+        found.append((f"{where} ({row[0]})", row[0], row[place]))
+    return name, found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: object, where: str) -> float:
+    try:
+        value = float(str(text))
+    except ValueError:
+        raise TlpotError(f"{where}: the property is no number: '{text}'") from None
+    if not np.isfinite(value):
+        raise TlpotError(f"{where}: the property is {value}; leave the entry out or mend it")
+    return value
+
+
+def _structure(folder: Path, key: str, where: str) -> Frame:
+    path = next((p for p in (folder / key, folder / f"{key}.cif") if p.is_file()), None)
+    if path is None:
+        raise TlpotError(
+            f"{where}: no structure: neither {key} nor {key}.cif is in {folder}; "
+            "data.structures names the folder"
+        )
+    frames = _frames(path, slice(None))
+    if len(frames) != 1:
+        raise TlpotError(f"{where}: {path} holds {len(frames)} structures, not one")
+    frame = _sound(frames[0], where)
+    return replace(frame, info={**frame.info, "id": key})
+
+
+def _frames(path: Path, index: slice) -> list[Frame]:
+    """Structures with what their file says of each, labels or not."""
+    frames = []
+    for atoms, place in zip(*read_images(path, index), strict=True):
+        info = {**atoms.info, **atoms.info.get("key_value_pairs", {})}
+        info |= atoms.calc.results if atoms.calc else {}
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        frames.append(Frame(bare, source=str(path), index=place, info=info))
+    return frames
+
+
+def _sound(frame: Frame, where: str) -> Frame:
+    if not len(frame):
+        raise TlpotError(f"{where}: the structure has no atoms")
+    if not frame.atoms.numbers.all():
+        raise TlpotError(f"{where}: holds an atom of no known element")
+    sites: Any = frame.info.get("occupancy") or {}
+    for site in sites.values():
+        if len(site) > 1 or abs(sum(site.values()) - 1.0) > FULL:
+            raise TlpotError(
+                f"{where}: a site is shared or partly occupied ({site}); only ordered crystals "
+                "have a graph"
+            )
+    return frame
+
+
+def _of_info(frame: Frame, name: str) -> float:
+    if name not in frame.info:
+        known = ", ".join(sorted(frame.info)) or "nothing"
+        raise TlpotError(f"{frame.name}: no '{name}' in its info, which holds {known}")
+    return _number(frame.info[name], frame.name)
+
+
+def read_structures(files: Files) -> list[Frame]:
+    """Structures to predict, without values; raises as `read_crystals`."""
+    found = [frame for path, index in find_files(files) for frame in _frames(path, index)]
+    return [_sound(frame, frame.name) for frame in found]
+
+
+def by_id(frames: Sequence[Frame]) -> list[str]:
+    """What to call each structure in a table: its id, or file and place."""
+    return [str(frame.info.get("id", frame.name)) for frame in frames]

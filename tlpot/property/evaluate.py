@@ -1,0 +1,67 @@
+"""How good predictions of a property are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+Metrics = dict[str, Any]
+
+
+def errors(values: np.ndarray, predicted: np.ndarray, spread: np.ndarray | None = None) -> Metrics:
+    """Errors in the property's unit.
+
+    Parameters
+    ----------
+    values, predicted
+        ``(crystals,)``.
+    spread
+        ``(crystals,)`` standard deviation over an ensemble; None or zero without one.
+
+    Returns
+    -------
+    dict
+        ``n``, ``mae``, ``rmse``, ``r2``; ``zero`` and ``other``, the same apart for crystals whose
+        property is exactly zero (metals, of a band gap) and the rest, where there are both;
+        ``uncertainty`` of an ensemble: rank correlation of |error| and spread, and the RMS of
+        error/spread (1 if the spread is an error bar).
+    """
+    result = _plain(values, predicted)
+    zero = values == 0.0
+    if zero.any() and not zero.all():
+        result["zero"] = _plain(values[zero], predicted[zero])
+        result["other"] = _plain(values[~zero], predicted[~zero])
+    if spread is not None and (spread > 0).all() and len(values) > 2:
+        error = predicted - values
+        result["uncertainty"] = {
+            "spearman": float(spearmanr(np.abs(error), spread).statistic),
+            "rms_z": float(np.sqrt(np.mean((error / spread) ** 2))),
+            "mean_spread": float(spread.mean()),
+        }
+    return result
+
+
+def _plain(values: np.ndarray, predicted: np.ndarray) -> Metrics:
+    if not len(values):
+        return {"n": 0, "mae": None, "rmse": None, "r2": None}
+    error = predicted - values
+    variance = float(np.var(values))
+    return {
+        "n": len(values),
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "r2": 1.0 - float(np.mean(error**2)) / variance if variance else None,
+    }
+
+
+def flat(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """All crystals, and apart those whose property is zero and not."""
+    parts = {
+        "all": metrics,
+        "property = 0": metrics.get("zero"),
+        "property ≠ 0": metrics.get("other"),
+    }
+    return {name: part for name, part in parts.items() if part}

@@ -1,0 +1,146 @@
+"""The verdict on a property model: tables for the terminal, one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from tlpot.evaluation.plots import (
+    learning_curve,
+    panels_of,
+    parity_panel,
+    read_history,
+    shared_limits,
+    short,
+    write,
+)
+from tlpot.evaluation.report import environment, inline
+from tlpot.property.evaluate import Metrics, flat
+
+if TYPE_CHECKING:
+    from tlpot.property.run import Prepared, Run
+
+PARTS = ("test", "validation", "train")
+ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
+
+
+def write_report(
+    folder: Path,
+    prepared: Prepared,
+    metrics: Mapping[str, Mapping[str, Metrics]],
+    manifest: Mapping[str, Any],
+    predicted: np.ndarray,
+) -> None:
+    """Write ``parity.png`` and ``report.html`` of a finished run.
+
+    Parameters
+    ----------
+    metrics, manifest
+        The content of the folder's JSON files.
+    predicted
+        ``(crystals,)`` by the trained model.
+    """
+    history = read_history(folder / "history.csv")
+    part = next((p for p in PARTS if metrics["trained"][p]["n"]), "train")
+    shown = vars(prepared.splits)[part]
+    picture = parity(
+        prepared.crystals.values[shown],
+        (prepared.baseline[shown], predicted[shown]),
+        _label(manifest),
+    )
+    write(picture, folder / "parity.png")
+    page = (
+        environment("tlpot.property")
+        .get_template("report.html.j2")
+        .render(
+            title=f"{manifest['data']['property']} of crystals",
+            unit=manifest["data"]["unit"],
+            part=part,
+            parts=[p for p in PARTS if metrics["trained"][p]["n"]],
+            rows=ROWS,
+            before=metrics["baseline"],
+            after=metrics["trained"],
+            groups=flat(metrics["trained"][part]),
+            groups_before=flat(metrics["baseline"][part]),
+            baseline=_baseline(prepared),
+            figures={"parity": inline(picture), "learning": inline(learning_curve(history))},
+            epochs=len(history["epoch"]),
+            config=prepared.config,
+            manifest=manifest,
+        )
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], label: str) -> Figure:
+    """Predictions against labels: the baseline left, the trained model right."""
+    figure, (axes,) = panels_of(8.6, 4.6, 1, 2)
+    limits = shared_limits(values, list(models))
+    for axis, predicted, name in zip(axes, models, ("before", "after"), strict=True):
+        note = f"{name}: MAE {short(float(np.abs(predicted - values).mean()))}"
+        parity_panel(axis, values, predicted, limits, note)
+        axis.set_xlabel(f"label, {label}")
+    axes[0].set_ylabel(f"model, {label}")
+    return figure
+
+
+def print_prepared(prepared: Prepared, console: Console) -> None:
+    """What is about to be trained on what."""
+    parts = vars(prepared.splits)
+    sizes = ", ".join(f"{len(parts[part])} {part}" for part in reversed(PARTS))
+    console.print(f"{prepared.model.name} of {len(prepared.crystals)} crystals: {sizes}")
+    for line in prepared.crystals.rejected:
+        console.print(f"left out: {line}", markup=False)
+    kept = [layer.name for layer in prepared.layers if not layer.trained]
+    console.print(f"layers kept: {', '.join(kept) or 'none'}")
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Errors of each part as "before → after", and where everything is."""
+    before, after = run.metrics["baseline"], run.metrics["trained"]
+    parts = [part for part in PARTS if after[part]["n"]]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("before → after")
+    for part in parts:
+        table.add_column(f"{part}\n{after[part]['n']} crystals", justify="right")
+    for label, key in ROWS:
+        pairs = (f"{short(before[p][key])} → {short(after[p][key])}" for p in parts)
+        table.add_row(f"{label} {run.model.unit if key != 'r2' else ''}", *pairs)
+    console.print(table)
+    console.print(f"model and report: {run.folder / 'report.html'}", soft_wrap=True)
+
+
+def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
+    """What `tlpot property evaluate` says."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in (
+        "",
+        "crystals",
+        *(f"{name} {unit if key != 'r2' else ''}" for name, key in ROWS),
+    ):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, part in flat(metrics).items():
+        table.add_row(name, str(part["n"]), *(short(part[key]) for _, key in ROWS))
+    console.print(table)
+    if trust := metrics.get("uncertainty"):
+        said = {name: short(value) for name, value in trust.items()}
+        console.print(
+            f"spread of the models: mean {said['mean_spread']} {unit}; rank correlation with the "
+            f"error {said['spearman']}; RMS of error/spread {said['rms_z']}"
+        )
+
+
+def _label(manifest: Mapping[str, Any]) -> str:
+    data = manifest["data"]
+    return f"{data['property']} ({data['unit']})" if data["unit"] else data["property"]
+
+
+def _baseline(prepared: Prepared) -> str:
+    constant = np.ptp(prepared.baseline) == 0
+    return "the median of the training crystals" if constant else "the base model"

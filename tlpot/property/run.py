@@ -1,0 +1,233 @@
+"""`tlpot property train`: from a config to a run folder with model, metrics and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlpot.config import load_section, parse_section
+from tlpot.data.read import find_files
+from tlpot.data.split import Splits, split_frames, thin
+from tlpot.errors import TlpotError
+from tlpot.files import write_whole
+from tlpot.manifest import about_file, hardware, versions
+from tlpot.property.config import PropertyConfig
+from tlpot.property.data import Crystals, read_crystals
+from tlpot.property.elements import element_table
+from tlpot.property.evaluate import Metrics, errors
+from tlpot.property.memory import keep_memory
+from tlpot.property.model import PropertyModel
+from tlpot.property.network import CGCNN, Architecture
+from tlpot.property.report import write_report
+from tlpot.property.task import PropertyTask
+from tlpot.run_folder import (
+    CHECKPOINT,
+    choose_device,
+    fit,
+    refuse_to_overwrite,
+    require_same_data,
+    require_tensorboard,
+    write_json,
+)
+from tlpot.training.freeze import LayerState, freeze_layers
+from tlpot.training.parallel import Team
+from tlpot.training.trainer import Row
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run knows before its first step.
+
+    Attributes
+    ----------
+    model
+        To be trained, layers frozen.
+    splits
+        Numbers of the crystals in each part.
+    baseline
+        ``(crystals,)`` what it must be better than: the base's predictions, or without a base of
+        the same property the median of the training crystals.
+    """
+
+    config: PropertyConfig
+    crystals: Crystals
+    splits: Splits
+    model: PropertyModel
+    layers: list[LayerState]
+    baseline: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; of several processes only the writer has metrics."""
+
+    folder: Path
+    model: PropertyModel
+    metrics: dict[str, Any]
+
+
+def train(
+    config: PropertyConfig | Mapping[str, Any] | str | Path,
+    resume: bool = False,
+    on_start: Callable[[Prepared], None] = lambda prepared: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+    crystals: Crystals | None = None,
+) -> Run:
+    """Train or fine-tune as the config says and write the run folder.
+
+    Parameters
+    ----------
+    config
+        A `PropertyConfig`, the same as nested dict, or the path of a YAML file.
+    resume
+        Continue an interrupted run; the result is bit-identical to one without interruption.
+    on_start, on_epoch
+        Called before the first step and after each epoch (progress displays).
+    crystals
+        Data in memory instead of what ``data.files`` hold, which then only say where it is from.
+
+    Raises
+    ------
+    TlpotError
+        On bad input; an existing run is never overwritten.
+    """
+    if isinstance(config, str | Path):
+        config = load_section(PropertyConfig, config)
+    elif not isinstance(config, PropertyConfig):
+        config = parse_section(PropertyConfig, dict(config), "not a valid config")
+    folder, team = Path(config.output), Team()
+    refuse_to_overwrite(folder, config, resume)
+    if config.training.tensorboard:
+        require_tensorboard()
+    device = choose_device(config.training.device, team)
+    prepared = prepare(config, crystals)
+    manifest = _manifest(prepared, device, team.size)
+    if resume and (folder / "manifest.json").exists():
+        require_same_data(folder, manifest)
+    team.wait()
+    if team.writer:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.yaml", config.dump())
+        write_json(folder / "manifest.json", manifest)
+        on_start(prepared)
+
+    model, data = prepared.model, prepared.crystals
+    keep_memory()
+    model.network.to(device)
+    graphs = data.graphs
+    parts = {name: np.array(chosen, dtype=int) for name, chosen in vars(prepared.splits).items()}
+    train, validation = (
+        ([graphs[i] for i in parts[name]], data.values[parts[name]])
+        for name in ("train", "validation")
+    )
+    task = PropertyTask(model, train, validation, new=config.model.base is None)
+    progress = fit(task, config.training, folder, team, resume, on_epoch)
+    if not team.writer:
+        return Run(folder, model, {})
+    task.settle()
+    predicted = model.predict(graphs)
+    metrics = {
+        "baseline": _judge(data.values, prepared.baseline, parts),
+        "trained": _judge(data.values, predicted, parts),
+    }
+    manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
+    model.metadata |= {
+        "training": config.model_dump(by_alias=True),
+        "data": {k: manifest["data"][k] for k in ("property", "unit", "crystals")},
+        "versions": manifest["versions"],
+        "test": metrics["trained"]["test"],
+    }
+    model.network.cpu().requires_grad_(False)
+    model.save(folder / "model.safetensors")
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "manifest.json", manifest)
+    write_report(folder, prepared, metrics, manifest, predicted)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return Run(folder, model, metrics)
+
+
+def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepared:
+    """Read and split the data, make or load the network, freeze its layers.
+
+    Raises
+    ------
+    TlpotError
+        For anything that would keep the run from being sound.
+    """
+    settings = config.model
+    model = None if settings.base is None else PropertyModel.load(settings.base)
+    data = read_crystals(config.data) if crystals is None else crystals
+    splits = split_frames(data.frames, config.data.split)
+    splits = thin(splits, config.data.train_fraction, config.data.split.seed)
+    labels = data.values[splits.train]
+    mean, scale = float(labels.mean()), float(labels.std())
+    if not scale:
+        raise TlpotError(f"data: all training crystals have the same {data.name}, {mean}")
+    baseline = np.full(len(data), np.median(labels))
+    same = model is not None and model.name == data.name
+    if model is None:
+        model = PropertyModel(_new_network(config), data.name)
+    model.require_elements(data.frames)
+    if same:
+        baseline = model.predict(data.graphs)
+    else:
+        model.name, model.mean, model.scale = data.name, mean, scale
+    model.unit = config.data.unit or (model.unit if same else "")
+    layers: dict[str, list[torch.nn.Parameter]] = {}
+    for name, parameter in model.network.named_parameters():
+        layers.setdefault(name.split(".")[0], []).append(parameter)
+    states = freeze_layers(layers, settings.freeze)
+    return Prepared(config, data, splits, model, states, baseline)
+
+
+def _new_network(config: PropertyConfig) -> CGCNN:
+    sizes = config.model
+    table = element_table(sizes.elements)
+    architecture = Architecture(
+        features=table.shape[1],
+        width=sizes.width,
+        convolutions=sizes.convolutions,
+        dense=sizes.dense,
+        layers=sizes.layers,
+        gate=sizes.gate,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return CGCNN(architecture, table)
+
+
+def _judge(
+    values: np.ndarray, predicted: np.ndarray, parts: Mapping[str, np.ndarray]
+) -> dict[str, Metrics]:
+    return {name: errors(values[at], predicted[at]) for name, at in parts.items()}
+
+
+def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[str, Any]:
+    config, data = prepared.config, prepared.crystals
+    files = sorted({str(path) for path, _ in find_files(config.data.files)})
+    structures = sorted({f.source for f in data.frames if f.source} - set(files))
+    total = sum(layer.parameters for layer in prepared.layers)
+    return {
+        "versions": versions(),
+        "data": {
+            "files": [about_file(path) for path in [*files, *structures]],
+            "property": data.name,
+            "unit": prepared.model.unit,
+            "crystals": len(data),
+            "rejected": data.rejected,
+        },
+        "split": {"seed": config.data.split.seed, **vars(prepared.splits)},
+        "hardware": hardware(device, processes),
+        "seconds": None,
+        "best_epoch": None,
+        "trainable_parameters": {
+            "total": total,
+            "trainable": sum(layer.trained for layer in prepared.layers),
+            "layers": [asdict(layer) for layer in prepared.layers],
+        },
+    }
