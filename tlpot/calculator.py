@@ -65,6 +65,7 @@ class TLPotCalculator(Calculator):
         self.skin = skin
         self._list: _SkinList | None = None
         self._compact: Potential | None = None
+        self._elements: set[str] = set()
 
     @property
     def calibration(self) -> Calibration | None:
@@ -101,11 +102,16 @@ class TLPotCalculator(Calculator):
             doubt = self._compact.spread(output.forces, "forces")
             self.results["forces_std"] = doubt.cpu().numpy()
 
+    def forget(self) -> None:
+        """Drop results and neighbour list: what follows depends on the structure alone."""
+        self.reset()
+        self._list = None
+
     def _batch(self, atoms: Atoms) -> Batch:
         if self._list is None or not self._list.covers(atoms):
             symbols = set(atoms.symbols)
-            if self._list is None or symbols != set(self._list.atoms.symbols):
-                self._compact = self.potential.for_elements(symbols)
+            if self._compact is None or symbols != self._elements:
+                self._compact, self._elements = self.potential.for_elements(symbols), symbols
             self._list = _SkinList(self.potential, atoms, self.skin)
         return self._list.batch(atoms, self.potential.backbone.cutoff)
 

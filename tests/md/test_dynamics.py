@@ -1,5 +1,6 @@
 """Runs with the bundled model: physics, restart, guards."""
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
+from tlpot.calculator import TLPotCalculator
 from tlpot.cli import main
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
@@ -47,6 +49,17 @@ def test_nve_keeps_its_energy(mini, tmp_path):
     assert np.ptp(log["conserved_eV"]) < 0.02 * swing
     assert np.allclose(log["conserved_eV"], log["kinetic_eV"] + log["potential_eV"])
     assert abs(summarise(tmp_path / "md")["drift_meV_per_atom_per_ps"]) < 2
+
+
+def test_a_long_run_keeps_no_model_of_every_segment(mini, tmp_path):
+    gc.collect()
+    gc.disable()
+    try:
+        run_md(molecule("H2O"), mini, 20, tmp_path / "md", Dynamics(save_every=2))
+        held = [one for one in gc.get_objects() if isinstance(one, TLPotCalculator)]
+    finally:
+        gc.enable()
+    assert len(held) == 1
 
 
 def test_a_killed_run_goes_on_bit_for_bit(mini, tmp_path):

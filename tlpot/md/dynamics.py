@@ -92,10 +92,11 @@ def run_md(
         raise TlpotError("npt needs a structure that is periodic in three directions")
     start = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     state = _begin(folder, start, potential, settings, steps)
+    calculator = TLPotCalculator(potential, device=potential.device)
     energy = potential.predict([start])[0].energy
     guard = Guard(start, energy, potential, settings)
     while state.step < steps:
-        reason = _segment(state, potential, settings, steps, folder, guard, on_progress)
+        reason = _segment(state, calculator, settings, steps, folder, guard, on_progress)
         if reason is not None:
             _stop(folder, guard, state.step, reason)
             return reason
@@ -190,7 +191,7 @@ def _begin(
 
 def _segment(
     state: _State,
-    potential: Potential,
+    calculator: TLPotCalculator,
     settings: Dynamics,
     steps: int,
     folder: Path,
@@ -199,7 +200,8 @@ def _segment(
 ) -> str | None:
     """Run to the next point of restart and save there; the reason if a guard stops it."""
     atoms = state.atoms
-    atoms.calc = TLPotCalculator(potential, device=potential.device)
+    calculator.forget()
+    atoms.calc = calculator
     moving = integrator(atoms, settings, state.random, state.memory, state.step)
     begin, clock, reason = state.step, time.monotonic(), None
     end = min(_next(begin, settings.save_every), steps)
