@@ -4,7 +4,7 @@ Each round asks DFT for energy, forces and stress once (``label.py``, in its own
 the model lacks there (constant forces and stress) to the model, and relaxes that. Where the rounds
 come to rest DFT itself has neither forces nor stress.
 
-    python minimum.py --model runs/urea_ani2x --python PYTHON_WITH_GPAW [--rounds 4]
+    python minimum.py --model runs/urea_ani2x --python PYTHON_WITH_GPAW [--rounds 3]
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="runs/urea_ani2x")
     parser.add_argument("--python", required=True, help="one that has gpaw and dftd3")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/urea_minimum"))
     parser.add_argument("--out", type=Path, default=HERE / "minimum.extxyz")
     args = parser.parse_args()
