@@ -64,6 +64,9 @@ bench-peers: $(STAMP)
 bench-committee: $(STAMP)
 	$(BIN)/python benchmarks/committee.py
 
+bench-property: $(STAMP)
+	$(BIN)/python benchmarks/property.py
+
 bench-rank-scale: $(STAMP)
 	$(BIN)/python benchmarks/rank_scale.py
 
@@ -89,4 +92,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale bench-property clean

@@ -12,7 +12,9 @@ from ase.build import bulk
 
 import tlpot.training.trainer as trainer
 from tlpot.cli import main
+from tlpot.config import load_section
 from tlpot.errors import TlpotError
+from tlpot.property.config import PropertyConfig
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
 
@@ -133,6 +135,25 @@ def test_gate_and_elements_reach_the_network(settings, elements):
     assert run.model.network.dense2.weight.shape == (8, 8)
 
 
+def test_part_of_the_training_crystals_and_whole_groups(settings, folder, tmp_path):
+    table = tmp_path / "twice.csv"
+    for name in ("Si", "NaCl", "MgO", "Cu", "C"):
+        for strain in (1.0, 1.01):
+            atoms = ase.io.read(folder / f"{name}.cif")
+            atoms.set_cell(atoms.cell * strain, scale_atoms=True)
+            ase.io.write(tmp_path / f"{name}_{strain}.cif", atoms)
+    rows = [f"{path.stem},{i}" for i, path in enumerate(sorted(tmp_path.glob("*.cif")))]
+    table.write_text("\n".join(rows))
+    settings["data"] |= {"files": str(table), "train_fraction": 0.5}
+    settings["data"]["split"] |= {"group": "composition"}
+    run = train(settings)
+    split = json.loads((run.folder / "manifest.json").read_text())["split"]
+    assert len(split["train"]) == 3
+    names = {part: {rows[i].split("_")[0] for i in split[part]} for part in ("validation", "test")}
+    assert not names["validation"] & names["test"]
+    assert len(split["test"]) == 2 * len(names["test"])
+
+
 def test_predict_and_evaluate(call, finished, folder, tmp_path):
     out = tmp_path / "out.csv"
     model = ("--model", finished.folder)
@@ -153,6 +174,11 @@ def test_predict_and_evaluate(call, finished, folder, tmp_path):
     code, text, _ = call("property", "evaluate", folder / "id_prop.csv", *model)
     assert code == 0
     assert "property ≠ 0" in text
+
+
+def test_the_example_is_a_config():
+    example = Path(__file__).parents[2] / "examples" / "property.yaml"
+    assert load_section(PropertyConfig, example).model.gate
 
 
 @pytest.mark.parametrize(

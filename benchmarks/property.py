@@ -1,0 +1,268 @@
+"""CGCNN on 36,738 crystals: the released networks, training from scratch, transfer, a gate.
+
+Data: ``$TLPOT_DATA/seeds/crystals_mp36k.npz`` (Materials Project, PBE) and ``seeds/cgcnn`` (the
+released checkpoints of github.com/txie-93/cgcnn, their element features and id lists). Questions:
+
+- *released*: do the imported networks say what the published equations say, term by term, on
+  pymatgen's neighbours; what do our neighbours change; how good are they?
+- *scratch*: band gap from all crystals, split 85/8/7, one seed.
+- *curve*: 300, 1000, 3000 training crystals: band gap from scratch, and from the released network
+  of formation energies, which never saw a band gap.
+- *choices*: at the largest of those sizes, a gate, elemental modes, CGCNN's own element features.
+- *ensemble*: do the runs' seeds together do better, and is their spread an error bar?
+
+Finished runs are kept under ``runs/property`` and not run again; what was not run is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, machine, write_results
+from property_data import FILE, RELEASED, SEEDS, Source, plain, pymatgen_graph
+from property_report import figure, page
+
+from tlpot.evaluation.plots import write
+from tlpot.property.data import Crystals
+from tlpot.property.elements import element_table
+from tlpot.property.evaluate import errors
+from tlpot.property.memory import keep_memory
+from tlpot.property.model import PropertyModel, as_graph, batches
+from tlpot.property.released import import_checkpoint
+from tlpot.property.run import train
+
+FEATURES = SEEDS / "cgcnn/atom_init.json"
+HELD_OUT, POOL = (2000, 300), 3000
+"""Test and validation crystals of the small runs, and crystals to train on."""
+EPOCHS = {300: 60, 1000: 40, 3000: 25}
+CHOICES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "gate": {"gate": True},
+    "modes": {"elements": "modes"},
+    "atom_init": {"elements": str(FEATURES)},
+}
+
+
+class Study:
+    """Runs and answers, kept under one folder."""
+
+    def __init__(self, folder: Path, source: Source, shorter: float, width: int) -> None:
+        self.folder, self.source, self.shorter, self.width = folder, source, shorter, width
+        self.pools: dict[str, Crystals] = {}
+
+    def answer(self, name: str, work: Any) -> dict[str, Any]:
+        """What `work` gives, once."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            found = work()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+        return json.loads(path.read_text())
+
+    def run(self, name: str, crystals: Crystals, settings: dict[str, Any]) -> dict[str, Any]:
+        """Metrics, seconds and split of a run, trained or taken up where it stopped."""
+        folder = self.folder / name
+        if not (folder / "report.html").exists():
+            config = settings | {"output": str(folder)}
+            resume = (folder / "config.yaml").exists()
+            started = time.process_time()
+            train(
+                config, resume, on_epoch=lambda row: print(name, row, flush=True), crystals=crystals
+            )
+            (folder / "processor_seconds.json").write_text(f"{time.process_time() - started:.1f}\n")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        seconds = folder / "processor_seconds.json"
+        return {
+            "metrics": json.loads((folder / "metrics.json").read_text()),
+            "seconds": manifest["seconds"],
+            "processor_seconds": json.loads(seconds.read_text()) if seconds.exists() else None,
+            "best_epoch": manifest["best_epoch"],
+            "epochs": settings["training"]["epochs"],
+            "folder": name,
+        }
+
+    def pool(self, name: str) -> Crystals:
+        """The same 5,300 crystals, drawn at random, for every small run."""
+        if name not in self.pools:
+            some = np.random.default_rng(1).choice(len(self.source), sum(HELD_OUT) + POOL, False)
+            self.pools[name] = self.source.crystals(name, some)
+        return self.pools[name]
+
+    def small(self, label: str, size: int, seed: int, model: dict[str, Any]) -> dict[str, Any]:
+        """A run on `size` of the pool's crystals."""
+        total = sum(HELD_OUT) + POOL
+        split = {"test": HELD_OUT[0] / total, "validation": HELD_OUT[1] / total}
+        settings = {
+            "data": {
+                "files": [str(FILE)],
+                "property": "band_gap",
+                "unit": "eV",
+                "train_fraction": size / POOL,
+                "split": split,
+            },
+            "model": model if "base" in model else {"width": self.width, **model},
+            "training": {
+                "epochs": max(round(self.shorter * EPOCHS[size]), 1),
+                "device": "cpu",
+                "seed": seed,
+            },
+        }
+        if "base" in model:
+            settings["training"]["learning_rate"] = 1e-3
+        return self.run(f"{label}_{size}_{seed}", self.pool("band_gap"), settings)
+
+
+def released(study: Study, count: int) -> dict[str, Any]:
+    """The imported networks against the equations in `property_data.plain`, and against PBE."""
+    source = study.source
+    random = np.random.default_rng(0)
+    chosen = np.sort(random.choice(len(source), min(count, len(source)), replace=False))
+    structures = [source.atoms(i) for i in chosen]
+    theirs, ours = [pymatgen_graph(a) for a in structures], [as_graph(a) for a in structures]
+    features, found = element_table(str(FEATURES)), {}
+    groups = {
+        "all": np.full(len(chosen), True),
+        "27,430-list": source.with_gap[chosen],
+        "others": ~source.with_gap[chosen],
+        "metals": source.metal[chosen],
+    }
+    for name, file in RELEASED.items():
+        path = SEEDS / f"cgcnn/{file}.pth.tar"
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        model = import_checkpoint(path, str(FEATURES), name, "eV")
+        with torch.no_grad():
+            by_hand = torch.cat([plain(stored, features, g) for g in batches(theirs, 16)])
+        same, own = model.predict(theirs), model.predict(ours)
+        change = np.abs(own - same)
+        values = source.data[name][chosen]
+        found[name] = {
+            "largest_difference": float(np.abs(same - by_hand.double().numpy()).max()),
+            "own_neighbours": {
+                "mean": float(change.mean()),
+                "share_above_0.01": float((change > 0.01).mean()),
+                "largest": float(change.max()),
+            },
+            "mae": {
+                group: {
+                    "n": int(some.sum()),
+                    "pymatgen": float(np.abs(same - values)[some].mean()),
+                    "ours": float(np.abs(own - values)[some].mean()),
+                }
+                for group, some in groups.items()
+            },
+        }
+    return {"crystals": len(chosen), "properties": found}
+
+
+def scratch(study: Study, name: str, epochs: int, gate: bool) -> dict[str, Any]:
+    """All crystals, 85/8/7."""
+    kind = "gate" if gate else "plain"
+    settings = {
+        "data": {
+            "files": [str(FILE)],
+            "property": name,
+            "unit": "eV",
+            "split": {"validation": 0.08, "test": 0.07},
+        },
+        "model": {"gate": gate, "width": study.width},
+        "training": {"epochs": epochs, "device": "cpu"},
+    }
+    folder = f"{name}_{kind}_{epochs}_{study.width}"
+    if (study.folder / folder / "report.html").exists():
+        return study.run(folder, Crystals([], np.empty(0), name), settings)
+    return study.run(folder, study.source.crystals(name), settings)
+
+
+def curve(study: Study, sizes: list[int], seeds: list[int]) -> dict[str, Any]:
+    """Learning curves from scratch and from the released network of formation energies."""
+    base = study.folder / "released_formation_energy.safetensors"
+    if not base.exists():
+        path = SEEDS / f"cgcnn/{RELEASED['formation_energy']}.pth.tar"
+        import_checkpoint(path, str(FEATURES), "formation_energy", "eV/atom").save(base)
+    models = {"scratch": CHOICES["plain"], "transfer": {"base": str(base)}}
+    return {
+        label: {
+            str(size): [
+                study.small("plain" if label == "scratch" else label, size, seed, model)
+                for seed in seeds
+            ]
+            for size in sizes
+        }
+        for label, model in models.items()
+    }
+
+
+def choices(study: Study, size: int, seeds: list[int], names: list[str]) -> dict[str, Any]:
+    return {n: [study.small(n, size, seed, CHOICES[n]) for seed in seeds] for n in names}
+
+
+def ensemble(study: Study, size: int, seeds: list[int], name: str) -> dict[str, Any]:
+    """The seeds of one choice together, on the test crystals."""
+    folders = [study.folder / f"{name}_{size}_{seed}" for seed in seeds]
+    crystals = study.pool("band_gap")
+    test = json.loads((folders[0] / "manifest.json").read_text())["split"]["test"]
+    graphs, values = [crystals.graphs[i] for i in test], crystals.values[test]
+    each = np.stack([PropertyModel.load(folder).predict(graphs) for folder in folders])
+    mean, spread = each.mean(0), each.std(0, ddof=1)
+    fifths = np.array_split(np.argsort(spread), 5)
+    return {
+        "choice": name,
+        "size": size,
+        "members": len(each),
+        "single_mae": np.abs(each - values).mean(1).tolist(),
+        "errors": errors(values, mean, np.maximum(spread, 1e-9)),
+        "fifths": [
+            {"spread": float(spread[some].mean()), "mae": float(np.abs(mean - values)[some].mean())}
+            for some in fifths
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crystals", type=int, default=4000, help="of *released*; 36738 is all")
+    parser.add_argument("--epochs", type=int, default=8, help="of *scratch*")
+    parser.add_argument("--property", nargs="*", default=["band_gap"], help="of *scratch*")
+    parser.add_argument("--plain", action="store_true", help="*scratch* without the gate, too")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[300, 1000, 3000])
+    parser.add_argument("--shorter", type=float, default=1.0, help="factor on their epochs")
+    parser.add_argument("--width", type=int, default=64, help="numbers that an atom carries")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
+    parser.add_argument("--choices-at", type=int, help="crystals; the largest size, left out")
+    parser.add_argument("--only", nargs="*", default=None, help="questions, by name")
+    parser.add_argument("--runs", type=Path, default=Path("runs/property"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_memory()
+    about, study = machine(), Study(options.runs, Source(), options.shorter, options.width)
+    chosen = options.choices_at or max(options.sizes)
+    work = {
+        "released": lambda: study.answer("released", lambda: released(study, options.crystals)),
+        "curve": lambda: curve(study, options.sizes, options.seeds),
+        "choices": lambda: choices(study, chosen, options.seeds, options.choices),
+        "ensemble": lambda: ensemble(study, chosen, options.seeds, "plain"),
+        "scratch": lambda: {
+            f"{name}, {'with' if gate else 'without'} gate": scratch(
+                study, name, options.epochs, gate
+            )
+            for name in options.property
+            for gate in ([True, False] if options.plain else [name == "band_gap"])
+        },
+    }
+    wanted = options.only or list(work)
+    found = {name: work[name]() for name in work if name in wanted}
+    data = {"machine": about, "options": {k: str(v) for k, v in vars(options).items()}, **found}
+    write_results("property", data, "\n".join(page(data)), options.results)
+    write(figure(study, data), options.results / "property.png")
+
+
+if __name__ == "__main__":
+    main()
