@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 _threads = 0
 """Inside `own_threads`, the number torch had outside."""
+_large = False
+"""Inside `large_operations`."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def own_threads() -> Iterator[None]:
     May be nested, and decorates functions.
     """
     global _threads
-    if _threads:
+    if _threads or _large:
         yield
         return
     _threads = torch.get_num_threads()
@@ -41,6 +43,17 @@ def own_threads() -> Iterator[None]:
     finally:
         torch.set_num_threads(_threads)
         _threads = 0
+
+
+@contextmanager
+def large_operations() -> Iterator[None]:
+    """Inside, `own_threads` leaves torch its threads: single operations are worth sharing."""
+    global _large
+    before, _large = _large, True
+    try:
+        yield
+    finally:
+        _large = before
 
 
 def available(device: torch.device) -> int:
