@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tlpot.config import Training
-from tlpot.threads import available, large_operations, own_threads, shares, spread
+from tlpot.threads import available, own_threads, shares, spread
 from tlpot.training.loss import loss
 
 CPU = torch.device("cpu")
@@ -76,11 +76,3 @@ def test_results_do_not_depend_on_the_number_of_threads(small, labelled, fit, th
     torch.set_num_threads(1)
     for one, expected in zip(ours, results(), strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_large_operations_keep_torchs_threads(threads):
-    with large_operations(), own_threads():
-        assert torch.get_num_threads() == threads
-        assert available(CPU) == 1
-    with own_threads():
-        assert torch.get_num_threads() == 1

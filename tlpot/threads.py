@@ -22,8 +22,6 @@ Result = TypeVar("Result")
 
 _threads = 0
 """Inside `own_threads`, the number torch had outside."""
-_large = False
-"""Inside `large_operations`."""
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def own_threads() -> Iterator[None]:
     May be nested, and decorates functions.
     """
     global _threads
-    if _threads or _large:
+    if _threads:
         yield
         return
     _threads = torch.get_num_threads()
@@ -43,17 +41,6 @@ def own_threads() -> Iterator[None]:
     finally:
         torch.set_num_threads(_threads)
         _threads = 0
-
-
-@contextmanager
-def large_operations() -> Iterator[None]:
-    """Inside, `own_threads` leaves torch its threads: single operations are worth sharing."""
-    global _large
-    before, _large = _large, True
-    try:
-        yield
-    finally:
-        _large = before
 
 
 def available(device: torch.device) -> int:

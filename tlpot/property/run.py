@@ -34,7 +34,6 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
-from tlpot.threads import large_operations
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row
@@ -127,8 +126,7 @@ def train(
         for name in ("train", "validation")
     )
     task = PropertyTask(model, train, validation, new=config.model.base is None)
-    with large_operations():
-        progress = fit(task, config.training, folder, team, resume, on_epoch)
+    progress = fit(task, config.training, folder, team, resume, on_epoch)
     if not team.writer:
         return Run(folder, model, {})
     task.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -54,6 +55,9 @@ class PropertyTask:
 
     def buffers(self) -> Iterable[Tensor]:
         return ()
+
+    def threads(self) -> nullcontext[None]:
+        return nullcontext()
 
     def __len__(self) -> int:
         return len(self.graphs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tlpot.config import Training
 from tlpot.frames import Batch
 from tlpot.potential import Potential
+from tlpot.threads import own_threads
 from tlpot.training.epoch import Epochs
 from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
 
@@ -52,6 +54,9 @@ class PotentialTask:
 
     def buffers(self) -> Sequence[Tensor]:
         return ()
+
+    def threads(self) -> AbstractContextManager[None]:
+        return own_threads()
 
     def __len__(self) -> int:
         return len(self.epochs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
@@ -21,6 +22,10 @@ class Task(Protocol):
 
     def buffers(self) -> Iterable[Tensor]:
         """Floating-point tensors that change as it trains without a gradient (batch norms)."""
+        ...
+
+    def threads(self) -> AbstractContextManager[None]:
+        """What to train within: `own_threads`, or nothing where single operations are large."""
         ...
 
     def __len__(self) -> int:

@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
-from tlpot.threads import own_threads
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task
@@ -97,7 +96,6 @@ class Trainer:
         self.best = self._copy()
         self.progress = Progress()
 
-    @own_threads()
     def fit(self, on_epoch: Callable[[Row], None] = lambda row: None) -> Progress:
         """Run to the last epoch (or until patience ends) and leave the best weights in place.
 
@@ -105,7 +103,8 @@ class Trainer:
         """
         next_checkpoint = 0.0
         while not self._done():
-            row = self._run_epoch()
+            with self.task.threads():
+                row = self._run_epoch()
             if self.team.writer:
                 self._write_history()
                 started = time.monotonic()
