@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tlpot import cli_property, cli_use
+from tlpot import cli_property, cli_use, cli_xrd
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_use.app)
 app.add_typer(cli_property.app, name="property")
+app.add_typer(cli_xrd.app, name="xrd")
 out = Console()
 err = Console(stderr=True)
 

@@ -57,6 +57,9 @@ def rank(
     ] = None,
     wavelength: Annotated[str, typer.Option(help="of the pattern: Å, or as MoKa1")] = "CuKa",
     shift: Annotated[float, typer.Option(help="degrees 2θ that peaks may be off")] = 1.0,
+    classifier: Annotated[
+        str | None, typer.Option(help="of tlpot xrd train: its opinion on the pattern")
+    ] = None,
     device: Device = "auto",
     scheduler: Scheduler = "local",
     workers: Workers = 1,
@@ -91,6 +94,7 @@ def rank(
         "pattern": pattern,
         "wavelength": wavelength,
         "shift": shift,
+        "classifier": classifier,
     }
     settings = parse_section(Ranking, given, "tlpot rank")
     spread_out = scheduler != "local" or workers > 1

@@ -218,6 +218,10 @@ def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
     if (best := ranked.best_pattern) is not None:
         like = short(ranked.candidates[best].notes["pattern_similarity"])
         lines.append(f"most like the measured pattern: rank {best + 1}, similarity {like}")
+    if ranked.opinion is not None:
+        share = 100 * ranked.opinion.probabilities[ranked.opinion.best]
+        lines.append(f"the classifier takes it for {ranked.opinion.best} ({share:.0f} %)")
+        lines += [f"  outside what it was trained on: {text}" for text in ranked.opinion.doubts]
     if ranked.scores["n"] > 1:
         named = (f"{name} {short(value)}" for name, value in ranked.scores.items() if name != "n")
         lines.append("against the reference: " + ", ".join(named))

@@ -1,11 +1,18 @@
+import json
+
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
+from pydantic import ValidationError
 
+from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranking
-from tlpot.csp.xrd import STEP, Pattern, read_pattern, similarity, simulate
+from tlpot.csp.xrd import STEP, Pattern, classify, read_pattern, similarity, simulate
 from tlpot.errors import TlpotError
+from tlpot.powder.classifier import Classifier
+from tlpot.powder.config import Augmentation, Network
 
 ANGLES = np.arange(10.0, 60.0, STEP)
 
@@ -78,3 +85,25 @@ def test_what_is_no_pattern_is_named(tmp_path, text, said):
     assert "bad.xy" in str(caught.value)
     with pytest.raises(TlpotError, match="absent"):
         read_pattern(tmp_path / "absent.xy")
+
+
+def test_the_ranking_shows_what_the_classifier_says(mini, landscape, crystals, tmp_path):
+    torch.manual_seed(1)
+    model = Classifier(Network(dense=[8]), Augmentation()).save(tmp_path / "model.safetensors")
+    pattern = write_xy(tmp_path / "d.xy", crystals[3], np.arange(10.0, 60.0, 0.013))
+    settings = Ranking(pattern=str(pattern), classifier=str(model))
+    found = rank(landscape, mini, settings)
+    assert found.opinion is not None
+    assert found.opinion == classify(pattern, model)
+    for one in found.candidates:
+        assert one.notes["pattern_system_probability"] in found.opinion.probabilities.values()
+    folder = write_ranking(found, tmp_path / "ranking")
+    stored = json.loads((folder / "ranking.json").read_text())["pattern_opinion"]
+    assert stored["crystal_system"] == found.opinion.best
+    assert stored["outside_training"]
+    assert "ends at 60" in stored["outside_training"][0]
+    page = (folder / "ranking.html").read_text()
+    assert f"The measured pattern is<b>{found.opinion.best}</b>" in page
+    assert "lies outside what the classifier was trained on: it ends at 60" in page
+    with pytest.raises(ValidationError, match="give one with --pattern"):
+        Ranking(classifier=str(model))

@@ -45,6 +45,7 @@ COLUMNS = {
     "free_energy_kJ_mol": "lattice energy + harmonic vibrational free energy",
     "lowest_phonon_THz": "negative: imaginary, no minimum",
     "pattern_similarity": "with the measured powder pattern, 1: same",
+    "pattern_system_probability": "that the measured pattern is of this one's crystal system",
     "reference_kJ_mol": "above the reference's lowest",
     "experimental": "experimental structure that it matches",
     "rmsd_A": "to it, without hydrogen",
@@ -55,6 +56,7 @@ OPTIONAL = (
     "free_energy_kJ_mol",
     "lowest_phonon_THz",
     "pattern_similarity",
+    "pattern_system_probability",
     "rmsd_A",
     "reference_kJ_mol",
 )
@@ -180,6 +182,7 @@ def summary(ranked: Ranked) -> dict[str, Any]:
         "spread": "calibrated" if ranked.scale else "raw",
         "interval_in_std": ranked.quantile,
         "scores": ranked.scores,
+        "pattern_opinion": ranked.opinion and ranked.opinion.as_dict(),
         "experimental": {
             name: match
             and {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +26,16 @@ from tlpot.csp.ranking import Ranked, Ranking
 from tlpot.csp.scores import read_reference, score
 from tlpot.csp.structures import Refused, origin, read_crystals, require_some
 from tlpot.csp.thermo import IMAGINARY, vibrations
-from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
+from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
+from tlpot.powder.classifier import Opinion
+from tlpot.powder.lines import crystal_system, symmetry
+
+SYMPREC = 0.1
+"""Å within which the symmetry of a relaxed crystal is found."""
 
 
 def rank(
@@ -66,6 +72,9 @@ def rank(
     settings = settings or Ranking()
     energies = energies_of(model, settings)
     measured = None if settings.pattern is None else read_pattern(settings.pattern)
+    opinion = None
+    if settings.pattern is not None and settings.classifier is not None:
+        opinion = classify(settings.pattern, settings.classifier, settings.wavelength)
     forms = {name: _one(name) for name in settings.experimental}
     frames, refused = read_crystals(files, model.elements)
     molecules, unit = _molecules(frames, refused, settings.molecule)
@@ -98,7 +107,7 @@ def rank(
     if settings.phonons:
         _add_free_energies(unique[: settings.phonons], energies, settings, progress)
     if measured is not None:
-        _compare_patterns(unique, measured, settings, progress)
+        _compare_patterns(unique, measured, opinion, settings, progress)
     scale = model.calibration.energy if model.calibration else None
     members, factor = np.array([c.energies for c in unique]), scale.factor if scale else 1.0
     return Ranked(
@@ -117,6 +126,7 @@ def rank(
         ),
         settings=settings,
         remarks=list(_remarks(unique, settings)),
+        opinion=opinion,
     )
 
 
@@ -198,10 +208,18 @@ def _add_free_energies(
 
 
 def _compare_patterns(
-    candidates: Sequence[Candidate], measured: Pattern, settings: Ranking, progress: Progress
+    candidates: Sequence[Candidate],
+    measured: Pattern,
+    opinion: Opinion | None,
+    settings: Ranking,
+    progress: Progress,
 ) -> None:
     with progress("powder patterns", len(candidates)) as advance:
         for i, one in enumerate(candidates):
             ours = simulate(one.atoms, measured.angles, settings.wavelength)
             one.notes["pattern_similarity"] = similarity(ours, measured, settings.shift)
+            if opinion is not None:
+                with suppress(TlpotError):  # a crystal without symmetry within the tolerance
+                    system = crystal_system(symmetry(one.atoms, SYMPREC)["number"])
+                    one.notes["pattern_system_probability"] = opinion.probabilities[system]
             advance(i + 1)

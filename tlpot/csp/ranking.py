@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tlpot.config import Section
 from tlpot.csp.landscape import GAUSSIAN, Candidate
@@ -15,6 +15,7 @@ from tlpot.csp.match import Match
 from tlpot.csp.molecules import Unit
 from tlpot.csp.relax import Relaxation
 from tlpot.csp.structures import Refused
+from tlpot.powder.classifier import Opinion
 from tlpot.spread import Scale
 
 
@@ -51,9 +52,18 @@ class Ranking(Section):
         None, description="measured powder pattern (.xy: 2θ in degrees, intensity) to compare with"
     )
     wavelength: str = Field("CuKa", description="of the pattern: Å, or a name as MoKa1")
+    classifier: str | None = Field(
+        None, description="run folder or model of tlpot xrd train: its opinion on the pattern"
+    )
     shift: float = Field(
         1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
     )
+
+    @model_validator(mode="after")
+    def _classifies_a_pattern(self) -> Ranking:
+        if self.classifier is not None and self.pattern is None:
+            raise ValueError("classifier judges a measured pattern: give one with --pattern")
+        return self
 
 
 @dataclass(eq=False)
@@ -87,6 +97,8 @@ class Ranked:
         How it was made; path or name of the model.
     remarks
         Reasons to trust it less.
+    opinion
+        What the classifier says of the measured pattern's crystal system.
     """
 
     candidates: list[Candidate]
@@ -102,6 +114,7 @@ class Ranked:
     settings: Ranking
     model: str = ""
     remarks: list[str] = field(default_factory=list)
+    opinion: Opinion | None = None
 
     @property
     def energies(self) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +12,9 @@ from scipy.ndimage import grey_opening, uniform_filter1d
 
 from tlpot.csp.structures import require
 from tlpot.errors import TlpotError
+
+if TYPE_CHECKING:
+    from tlpot.powder.classifier import Opinion
 
 STEP = 0.02
 """Degrees 2θ between points."""
@@ -65,11 +68,17 @@ def read_pattern(file: str | Path) -> Pattern:
         raise TlpotError(f"{file}: the first column must be 2θ in degrees, the second a number")
     grid = np.arange(angles[0], angles[-1] + STEP / 2, STEP)
     values = np.interp(grid, angles, intensity)
-    width = max(round(BACKGROUND / STEP), 1)
-    values = values - uniform_filter1d(grey_opening(values, width), width)
+    values = flattened(values, STEP)
     if values.max(initial=0.0) <= 0:
         raise TlpotError(f"{file}: the pattern has no peak")
-    return Pattern(grid, values.clip(min=0.0))
+    return Pattern(grid, values)
+
+
+def flattened(intensity: np.ndarray, step: float) -> np.ndarray:
+    """Less its background: whatever is broader than `BACKGROUND`, at `step` degrees a point."""
+    width = max(round(BACKGROUND / step), 1)
+    ground = uniform_filter1d(grey_opening(intensity, width), width)
+    return (intensity - ground).clip(min=0.0)
 
 
 def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa") -> Pattern:
@@ -85,14 +94,10 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     Raises
     ------
     TlpotError
-        If the wavelength has no such name.
+        As `wavelength_of`.
     """
     library = require("pymatgen.analysis.diffraction.xrd")
-    try:
-        calculator = library.XRDCalculator(wavelength=_wavelength(wavelength))
-    except KeyError:
-        known = ", ".join(library.WAVELENGTHS)
-        raise TlpotError(f"wavelength '{wavelength}' is neither Å nor one of {known}") from None
+    calculator = library.XRDCalculator(wavelength=wavelength_of(wavelength))
     structure = require("pymatgen.core").Structure(
         atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True
     )
@@ -135,16 +140,54 @@ def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
     return overlap(f, g) / size if size > 0 else float("nan")
 
 
+def wavelength_of(value: str | float) -> float:
+    """Å, of a number or a name such as ``CuKa``, ``MoKa1``.
+
+    Raises
+    ------
+    TlpotError
+        If there is no such name, or the number is not above 0.
+    """
+    known = require("pymatgen.analysis.diffraction.xrd").WAVELENGTHS
+    try:
+        number = float(known.get(value, value))
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise TlpotError(f"wavelength '{value}' is neither Å nor one of {', '.join(known)}")
+    return number
+
+
+def classify(
+    pattern: Pattern | str | Path, model: str | Path, wavelength: str | float = "CuKa"
+) -> Opinion:
+    """Which crystal system a powder pattern belongs to, and how surely.
+
+    Parameters
+    ----------
+    pattern
+        A measured pattern, or its file.
+    model
+        Model file or run folder of `tlpot xrd train`.
+    wavelength
+        Of the pattern: Å, or a name such as ``CuKa``, ``MoKa1``.
+
+    Raises
+    ------
+    TlpotError
+        If one of the three cannot be used.
+    """
+    from tlpot.powder.classifier import load
+    from tlpot.powder.opinions import classify_pattern
+
+    if isinstance(pattern, Pattern):
+        return load(model).classify(pattern, wavelength)
+    return classify_pattern(pattern, load(model), wavelength)
+
+
 def _numbers(line: str) -> tuple[float, float] | None:
     words = line.replace(",", " ").replace(";", " ").split()
     try:
         return float(words[0]), float(words[1])
     except (ValueError, IndexError):
         return None
-
-
-def _wavelength(value: str | float) -> Any:
-    try:
-        return float(value)
-    except ValueError:
-        return value

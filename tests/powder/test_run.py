@@ -1,0 +1,169 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from tlpot.cli import app
+from tlpot.errors import TlpotError
+from tlpot.evaluation.plots import read_history
+from tlpot.modelfile import read_model
+from tlpot.powder.classifier import load
+from tlpot.powder.config import PowderConfig
+from tlpot.powder.data import Example, read_examples
+from tlpot.powder.run import prepare, train
+from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
+
+
+def test_the_command_trains_and_classifies(tmp_path, settings, crystals, folder):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    done = CliRunner().invoke(app, ["xrd", "train", str(path), "training.epochs=30"])
+    assert done.exit_code == 0, done.output
+    run = tmp_path / "run"
+    there = {p.name for p in run.iterdir()}
+    assert there == {
+        "config.yaml", "manifest.json", "history.csv", "model.safetensors", "metrics.json",
+        "report.html", "confusion.png",
+    }  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["ideal"]["n"] == 7
+    assert metrics["test"]["ideal"]["accuracy"] > 0.6
+    page = (run / "report.html").read_text()
+    assert "Confusion" in page
+    assert "tetragonal" in page
+    assert "http" not in page
+    files = [str(folder / "ZnO_wurtzite.cif"), "--model", str(run), "--json"]
+    said = CliRunner().invoke(app, ["xrd", "classify", *files])
+    assert said.exit_code == 0, said.output
+    (opinion,) = json.loads(said.output).values()
+    assert opinion["crystal_system"] == "hexagonal"
+    again = CliRunner().invoke(app, ["xrd", "train", str(path)])
+    assert isinstance(again.exception, TlpotError)
+    assert "already holds a run" in str(again.exception)
+
+
+def test_it_learns(trained):
+    losses = read_history(trained.folder / "history.csv")["train_loss"]
+    assert losses[-1] < 0.2 * losses[0]
+    assert trained.metrics["test"]["measured"]["accuracy"] > 0.6
+
+
+def test_a_resumed_run_is_the_same(trained, settings, tmp_path):
+    config = PowderConfig.model_validate(settings)
+
+    def stop(row):
+        if row["epoch"] == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, on_epoch=stop)
+    resumed = train(config, resume=True)
+    whole, again = (read_model(run.folder)[1] for run in (trained, resumed))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert resumed.metrics == trained.metrics
+    with pytest.raises(TlpotError, match="nothing to resume"):
+        train(config, resume=True)
+
+
+def test_new_flaws_in_each_epoch_resume_alike_too(settings, tmp_path):
+    settings["training"] |= {"epochs": 3, "augmentation": {"variants": 0}}
+    whole = train(settings)
+    settings["output"] = str(tmp_path / "other")
+
+    def stop(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, on_epoch=stop)
+    resumed = train(settings, resume=True)
+    weights = [read_model(run.folder)[1] for run in (whole, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_copies_of_a_crystal_stay_on_one_side(settings, folder):
+    """What the original did not do: a pattern shifted by one point is the same pattern."""
+    examples, _ = read_examples(PowderConfig.model_validate(settings).data)
+    copies = [
+        Example(
+            replace(one.frame, info={"crystal": i}),
+            replace(one.lines, two_theta=one.lines.two_theta + shift),
+            one.system,
+        )
+        for i, one in enumerate(examples)
+        for shift in (-0.01, 0.0, 0.01)
+    ]
+    settings["data"]["split"]["group"] = "crystal"
+    kept = prepare(PowderConfig.model_validate(settings), examples=copies)
+    settings["data"]["split"]["group"] = None
+    loose = prepare(PowderConfig.model_validate(settings), examples=copies)
+
+    def shared(prepared):
+        first = [
+            {tuple(np.round(one.lines.two_theta[:3], 1)) for one in prepared.part(name)}
+            for name in ("train", "test")
+        ]
+        return len(first[0] & first[1])
+
+    crystals = [{one.frame.info["crystal"] for one in kept.part(p)} for p in ("train", "test")]
+    assert not crystals[0] & crystals[1]
+    assert shared(loose) > 0
+
+
+def test_flawed_test_patterns_are_never_trained_on(settings):
+    config = PowderConfig.model_validate(settings)
+    prepared = prepare(config)
+    parts = [prepared.part(name) for name in ("train", "test")]
+    formulas = [
+        {one.frame.atoms.symbols.formula.reduce()[0].format("hill") for one in p} for p in parts
+    ]
+    assert not formulas[0] & formulas[1]
+    task = PowderTask(
+        prepared.classifier, parts[0], prepared.part("validation"), 0.5, True, torch.device("cpu")
+    )
+    judged = seen(prepared.classifier, parts[1], config.training.augmentation, JUDGED_SEED + 1)
+    trained_on = {row.numpy().tobytes() for row in task.kept.flatten(0, 1)}
+    assert len(trained_on) == 5 * len(parts[0])
+    assert not trained_on & {row.numpy().tobytes() for row in judged}
+
+
+def test_frozen_layers_of_a_base_stay(trained, settings, tmp_path):
+    settings["model"] = {"base": str(trained.folder), "freeze": ["dense1"]}
+    settings["training"]["epochs"] = 2
+    tuned = train(settings)
+    before, after = (read_model(run.folder)[1] for run in (trained, tuned))
+    for name in before:
+        same = "dense1" in name or "scale" in name
+        assert torch.equal(before[name], after[name]) == same, name
+    settings["model"]["freeze"] = ["dense7"]
+    with pytest.raises(TlpotError, match="'dense7' matches no layer; did you mean 'dense1'"):
+        train(settings | {"output": str(tmp_path / "other")})
+
+
+def test_the_originals_kind_of_network_trains_too(settings):
+    settings["model"] = {
+        "sees": "two_theta", "intensity": "linear", "pool": 100, "dense": [16], "dropout": 0,
+        "convolutions": {"filters": 8, "kernels": [5, 3]},
+    }  # fmt: skip
+    settings["training"] |= {"augmentation": None, "weight_decay": 0, "epochs": 30}
+    done = train(settings)
+    losses = read_history(done.folder / "history.csv")["train_loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert load(done.folder).augmentation is None
+
+
+def test_one_crystal_system_is_nothing_to_learn(settings, folder):
+    settings["data"]["files"] = str(folder / "*rutile.cif")
+    with pytest.raises(TlpotError, match="all have the same crystal system"):
+        train(settings)
+
+
+def test_bad_config_is_named(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {files: [a.cif]}\nmodel: {pol: 3}\n")
+    done = CliRunner().invoke(app, ["xrd", "train", str(path)])
+    assert isinstance(done.exception, TlpotError)
+    assert "model.pol: unknown key; did you mean 'pool'" in str(done.exception)

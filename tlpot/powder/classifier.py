@@ -1,0 +1,215 @@
+"""A trained network that says which crystal system a powder pattern belongs to, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from tlpot.csp.xrd import Pattern, wavelength_of
+from tlpot.errors import TlpotError
+from tlpot.modelfile import read_model, write_model
+from tlpot.powder.config import Augmentation, Network
+from tlpot.powder.lines import LAST, SYSTEMS, WAVELENGTH, Lines
+from tlpot.powder.network import CrystalSystemNet, Input, find_lines
+from tlpot.powder.render import ANGLES, ideal
+
+NARROWEST = 15.0
+"""Degrees 2θ (CuKα) that a pattern must share with those of the training to be judged at all."""
+STRONG = 0.05
+"""Height of a strong line, as a share of the highest."""
+AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a classifier makes of a pattern.
+
+    Attributes
+    ----------
+    probabilities
+        Of each crystal system, likeliest first; calibrated on validation patterns.
+    doubts
+        Why this pattern lies outside what the classifier was trained on; empty if it does not.
+    """
+
+    probabilities: dict[str, float]
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> str:
+        """The likeliest crystal system."""
+        return next(iter(self.probabilities))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "crystal_system": self.best,
+            "probability": self.probabilities[self.best],
+            "probabilities": self.probabilities,
+            "outside_training": self.doubts,
+        }
+
+
+class Classifier:
+    """A network with its temperature and what it was trained on.
+
+    Parameters
+    ----------
+    how
+        Its layers and input.
+    augmentation
+        Flaws of its training patterns; None: they were ideal.
+    temperature
+        Divides the logits (Guo et al. 2017, arXiv:1706.04599).
+    metadata
+        Where it came from.
+    """
+
+    def __init__(
+        self,
+        how: Network,
+        augmentation: Augmentation | None,
+        temperature: float = 1.0,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.how, self.augmentation, self.temperature = how, augmentation, temperature
+        self.metadata = dict(metadata or {})
+        self.input = Input(how)
+        self.network = CrystalSystemNet(how, self.input.points)
+
+    def logits(self, seen: Tensor) -> Tensor:
+        """``Tensor[n, points]`` inputs → ``Tensor[n, 7]`` float64 on the CPU, uncalibrated."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        with torch.no_grad():
+            parts = [self.network(part.to(device)).cpu() for part in seen.split(AT_ONCE)]
+        return torch.cat(parts).double()
+
+    def probabilities(self, patterns: np.ndarray) -> np.ndarray:
+        """``(n, POINTS)`` patterns → ``(n, 7)`` calibrated probabilities."""
+        return (self.logits(self.input(patterns)) / self.temperature).softmax(1).numpy()
+
+    def calibrate(self, seen: Tensor, systems: Sequence[int]) -> None:
+        """Set the temperature that these patterns, not trained on, are likeliest with."""
+        logits, labels = self.logits(seen), torch.tensor(systems)
+
+        def loss(log_temperature: float) -> float:
+            scaled = logits / np.exp(log_temperature)
+            return float(torch.nn.functional.cross_entropy(scaled, labels))
+
+        self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3, 3)).x))
+
+    def classify(self, pattern: Pattern, wavelength: str | float = "CuKa") -> Opinion:
+        """The crystal system of one measured pattern, its background subtracted.
+
+        Parameters
+        ----------
+        wavelength
+            That the pattern was measured with: Å, or a name such as ``MoKa1``.
+
+        Raises
+        ------
+        TlpotError
+            If too little of the pattern lies where the training patterns have theirs, or nothing.
+        """
+        grid, first, last = as_copper(pattern, wavelength_of(wavelength))
+        return Opinion(self._sorted(grid), list(self._doubts(grid, first, last)))
+
+    def classify_lines(self, lines: Lines) -> Opinion:
+        """The crystal system of the ideal pattern of known lines."""
+        return Opinion(self._sorted(ideal([lines])[0]))
+
+    def save(self, path: str | Path) -> Path:
+        """Write a model file that `load` reads."""
+        about = {
+            "network": self.how.model_dump(exclude={"base", "freeze"}),
+            "augmentation": self.augmentation and self.augmentation.model_dump(),
+            "systems": list(SYSTEMS),
+            "temperature": self.temperature,
+        }
+        return write_model(path, {"powder": about, **self.metadata}, self.network.state_dict())
+
+    def _sorted(self, pattern: np.ndarray) -> dict[str, float]:
+        shares = self.probabilities(pattern[None])[0]
+        return {SYSTEMS[i]: float(shares[i]) for i in np.argsort(-shares)}
+
+    def _doubts(self, grid: np.ndarray, first: float, last: float) -> Iterator[str]:
+        how = self.augmentation
+        if how is None:
+            yield "the classifier was trained on ideal patterns, not on any like a measurement"
+        begins, ends = (0.0, LAST) if how is None else (how.first, how.last)
+        if first > begins + 1:
+            yield f"it begins at {first:.0f}° (CuKα), training patterns at {begins:.0f}° or before"
+        if last < ends - 1:
+            yield f"it ends at {last:.0f}° (CuKα), training patterns at {ends:.0f}° or later"
+        sines, heights = find_lines(grid)
+        low, high = self.metadata.get("first_line", (0.0, LAST))
+        for sine in sines[heights >= STRONG * heights.max(initial=0.0)][:1]:
+            angle = 2 * np.degrees(np.arcsin(sine))
+            if not low - 1 <= angle <= high + 1:
+                yield (
+                    f"its first strong line is at {angle:.1f}° (CuKα), that of 99 % of the "
+                    f"training crystals between {low:.1f}° and {high:.1f}°"
+                )
+
+
+def first_lines(lines: Sequence[Lines]) -> tuple[float, float]:
+    """Between which angles (CuKα) 99 % of the crystals have their first strong line."""
+    firsts = [one.two_theta[one.intensity >= STRONG * one.intensity.max()].min() for one in lines]
+    low, high = np.quantile(firsts, (0.005, 0.995))
+    return float(low), float(high)
+
+
+def as_copper(pattern: Pattern, wavelength: float) -> tuple[np.ndarray, float, float]:
+    """A pattern as CuKα would have measured it: ``(POINTS,)``, and its first and last angle.
+
+    Raises
+    ------
+    TlpotError
+        As `Classifier.classify`.
+    """
+    angles = to_copper(pattern.angles, wavelength)
+    inside = np.isfinite(angles)
+    first, last = angles[inside].min(initial=LAST), angles[inside].max(initial=0.0)
+    if last - first < NARROWEST:
+        raise TlpotError(
+            f"the pattern (2θ {pattern.angles[0]:g}° to {pattern.angles[-1]:g}° at this "
+            f"wavelength) covers {max(last - first, 0):.0f}° of the 0° to {LAST:g}° of CuKα "
+            f"that the classifier knows, fewer than {NARROWEST:g}°; is the wavelength right?"
+        )
+    grid = np.interp(ANGLES, angles[inside], pattern.intensity[inside], left=0.0, right=0.0)
+    if not np.isfinite(grid).all() or grid.max() <= 0:
+        raise TlpotError("the pattern has no peak where the classifier could see it")
+    return grid, float(first), float(last)
+
+
+def to_copper(angles: np.ndarray, wavelength: float) -> np.ndarray:
+    """Degrees 2θ at which CuKα sees what `wavelength` (Å) sees at `angles`; NaN: nowhere."""
+    sine = np.sin(np.radians(angles / 2)) * WAVELENGTH / wavelength
+    seen = sine <= np.sin(np.radians(LAST / 2))
+    return np.where(seen, 2 * np.degrees(np.arcsin(np.where(seen, sine, 0.0))), np.nan)
+
+
+def load(path: str | Path) -> Classifier:
+    """Read a classifier from a model file or run folder.
+
+    Raises
+    ------
+    TlpotError
+        If it is not one.
+    """
+    header, weights = read_model(path)
+    if "powder" not in header:
+        raise TlpotError(f"{path} is no classifier of powder patterns; tlpot xrd train makes one")
+    about = header.pop("powder")
+    how = about["augmentation"] and Augmentation(**about["augmentation"])
+    found = Classifier(Network(**about["network"]), how, about["temperature"], header)
+    found.network.load_state_dict(weights)
+    return found

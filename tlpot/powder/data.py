@@ -1,0 +1,127 @@
+"""Crystals to learn from: read, simulated, labelled with their crystal system."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlpot.csp.structures import Refused, read_crystals, require_some, stem
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
+from tlpot.powder.config import PowderData
+from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A crystal, its powder lines, and the place of its crystal system in `SYSTEMS`.
+
+    ``frame.info`` holds the ``prototype`` and what else the files and the table say.
+    """
+
+    frame: Frame
+    lines: Lines
+    system: int
+
+
+def read_examples(
+    data: PowderData, on_crystal: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Example], list[Refused]]:
+    """Read the crystals of a config, simulate their lines, find or look up their crystal system.
+
+    Parameters
+    ----------
+    on_crystal
+        Called with how many are done of how many.
+
+    Raises
+    ------
+    TlpotError
+        If nothing can be used; if something cannot and ``data.bad_crystals`` is `refuse`; or if
+        the table is none.
+    """
+    table = None if data.table is None else _read_table(data.table)
+    frames, refused = read_crystals(data.files)
+    examples = []
+    for done, frame in enumerate(frames, 1):
+        try:
+            examples.append(_example(frame, table, data))
+        except TlpotError as error:
+            refused.append(Refused(frame.name, str(error)))
+        on_crystal(done, len(frames))
+    require_some(examples, refused)
+    if refused and data.bad_crystals == "refuse":
+        raise TlpotError(
+            f"{refused[0].name}: {refused[0].reason} ({len(refused)} of "
+            f"{len(refused) + len(examples)} crystals cannot be used; data.bad_crystals: drop "
+            "goes on without them)"
+        )
+    return capped(examples, data), refused
+
+
+def capped(examples: Sequence[Example], data: PowderData) -> list[Example]:
+    """At most ``data.per_class`` of each crystal system, picked by ``data.split.seed``."""
+    if data.per_class is None:
+        return list(examples)
+    order = np.random.default_rng(data.split.seed).permutation(len(examples))
+    seen: Counter[int] = Counter()
+    kept = []
+    for i in order.tolist():
+        seen[examples[i].system] += 1
+        if seen[examples[i].system] <= data.per_class:
+            kept.append(i)
+    return [examples[i] for i in sorted(kept)]
+
+
+def prototype(frame: Frame, group: int, wyckoffs: Sequence[str]) -> str:
+    """Name of a structure type: anonymous formula, space group, Wyckoff letters by species.
+
+    ``A-B 225 a-b`` is rock salt, whatever its elements.
+    """
+    numbers = frame.atoms.numbers
+    species = [
+        (int((numbers == z).sum()), "".join(sorted(np.array(wyckoffs)[numbers == z])))
+        for z in np.unique(numbers)
+    ]
+    counts = np.array([count for count, _ in species])
+    parts = sorted(zip(counts // np.gcd.reduce(counts), (w for _, w in species), strict=True))
+    formula = "-".join(f"{chr(65 + i)}{n if n > 1 else ''}" for i, (n, _) in enumerate(parts))
+    return f"{formula} {group} {'-'.join(w for _, w in parts)}"
+
+
+def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: PowderData) -> Example:
+    found = symmetry(frame.atoms, data.symprec)
+    system = crystal_system(found["number"])
+    frame.info["prototype"] = prototype(frame, found["number"], found["wyckoffs"])
+    if table is not None:
+        row = table.get(stem(frame.name))
+        if row is None:
+            raise TlpotError(f"{data.table} has no row for id '{stem(frame.name)}'")
+        frame.info.update({k: v for k, v in row.items() if k not in ("id", "crystal_system")})
+        system = row.get("crystal_system", system)
+    frame.info["crystal_system"] = system
+    return Example(frame, lines_of(frame.atoms, found["rotations"]), SYSTEMS.index(system))
+
+
+def _read_table(path: str) -> dict[str, dict[str, str]]:
+    """Rows of the CSV by id; crystal systems in lower case, checked."""
+    if not Path(path).is_file():
+        raise TlpotError(f"data.table: {path}: no such file")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "id" not in rows[0]:
+        raise TlpotError(f"{path}: the table needs a column 'id' (file name without ending)")
+    for row in rows:
+        if "crystal_system" in row:
+            row["crystal_system"] = (row["crystal_system"] or "").strip().lower()
+            if row["crystal_system"] not in SYSTEMS:
+                raise TlpotError(
+                    f"{path}: id '{row['id']}': '{row['crystal_system']}' is no crystal system; "
+                    f"write one of {', '.join(SYSTEMS)}"
+                )
+    return {row["id"]: row for row in rows}

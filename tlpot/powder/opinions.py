@@ -1,0 +1,58 @@
+"""Opinions on files: measured patterns, or crystals whose ideal pattern is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tlpot.csp.structures import read_crystals
+from tlpot.csp.xrd import read_pattern
+from tlpot.errors import TlpotError
+from tlpot.powder.classifier import Classifier, Opinion
+from tlpot.powder.lines import lines_of
+
+PATTERNS = (".xy", ".xye", ".csv", ".dat", ".txt", ".asc", ".tsv")
+"""Endings of files that hold a pattern; any other holds crystals."""
+
+
+def classify_files(
+    files: Sequence[str], classifier: Classifier, wavelength: str | float = "CuKa"
+) -> dict[str, Opinion]:
+    """Opinions by file, or by ``file#index`` of a crystal.
+
+    Raises
+    ------
+    TlpotError
+        Naming the file or crystal that cannot be used.
+    """
+    return {
+        name: opinion
+        for file in files
+        for name, opinion in (
+            [(file, classify_pattern(file, classifier, wavelength))]
+            if Path(file).suffix.lower() in PATTERNS
+            else _crystals(file, classifier)
+        )
+    }
+
+
+def classify_pattern(
+    file: str | Path, classifier: Classifier, wavelength: str | float = "CuKa"
+) -> Opinion:
+    """The opinion on one measured pattern; raises as `classify_files`."""
+    pattern = read_pattern(file)
+    try:
+        return classifier.classify(pattern, wavelength)
+    except TlpotError as error:
+        raise TlpotError(f"{file}: {error}") from None
+
+
+def _crystals(file: str, classifier: Classifier) -> Iterator[tuple[str, Opinion]]:
+    frames, refused = read_crystals(file)
+    if refused:
+        raise TlpotError(f"{refused[0].name}: {refused[0].reason}")
+    for frame in frames:
+        try:
+            yield frame.name, classifier.classify_lines(lines_of(frame.atoms))
+        except TlpotError as error:
+            raise TlpotError(f"{frame.name}: {error}") from None

@@ -1,0 +1,51 @@
+"""What `tlpot xrd` shows in the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from tlpot.powder.classifier import Opinion
+from tlpot.powder.lines import SYSTEMS
+from tlpot.powder.run import Prepared, Run
+
+PARTS = ("train", "validation", "test")
+
+
+def print_prepared(prepared: Prepared, console: Console) -> None:
+    """How many crystals of each crystal system each part has, and what was refused."""
+    table = Table("crystals", *PARTS)
+    counts = [Counter(one.system for one in prepared.part(name)) for name in PARTS]
+    for i, system in enumerate(SYSTEMS):
+        table.add_row(system, *(str(count[i]) for count in counts))
+    console.print(table)
+    if prepared.refused:
+        first = prepared.refused[0]
+        line = f"{len(prepared.refused)} not used, the first: {first.name}: {first.reason}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Accuracies on held-out crystals, and where to find the rest."""
+    table = Table("patterns", "crystals", "right", "among two", "balanced", "macro F1")
+    for part in PARTS[1:]:
+        for kind, entry in run.metrics[part].items():
+            if entry["n"]:
+                names = ("accuracy", "top2", "balanced_accuracy", "macro_f1")
+                cells = (f"{100 * entry[name]:.1f} %" for name in names)
+                table.add_row(f"{kind}, {part}", str(entry["n"]), *cells)
+    console.print(table)
+    console.print(f"report: {run.folder / 'report.html'}", soft_wrap=True)
+
+
+def print_opinions(opinions: Mapping[str, Opinion], console: Console) -> None:
+    """A line of probabilities a pattern, and why it may mean nothing."""
+    for name, one in opinions.items():
+        shares = ", ".join(f"{k} {100 * v:.0f} %" for k, v in one.probabilities.items())
+        console.print(f"{name}: {shares}", markup=False, highlight=False, soft_wrap=True)
+        for doubt in one.doubts:
+            line = f"  outside what the classifier was trained on: {doubt}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

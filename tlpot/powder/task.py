@@ -1,0 +1,129 @@
+"""What the trainer trains: a classifier of powder patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from tlpot.powder.classifier import AT_ONCE, Classifier
+from tlpot.powder.config import Augmentation
+from tlpot.powder.data import Example
+from tlpot.powder.lines import SYSTEMS
+from tlpot.powder.network import Scale
+from tlpot.powder.render import ideal, measured
+from tlpot.threads import own_threads
+
+JUDGED_SEED = 2**32
+"""Of the flaws of validation and test patterns: the same in every run, and in no training."""
+
+
+class PowderTask:
+    """Cross-entropy of crystal systems; every epoch sees each crystal once, with new flaws.
+
+    Parameters
+    ----------
+    classifier
+        Trained in place.
+    train, validation
+        Examples; none of one is in the other.
+    balance
+        Crystal systems count by 1/n^balance each, n of the training examples.
+    new
+        Whether the network starts from scratch: its inputs are then scaled to these patterns.
+    device
+        Where the network is put.
+    """
+
+    terms: tuple[str, ...] = ("loss", "accuracy")
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        balance: float,
+        new: bool,
+        device: torch.device,
+    ) -> None:
+        self.new = new
+        self.classifier, self.train, self.device = classifier, train, device
+        self.network = classifier.network.to(device)
+        self.systems = torch.tensor([one.system for one in train])
+        counts = torch.bincount(self.systems, minlength=len(SYSTEMS)).clamp(min=1)
+        weight = counts.double() ** -balance
+        self.weight = (weight * len(train) / (weight * counts).sum()).float().to(device)
+        how = classifier.augmentation
+        self.kept = None
+        if how is None or how.variants:
+            flawed = [seen(classifier, train, how, i) for i in range(how.variants if how else 0)]
+            self.kept = torch.stack([seen(classifier, train, None, 0), *flawed])
+            self._scale(self.kept.flatten(0, 1))
+        else:
+            self._scale(seen(classifier, train, how, 0))
+        self.judged = seen(classifier, validation, how, JUDGED_SEED)
+        self.answers = torch.tensor([one.system for one in validation])
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self.network.named_parameters()
+
+    def buffers(self) -> Iterable[Tensor]:
+        return ()
+
+    def threads(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.classifier.how.convolutions else own_threads()
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def order(self, generator: torch.Generator) -> list[int]:
+        return torch.randperm(len(self), generator=generator).tolist()
+
+    def step(self, mine: Sequence[int], chosen: Sequence[int]) -> Mapping[str, Tensor]:
+        self.network.train()
+        inputs = self._inputs(mine).to(self.device)
+        answers = self.systems[list(mine)].to(self.device)
+        logits = self.network(inputs)
+        loss = cross_entropy(logits, answers, self.weight, reduction="sum") / len(chosen)
+        right = (logits.argmax(1) == answers).sum() / len(chosen)
+        return {"loss": loss, "accuracy": right}
+
+    def validate(self) -> dict[str, float | int | None]:
+        if not len(self.answers):
+            return {"loss": None, "accuracy": None}
+        logits = self.classifier.logits(self.judged)
+        return {
+            "loss": float(cross_entropy(logits, self.answers)),
+            "accuracy": float((logits.argmax(1) == self.answers).double().mean()),
+        }
+
+    def _scale(self, inputs: Tensor) -> None:
+        for layer in self.network.modules():
+            if isinstance(layer, Scale) and self.new:
+                layer.fit(inputs.to(self.device))
+
+    def _inputs(self, mine: Sequence[int]) -> Tensor:
+        if self.kept is not None:
+            return self.kept[torch.randint(len(self.kept), (len(mine),)), list(mine)]
+        how = self.classifier.augmentation
+        assert how is not None
+        random = np.random.default_rng(int(torch.randint(2**62, ())))
+        lines = [self.train[i].lines for i in mine]
+        return self.classifier.input(measured(lines, how, random))
+
+
+def seen(
+    classifier: Classifier, examples: Sequence[Example], how: Augmentation | None, seed: int
+) -> Tensor:
+    """``Tensor[n, points]``: what the network sees of ideal patterns, or of them with flaws."""
+    random = np.random.default_rng(seed)
+    parts = [torch.zeros(0, classifier.input.points)]
+    for start in range(0, len(examples), AT_ONCE):
+        lines = [one.lines for one in examples[start : start + AT_ONCE]]
+        patterns = ideal(lines) if how is None else measured(lines, how, random)
+        parts.append(classifier.input(patterns))
+    return torch.cat(parts)
