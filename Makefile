@@ -35,6 +35,11 @@ bench-x23: $(STAMP)
 bench-emodes: $(STAMP)
 	$(BIN)/python benchmarks/emodes_transfer.py
 
+# QM9's energies under $TLPOT_DATA/seeds; the second starts from a network of the first.
+bench-qm9: $(STAMP)
+	$(BIN)/python benchmarks/qm9_size_element.py
+	$(BIN)/python benchmarks/schnet_urea.py
+
 bench-lattice: $(STAMP)
 	$(BIN)/python benchmarks/lattice_energy.py
 
@@ -92,4 +97,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale bench-property clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale bench-property bench-qm9 clean
