@@ -69,6 +69,9 @@ bench-peers: $(STAMP)
 bench-committee: $(STAMP)
 	$(BIN)/python benchmarks/committee.py
 
+bench-powder: $(STAMP)
+	$(BIN)/python benchmarks/powder.py
+
 bench-property: $(STAMP)
 	$(BIN)/python benchmarks/property.py
 
@@ -97,4 +100,4 @@ bench-full: $(STAMP)
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale bench-property bench-qm9 clean
+.PHONY: help install quickstart test bench-speed bench-x23 bench-lattice bench-stand-ins bench-elements bench-uncertainty bench-committee bench-relax bench-md bench bench-full bench-elemental-modes bench-peers bench-csp bench-rank-scale bench-property bench-qm9 bench-powder clean

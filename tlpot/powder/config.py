@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import yaml
 from pydantic import Field, model_validator
 
-from tlpot.config import Action, Optimisation, Split
-from tlpot.sections import Section, WithFiles
+from tlpot.config import Action, Optimisation, Section, Split, WithFiles
 
 
 class Augmentation(Section):
-    """Flaws of measured patterns that training patterns get, anew in every epoch."""
+    """Flaws of measured patterns that training patterns get."""
 
     strain: float = Field(
         0.02, ge=0, lt=0.3, description="of the lattice, within its symmetry: standard deviation"
@@ -34,7 +34,8 @@ class Augmentation(Section):
     variants: int = Field(
         10,
         ge=0,
-        description="flawed patterns made of each crystal, in turn; 0: new ones each epoch",
+        description="flawed patterns made of each crystal beside the ideal one; 0: new ones, and "
+        "no ideal one, in each epoch",
     )
     first: float = Field(15.0, ge=0, description="largest first angle of a pattern, degrees 2θ")
     last: float = Field(70.0, le=135, description="smallest last angle of a pattern, degrees 2θ")
@@ -153,3 +154,7 @@ class PowderConfig(Section):
     model: Network = Field(default_factory=Network)
     training: PowderTraining = Field(default_factory=PowderTraining)
     output: str = Field("runs/powder", description="run folder; must not hold another run")
+
+    def dump(self) -> str:
+        """The resolved config as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -23,7 +23,7 @@ JUDGED_SEED = 2**32
 
 
 class PowderTask:
-    """Cross-entropy of crystal systems; every epoch sees each crystal once, with new flaws.
+    """Cross-entropy of crystal systems; every epoch sees each crystal once, flawed or ideal.
 
     Parameters
     ----------
@@ -50,15 +50,13 @@ class PowderTask:
         new: bool,
         device: torch.device,
     ) -> None:
-        self.new = new
-        self.classifier, self.train, self.device = classifier, train, device
+        self.classifier, self.train, self.new, self.device = classifier, train, new, device
         self.network = classifier.network.to(device)
         self.systems = torch.tensor([one.system for one in train])
         counts = torch.bincount(self.systems, minlength=len(SYSTEMS)).clamp(min=1)
         weight = counts.double() ** -balance
         self.weight = (weight * len(train) / (weight * counts).sum()).float().to(device)
-        how = classifier.augmentation
-        self.kept = None
+        how, self.kept = classifier.augmentation, None
         if how is None or how.variants:
             flawed = [seen(classifier, train, how, i) for i in range(how.variants if how else 0)]
             self.kept = torch.stack([seen(classifier, train, None, 0), *flawed])
