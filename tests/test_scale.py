@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tlpot.config import read_yaml
 from tlpot.errors import TlpotError
 from tlpot.scale import as_done, slurm_cluster
+from tlpot.sections import read_yaml
 
 
 def square(number: int) -> int:

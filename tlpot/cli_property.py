@@ -29,10 +29,10 @@ def train(
 ) -> None:
     """Train on crystals with a known property, or fine-tune, and write a run folder."""
     from tlpot import console
-    from tlpot.config import load_section
     from tlpot.property import run
     from tlpot.property.config import PropertyConfig
     from tlpot.property.report import print_prepared, print_run
+    from tlpot.sections import load_section
 
     settings = load_section(PropertyConfig, config, overrides)
     try:

@@ -71,12 +71,12 @@ def rank(
     shards, and after an interruption the same command goes on.
     """
     from tlpot import console
-    from tlpot.config import parse_section
     from tlpot.csp.evaluate import sharded
     from tlpot.csp.output import refuse_full, write_ranking
     from tlpot.csp.rank import rank
     from tlpot.csp.ranking import Ranking
     from tlpot.potential import load_onto
+    from tlpot.sections import parse_section
 
     refuse_full(output)
     how = {"symmetry": symmetry, "pressure": pressure, "fmax": fmax, "steps": steps}
@@ -144,9 +144,9 @@ def relax(
     command goes on.
     """
     from tlpot import console
-    from tlpot.config import parse_section
     from tlpot.csp.relax import Relaxation
     from tlpot.csp.relax_files import relax_files
+    from tlpot.sections import parse_section
 
     given = {
         "free": free,

@@ -24,10 +24,10 @@ def train(
 ) -> None:
     """Train a classifier on the simulated patterns of crystals and write its run folder."""
     from tlpot import console
-    from tlpot.config import load_section
     from tlpot.powder import run
     from tlpot.powder.config import PowderConfig
     from tlpot.powder.show import print_prepared, print_run
+    from tlpot.sections import load_section
 
     settings = load_section(PowderConfig, config, overrides)
     try:

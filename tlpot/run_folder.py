@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlpot.config import Optimisation, Section, load_section
+from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
+from tlpot.sections import Section, load_section
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task

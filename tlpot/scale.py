@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from tlpot.config import read_yaml
 from tlpot.errors import TlpotError
+from tlpot.sections import read_yaml
 
 Result = TypeVar("Result")
 Piece = tuple[Any, ...]

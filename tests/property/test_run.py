@@ -12,11 +12,11 @@ from ase.build import bulk
 
 import tlpot.training.trainer as trainer
 from tlpot.cli import main
-from tlpot.config import load_section
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyConfig
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
+from tlpot.sections import load_section
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tlpot.config import Config, Section, parse_config, parse_section, read_yaml, set_key
+from tlpot.config import Config, parse_config
 from tlpot.errors import TlpotError
+from tlpot.sections import Section, parse_section, read_yaml, set_key
 
 SEEDED = ("data.split.seed", "training.seed")
 """What a sweep's seeds set, both to the same."""

@@ -9,13 +9,13 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field, model_validator
 
-from tlpot.config import Section
 from tlpot.csp.landscape import GAUSSIAN, Candidate
 from tlpot.csp.match import Match
 from tlpot.csp.molecules import Unit
 from tlpot.csp.relax import Relaxation
 from tlpot.csp.structures import Refused
 from tlpot.powder.classifier import Opinion
+from tlpot.sections import Section
 from tlpot.spread import Scale
 
 

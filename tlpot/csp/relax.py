@@ -11,13 +11,13 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from pydantic import Field
 
-from tlpot.config import Section
 from tlpot.csp.domain import outside, too_close
 from tlpot.csp.structures import require
 from tlpot.csp.symmetry import symmetrised
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
+from tlpot.sections import Section
 
 SWELLING = 2.5
 """Factor by which a volume may grow or shrink before it counts as exploded."""

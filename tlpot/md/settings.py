@@ -10,9 +10,9 @@ import yaml
 from ase import Atoms
 from pydantic import Field
 
-from tlpot.config import Section, parse_section
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
+from tlpot.sections import Section, parse_section
 
 
 class Dynamics(Section):

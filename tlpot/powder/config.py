@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from tlpot.config import Action, Optimisation, Section, Split, WithFiles
+from tlpot.config import Action, Optimisation, Split
+from tlpot.sections import Section, WithFiles
 
 
 class Augmentation(Section):
@@ -154,7 +154,3 @@ class PowderConfig(Section):
     model: Network = Field(default_factory=Network)
     training: PowderTraining = Field(default_factory=PowderTraining)
     output: str = Field("runs/powder", description="run folder; must not hold another run")
-
-    def dump(self) -> str:
-        """The resolved config as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from tlpot.config import load_section, parse_section
 from tlpot.csp.structures import Refused
 from tlpot.data.split import Splits, split_frames
 from tlpot.errors import TlpotError
@@ -33,6 +32,7 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
+from tlpot.sections import load_section, parse_section
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row

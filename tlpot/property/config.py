@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from tlpot.config import Action, Optimisation, Section, Split, WithFiles
+from tlpot.config import Action, Optimisation, Split
+from tlpot.sections import Section, WithFiles
 
 
 class PropertyData(WithFiles):
@@ -97,7 +97,3 @@ class PropertyConfig(Section):
     model: PropertyNetwork = Field(default_factory=PropertyNetwork)
     training: PropertyTraining = Field(default_factory=PropertyTraining)
     output: str = Field("runs/property", description="run folder; must not hold another run")
-
-    def dump(self) -> str:
-        """The resolved config as YAML."""
-        return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False)

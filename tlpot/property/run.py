@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlpot.config import load_section, parse_section
 from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
@@ -34,6 +33,7 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
+from tlpot.sections import load_section, parse_section
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row

@@ -1,0 +1,143 @@
+"""What configs are made of: sections that refuse unknown keys, read from YAML."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from typing_extensions import Self
+
+from tlpot.errors import TlpotError
+
+
+class Section(BaseModel):
+    """Common behaviour: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, values: Any) -> Any:
+        return {} if values is None else values
+
+    def dump(self) -> str:
+        """As YAML, with everything that was left out."""
+        return yaml.safe_dump(self.model_dump(by_alias=True, mode="json"), sort_keys=False)
+
+
+class WithFiles(Section):
+    """A section with ``files``; a single name is a list of one."""
+
+    files: list[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_file_is_a_list(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("files"), str):
+            values = {**values, "files": [values["files"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _names_files(self) -> Self:
+        if not self.files:
+            raise ValueError("files is empty: name at least one file")
+        return self
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
+    """Content of a YAML file, an empty dict if there is none; errors name the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise TlpotError(f"{path}: no such {what} file. {mend}".rstrip())
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TlpotError(f"{path} is not valid YAML: {error}") from None
+
+
+def load_section(
+    section: type[AnySection], path: str | Path, overrides: list[str] | None = None
+) -> AnySection:
+    """Read a YAML file as `section` and apply ``section.key=value`` overrides.
+
+    Raises
+    ------
+    TlpotError
+        Naming the file, the key and the nearest valid key or the expected type.
+    """
+    values = read_yaml(path, "config", "`tlpot init` writes one to start from.")
+    for override in overrides or []:
+        if isinstance(values, dict):
+            _override(values, override)
+    return parse_whole(section, values, str(path))
+
+
+def parse_whole(section: type[AnySection], values: Any, origin: str) -> AnySection:
+    """Validate a nested dict that came from `origin`; errors as in `load_section`."""
+    if not isinstance(values, dict):
+        raise TlpotError(f"{origin}: expected sections ({', '.join(section.model_fields)}).")
+    return parse_section(section, values, f"{origin} is not a valid config")
+
+
+def parse_section(section: type[AnySection], values: dict[str, Any], failure: str) -> AnySection:
+    """Validate one section; the error says `failure` and what is wrong with each key."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(problem, section) for problem in error.errors()]
+        raise TlpotError(f"{failure}:\n  " + "\n  ".join(lines)) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
+    set_key(values, key.strip(), value, f"override '{override}'")
+
+
+def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    """Set ``section.key`` of a nested dict, in place; errors name `origin`."""
+    *sections, last = key.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise TlpotError(f"{origin}: '{section}' is not a section")
+    values[last] = value
+
+
+def _explain(problem: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's complaints about a `model`, with the nearest valid key."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(model, location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: required, but not given"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key or 'config'}: {message} (got {problem['input']!r})"
+
+
+def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:
+    parts = iter(location)
+    for part in parts:
+        annotation = section.model_fields[part].annotation
+        kinds = [annotation, *get_args(annotation)]  # a section, or a section or None, or a dict
+        section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+        if get_origin(annotation) in (dict, list):
+            next(parts)
+    return [field.alias or name for name, field in section.model_fields.items()]
