@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -68,9 +68,6 @@ class PowderTask:
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return self.network.named_parameters()
-
-    def buffers(self) -> Iterable[Tensor]:
-        return ()
 
     def threads(self) -> AbstractContextManager[None]:
         return nullcontext() if self.classifier.how.convolutions else own_threads()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -52,9 +52,6 @@ class PropertyTask:
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return self.network.named_parameters()
-
-    def buffers(self) -> Iterable[Tensor]:
-        return ()
 
     def threads(self) -> nullcontext[None]:
         return nullcontext()

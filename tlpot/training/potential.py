@@ -52,9 +52,6 @@ class PotentialTask:
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return self.potential.backbone.named_parameters()
 
-    def buffers(self) -> Sequence[Tensor]:
-        return ()
-
     def threads(self) -> AbstractContextManager[None]:
         return own_threads()
 

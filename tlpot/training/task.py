@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -18,10 +18,6 @@ class Task(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The model's weights; those with ``requires_grad`` train."""
-        ...
-
-    def buffers(self) -> Iterable[Tensor]:
-        """Floating-point tensors that change as it trains without a gradient (batch norms)."""
         ...
 
     def threads(self) -> AbstractContextManager[None]:

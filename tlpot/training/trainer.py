@@ -73,7 +73,6 @@ class Trainer:
         self.task, self.settings, self.folder = task, settings, folder
         named = dict(task.named_parameters())
         self.parameters = [p for p in named.values() if p.requires_grad]
-        self.buffers = list(task.buffers())
         self.fixed = []
         for name, trained in (columns or {}).items():
             at = (~trained).nonzero().squeeze(1)
@@ -218,7 +217,7 @@ class Trainer:
         return impatient or progress.epoch >= self.settings.epochs
 
     def _values(self) -> list[Tensor]:
-        return [*(p.detach() for p in self.parameters), *self.buffers]
+        return [p.detach() for p in self.parameters]
 
     def _copy(self) -> list[Tensor]:
         return [p.clone() for p in self._values()]
