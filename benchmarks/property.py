@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,11 @@ CHOICES: dict[str, dict[str, Any]] = {
 class Study:
     """Runs and answers, kept under one folder."""
 
-    def __init__(self, folder: Path, source: Source, shorter: float, width: int) -> None:
+    def __init__(
+        self, folder: Path, source: Source, shorter: float, width: int, have_only: bool
+    ) -> None:
         self.folder, self.source, self.shorter, self.width = folder, source, shorter, width
+        self.have_only = have_only
         self.pools: dict[str, Crystals] = {}
 
     def answer(self, name: str, work: Any) -> dict[str, Any]:
@@ -65,22 +69,23 @@ class Study:
             path.write_text(json.dumps(found, indent=1) + "\n")
         return json.loads(path.read_text())
 
-    def run(self, name: str, crystals: Crystals, settings: dict[str, Any]) -> dict[str, Any]:
-        """Metrics, seconds and split of a run, trained or taken up where it stopped."""
+    def run(
+        self, name: str, crystals: Callable[[], Crystals], settings: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Metrics, seconds and epochs of a run, trained or taken up where it stopped."""
         folder = self.folder / name
+        seconds = folder / "processor_seconds.json"
         if not (folder / "report.html").exists():
+            if self.have_only:
+                return None
             config = settings | {"output": str(folder)}
             resume = (folder / "config.yaml").exists()
-            started = time.process_time()
-            train(
-                config, resume, on_epoch=lambda row: print(name, row, flush=True), crystals=crystals
-            )
-            (folder / "processor_seconds.json").write_text(f"{time.process_time() - started:.1f}\n")
+            before = time.process_time()
+            train(config, resume, on_epoch=lambda row: print(name, row), crystals=crystals())
+            seconds.write_text(f"{time.process_time() - before:.1f}\n")
         manifest = json.loads((folder / "manifest.json").read_text())
-        seconds = folder / "processor_seconds.json"
         return {
             "metrics": json.loads((folder / "metrics.json").read_text()),
-            "seconds": manifest["seconds"],
             "processor_seconds": json.loads(seconds.read_text()) if seconds.exists() else None,
             "best_epoch": manifest["best_epoch"],
             "epochs": settings["training"]["epochs"],
@@ -94,7 +99,9 @@ class Study:
             self.pools[name] = self.source.crystals(name, some)
         return self.pools[name]
 
-    def small(self, label: str, size: int, seed: int, model: dict[str, Any]) -> dict[str, Any]:
+    def small(
+        self, label: str, size: int, seed: int, model: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """A run on `size` of the pool's crystals."""
         total = sum(HELD_OUT) + POOL
         split = {"test": HELD_OUT[0] / total, "validation": HELD_OUT[1] / total}
@@ -115,7 +122,7 @@ class Study:
         }
         if "base" in model:
             settings["training"]["learning_rate"] = 1e-3
-        return self.run(f"{label}_{size}_{seed}", self.pool("band_gap"), settings)
+        return self.run(f"{label}_{size}_{seed}", lambda: self.pool("band_gap"), settings)
 
 
 def released(study: Study, count: int) -> dict[str, Any]:
@@ -160,7 +167,7 @@ def released(study: Study, count: int) -> dict[str, Any]:
     return {"crystals": len(chosen), "properties": found}
 
 
-def scratch(study: Study, name: str, epochs: int, gate: bool) -> dict[str, Any]:
+def scratch(study: Study, name: str, epochs: int, gate: bool) -> dict[str, Any] | None:
     """All crystals, 85/8/7."""
     kind = "gate" if gate else "plain"
     settings = {
@@ -174,9 +181,7 @@ def scratch(study: Study, name: str, epochs: int, gate: bool) -> dict[str, Any]:
         "training": {"epochs": epochs, "device": "cpu"},
     }
     folder = f"{name}_{kind}_{epochs}_{study.width}"
-    if (study.folder / folder / "report.html").exists():
-        return study.run(folder, Crystals([], np.empty(0), name), settings)
-    return study.run(folder, study.source.crystals(name), settings)
+    return study.run(folder, lambda: study.source.crystals(name), settings)
 
 
 def curve(study: Study, sizes: list[int], seeds: list[int]) -> dict[str, Any]:
@@ -186,28 +191,31 @@ def curve(study: Study, sizes: list[int], seeds: list[int]) -> dict[str, Any]:
         path = SEEDS / f"cgcnn/{RELEASED['formation_energy']}.pth.tar"
         import_checkpoint(path, str(FEATURES), "formation_energy", "eV/atom").save(base)
     models = {"scratch": CHOICES["plain"], "transfer": {"base": str(base)}}
-    return {
-        label: {
-            str(size): [
-                study.small("plain" if label == "scratch" else label, size, seed, model)
-                for seed in seeds
-            ]
-            for size in sizes
-        }
-        for label, model in models.items()
-    }
+    found: dict[str, Any] = {}
+    for label, model in models.items():
+        name = "plain" if label == "scratch" else label
+        found[label] = {}
+        for size in sizes:
+            runs = [study.small(name, size, seed, model) for seed in seeds]
+            if have := [run for run in runs if run]:
+                found[label][str(size)] = have
+    return found
 
 
 def choices(study: Study, size: int, seeds: list[int], names: list[str]) -> dict[str, Any]:
-    return {n: [study.small(n, size, seed, CHOICES[n]) for seed in seeds] for n in names}
+    """Networks with one thing changed, seeds that all of them have."""
+    runs = {n: [study.small(n, size, seed, CHOICES[n]) for seed in seeds] for n in names}
+    common = [all(own) for own in zip(*runs.values(), strict=True)]
+    return {n: [run for run, kept in zip(r, common, strict=True) if kept] for n, r in runs.items()}
 
 
 def ensemble(study: Study, size: int, seeds: list[int], name: str) -> dict[str, Any]:
     """The seeds of one choice together, on the test crystals."""
     folders = [study.folder / f"{name}_{size}_{seed}" for seed in seeds]
+    folders = [folder for folder in folders if (folder / "report.html").exists()]
     crystals = study.pool("band_gap")
     test = json.loads((folders[0] / "manifest.json").read_text())["split"]["test"]
-    graphs, values = [crystals.graphs[i] for i in test], crystals.values[test]
+    graphs, values = [as_graph(crystals.frames[i]) for i in test], crystals.values[test]
     each = np.stack([PropertyModel.load(folder).predict(graphs) for folder in folders])
     mean, spread = each.mean(0), each.std(0, ddof=1)
     fifths = np.array_split(np.argsort(spread), 5)
@@ -236,30 +244,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
     parser.add_argument("--choices-at", type=int, help="crystals; the largest size, left out")
+    parser.add_argument("--ensemble-at", type=int, help="likewise")
+    parser.add_argument("--have-only", action="store_true", help="train nothing")
     parser.add_argument("--only", nargs="*", default=None, help="questions, by name")
     parser.add_argument("--runs", type=Path, default=Path("runs/property"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
-    about, study = machine(), Study(options.runs, Source(), options.shorter, options.width)
+    about, study = (
+        machine(),
+        Study(options.runs, Source(), options.shorter, options.width, options.have_only),
+    )
     chosen = options.choices_at or max(options.sizes)
     work = {
         "released": lambda: study.answer("released", lambda: released(study, options.crystals)),
         "curve": lambda: curve(study, options.sizes, options.seeds),
         "choices": lambda: choices(study, chosen, options.seeds, options.choices),
-        "ensemble": lambda: ensemble(study, chosen, options.seeds, "plain"),
+        "ensemble": lambda: ensemble(study, options.ensemble_at or chosen, options.seeds, "plain"),
         "scratch": lambda: {
-            f"{name}, {'with' if gate else 'without'} gate": scratch(
-                study, name, options.epochs, gate
-            )
+            f"{name}, {'with' if gate else 'without'} gate": run
             for name in options.property
             for gate in ([True, False] if options.plain else [name == "band_gap"])
+            if (run := scratch(study, name, options.epochs, gate))
         },
     }
     wanted = options.only or list(work)
     found = {name: work[name]() for name in work if name in wanted}
-    data = {"machine": about, "options": {k: str(v) for k, v in vars(options).items()}, **found}
+    kept = {k: str(v) for k, v in vars(options).items() if k not in ("runs", "results")}
+    data = {"machine": about, "options": kept, **found}
     write_results("property", data, "\n".join(page(data)), options.results)
     write(figure(study, data), options.results / "property.png")
 
