@@ -224,7 +224,8 @@ def figure(study: Study, data: dict[str, Any]) -> Figure:
         axes[1].set(
             xscale="log", xlabel="training crystals", ylabel="test MAE of the band gap (eV)"
         )
-        axes[1].set_xticks(x, map(str, x))
+        sizes = [int(size) for size in data["curve"]["scratch"]]
+        axes[1].set_xticks(sizes, map(str, sizes))
         axes[1].minorticks_off()
         axes[1].legend(frameon=False, fontsize=9)
     return picture
