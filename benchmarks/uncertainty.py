@@ -168,7 +168,7 @@ def main() -> None:
         entry = judge(folder, crystal, point.seed, given.foreign)
         results["runs"].append({"crystal": crystal, "seed": point.seed} | entry)
         print(crystal, point.seed, flush=True)
-        write_results("uncertainty", results, page(results))
+    write_results("uncertainty", results, page(results))
 
 
 def page(results: dict[str, Any]) -> str:
@@ -181,7 +181,7 @@ def page(results: dict[str, Any]) -> str:
             "The models of `crystals.py`: ANI-2x fine-tuned on one crystal at a time, default "
             f"recipe, split and training seed {seeds}, 20 % test and 10 % validation frames, VASP "
             "vdW-DF2 labels; molecules in a box, where the data have them, count here too.",
-            *(f"Not run: {name}." for name in results["missing"]),
+            *([f"Not run: {', '.join(results['missing'])}."] if results["missing"] else []),
             "",
             "## 90 % intervals on frames of the same crystal",
             "",
