@@ -121,7 +121,7 @@ class Study:
             },
         }
         if "base" in model:
-            settings["training"]["learning_rate"] = 1e-3
+            settings["training"]["learning_rate"] = 5e-3
         return self.run(f"{label}_{size}_{seed}", lambda: self.pool("band_gap"), settings)
 
 

@@ -120,8 +120,11 @@ def test_another_property_gets_its_own_scale(finished, folder, settings, tmp_pat
     rows = list(csv.reader((folder / "id_prop.csv").open()))
     table.write_text("id,ten_gaps\n" + "".join(f"{k},{10 * float(v)}\n" for k, v in rows))
     settings["data"] |= {"files": str(table), "structures": str(folder)}
-    settings["model"] = {"base": str(finished.folder)}
+    settings["model"] = {"base": str(finished.folder), "freeze": ["conv*", "dense1"]}
     run = train(settings)
+    old, new = (m.network for m in (PropertyModel.load(finished.folder), run.model))
+    assert torch.equal(old.conv1.weight, new.conv1.weight)
+    assert not torch.equal(old.dense1.weight, new.dense1.weight)  # frozen, but started anew
     assert run.model.name == "ten_gaps"
     assert run.model.scale > 5 * PropertyModel.load(finished.folder).scale
 

@@ -124,6 +124,14 @@ class CGCNN(nn.Module):
             x = softplus(self.get_submodule(f"dense{i + 1}")(x))
         return self.output(x)
 
+    def new_head(self, seed: int) -> None:
+        """Start the dense layers and the output anew, for another property."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for name, layer in self.named_children():
+                if isinstance(layer, nn.Linear) and name != "embedding":
+                    layer.reset_parameters()
+
     @torch.no_grad()
     def measure(self, batches: Iterable[Graph]) -> None:
         """Set the statistics of every `Norm` to the mean of those of the batches."""

@@ -177,6 +177,7 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
         baseline = model.predict(data.graphs)
     else:
         model.name, model.mean, model.scale = data.name, mean, scale
+        model.network.new_head(config.training.seed)
     model.unit = config.data.unit or (model.unit if same else "")
     layers: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameter in model.network.named_parameters():
