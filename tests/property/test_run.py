@@ -13,6 +13,7 @@ from ase.build import bulk
 import tlpot.training.trainer as trainer
 from tlpot.cli import main
 from tlpot.errors import TlpotError
+from tlpot.potential import Potential
 from tlpot.property.config import PropertyConfig
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
@@ -233,3 +234,8 @@ def test_resuming_on_changed_data_is_refused(settings, folder, tmp_path):
     ase.io.write(copied / "Si.cif", bulk("Si", a=5.5))
     with pytest.raises(TlpotError, match="data files changed"):
         train(settings, resume=True)
+
+
+def test_a_property_model_is_no_potential(finished):
+    with pytest.raises(TlpotError, match="another kind of model"):
+        Potential.load(finished.folder)
