@@ -54,9 +54,10 @@ class Study:
     """Runs and answers, kept under one folder."""
 
     def __init__(
-        self, folder: Path, source: Source, shorter: float, width: int, have_only: bool
+        self, folder: Path, source: Source, shorter: float, widths: tuple[int, int], have_only: bool
     ) -> None:
-        self.folder, self.source, self.shorter, self.width = folder, source, shorter, width
+        self.folder, self.source, self.shorter = folder, source, shorter
+        self.width, self.small_width = widths
         self.have_only = have_only
         self.pools: dict[str, Crystals] = {}
 
@@ -113,7 +114,7 @@ class Study:
                 "train_fraction": size / POOL,
                 "split": split,
             },
-            "model": model if "base" in model else {"width": self.width, **model},
+            "model": model if "base" in model else {"width": self.small_width, **model},
             "training": {
                 "epochs": max(round(self.shorter * EPOCHS[size]), 1),
                 "device": "cpu",
@@ -241,6 +242,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[300, 1000, 3000])
     parser.add_argument("--shorter", type=float, default=1.0, help="factor on their epochs")
     parser.add_argument("--width", type=int, default=64, help="numbers that an atom carries")
+    parser.add_argument("--small-width", type=int, help="of the small runs; left out: the same")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
     parser.add_argument("--choices-at", type=int, help="crystals; the largest size, left out")
@@ -250,11 +252,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/property"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    options.small_width = options.small_width or options.width
+    widths = options.width, options.small_width
     torch.set_num_threads(1)
     keep_memory()
     about, study = (
         machine(),
-        Study(options.runs, Source(), options.shorter, options.width, options.have_only),
+        Study(options.runs, Source(), options.shorter, widths, options.have_only),
     )
     chosen = options.choices_at or max(options.sizes)
     work = {

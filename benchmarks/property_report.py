@@ -41,7 +41,8 @@ def page(data: dict[str, Any]) -> Iterator[str]:
         "with test errors in view; some crystals of those trials are test crystals here"
     )
     yield (
-        f"- new networks: 3 convolutions of width {options['width']}, one dense layer of 128, "
+        f"- new networks: 3 convolutions of width {options['width']} "
+        f"(small runs {options['small_width']}), one dense layer of 128, "
         "`elements: periodic`, AdamW on the absolute error, batch 32, cosine from 2e-3"
     )
     yield ""
