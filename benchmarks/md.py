@@ -27,6 +27,7 @@ from tlpot.potential import Potential, load
 
 MODEL, FOLDER = Path("runs/urea_ani2x"), Path("runs/md")
 UREA = Path(__file__).parent.parent / "datasets/urea"
+MINIMUM = UREA.with_name("urea_minimum") / "minimum.extxyz"
 EXPERIMENT = (5.565, 5.565, 4.684, 90.0, 90.0, 90.0)
 """Å and degrees, at 12 K (Swaminathan, Craven and McMullan 1984)."""
 REPEATS = (2, 2, 2)
@@ -94,8 +95,8 @@ def report(result: dict[str, Any]) -> str:
         f"of the 200 wanted: {held}; mean "
         f"temperature {temperature['mean']:.1f} ± {temperature['error']:.1f} K, largest spread "
         f"{nvt['largest_spread_meV_per_sqrt_atom']:.1f} meV per √N.",
-        "- the cell relaxed with the model, with DFT itself (`datasets/urea/minimum.extxyz`), and "
-        "measured at 12 K:",
+        "- the cell relaxed with the model, with DFT itself (`datasets/urea_minimum`), and measured "
+        "at 12 K:",
         "",
         *table(["", *cell], rows),
         "",
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--timestep", type=float, default=1.0, help="fs, of the NVT run")
     options = parser.parse_args()
     about, potential = machine(), load(MODEL)
-    small, dft = minimum(potential), read_frames(UREA / "minimum.extxyz")[0].atoms
+    small, dft = minimum(potential), read_frames(MINIMUM)[0].atoms
     crystal = small.repeat(REPEATS)
     sizes = {"a, Å": 0, "b, Å": 1, "c, Å": 2}
     mass = small.get_masses().sum() * 1.66053907

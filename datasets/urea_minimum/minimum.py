@@ -1,8 +1,8 @@
 """The DFT minimum of the crystal, cell and positions, with a fine-tuned model as a guide.
 
-Each round asks DFT for energy, forces and stress once (``label.py``, in its own Python), adds what
-the model lacks there (constant forces and stress) to the model, and relaxes that. Where the rounds
-come to rest DFT itself has neither forces nor stress.
+Each round asks DFT for energy, forces and stress once (``../urea/label.py``, in its own Python),
+adds what the model lacks there (constant forces and stress) to the model, and relaxes that. Where
+the rounds come to rest DFT itself has neither forces nor stress.
 
     python minimum.py --model runs/urea_ani2x --python PYTHON_WITH_GPAW [--rounds 3]
 """
@@ -20,6 +20,7 @@ from ase.optimize import BFGS
 from tlpot import TLPotCalculator
 
 HERE = Path(__file__).parent
+UREA = HERE.parent / "urea"
 GPA = 160.21766208
 
 
@@ -54,7 +55,7 @@ def main():
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     model = TLPotCalculator(args.model)
-    atoms = read(HERE / "urea.extxyz", 0)
+    atoms = read(UREA / "urea.extxyz", 0)
     added = np.zeros((len(atoms), 3)), np.zeros(6)
     for number in range(args.rounds + 1):
         geometry, labelled = (args.work / f"{number}{kind}.extxyz" for kind in ("", "_dft"))
@@ -63,7 +64,7 @@ def main():
             BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
             atoms.info = {"kind": "minimum"}
             write(geometry, atoms, write_results=False)
-            command = [args.python, HERE / "label.py", geometry, "--out", labelled]
+            command = [args.python, UREA / "label.py", geometry, "--out", labelled]
             subprocess.run([*command, "--labels", args.work / f"labels{number}"], check=True)
         dft = read(labelled)
         atoms = dft.copy()
