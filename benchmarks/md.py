@@ -95,7 +95,7 @@ def report(result: dict[str, Any]) -> str:
         f"of the 200 wanted: {held}; mean "
         f"temperature {temperature['mean']:.1f} ± {temperature['error']:.1f} K, largest spread "
         f"{nvt['largest_spread_meV_per_sqrt_atom']:.1f} meV per √N.",
-        "- the cell relaxed with the model, with DFT itself (`datasets/urea_minimum`), and measured "
+        "- the cell relaxed with the model, with DFT (`datasets/urea_minimum`), and measured "
         "at 12 K:",
         "",
         *table(["", *cell], rows),
