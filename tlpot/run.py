@@ -25,16 +25,15 @@ from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
-from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
 from tlpot.run_folder import (
     CHECKPOINT,
+    begin,
     choose_device,
     fit,
     refuse_to_overwrite,
-    require_same_data,
     require_tensorboard,
     write_json,
 )
@@ -159,13 +158,8 @@ def finetune(
     device = choose_device(config.training.device, team)
     prepared = prepare(config)
     manifest = make_manifest(prepared, device, team.size)
-    if resume and (folder / "manifest.json").exists():
-        require_same_data(folder, manifest)
-    team.wait()
+    begin(folder, config, manifest, team, resume)
     if team.writer:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.yaml", config.dump())
-        write_json(folder / "manifest.json", manifest)
         on_start(prepared)
 
     potential = prepared.potential

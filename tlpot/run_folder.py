@@ -84,14 +84,26 @@ def refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
         )
 
 
-def require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse to resume on other data than the run began with.
+def begin(
+    folder: Path, config: Section, manifest: Mapping[str, Any], team: Team, resume: bool
+) -> None:
+    """Write config and manifest before the first step.
 
     Raises
     ------
     TlpotError
-        If the files' contents or the split differ from the folder's manifest.
+        With `resume`, if the data files' contents or the split differ from the folder's manifest.
     """
+    if resume and (folder / "manifest.json").exists():
+        _require_same_data(folder, manifest)
+    team.wait()
+    if team.writer:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.yaml", config.dump())
+        write_json(folder / "manifest.json", manifest)
+
+
+def _require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:
     stored = json.loads((folder / "manifest.json").read_text())
     if stored["data"]["files"] != manifest["data"]["files"] or stored["split"] != manifest["split"]:
         raise TlpotError(

@@ -13,7 +13,6 @@ import torch
 from tlpot.csp.structures import Refused
 from tlpot.data.split import Splits, split_frames
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
 from tlpot.manifest import about_file, hardware, versions
 from tlpot.modelfile import NAME as MODEL
 from tlpot.powder.classifier import Classifier, first_lines, load
@@ -25,10 +24,10 @@ from tlpot.powder.report import write_report
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
 from tlpot.run_folder import (
     CHECKPOINT,
+    begin,
     choose_device,
     fit,
     refuse_to_overwrite,
-    require_same_data,
     require_tensorboard,
     write_json,
 )
@@ -100,13 +99,8 @@ def train(
     device = choose_device(config.training.device, team)
     prepared = prepare(config, on_crystal, examples)
     manifest = _manifest(prepared, device, team.size)
-    if resume and (folder / "manifest.json").exists():
-        require_same_data(folder, manifest)
-    team.wait()
+    begin(folder, config, manifest, team, resume)
     if team.writer:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.yaml", config.dump())
-        write_json(folder / "manifest.json", manifest)
         on_start(prepared)
 
     classifier, settings = prepared.classifier, config.training

@@ -13,7 +13,6 @@ import torch
 from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
 from tlpot.manifest import about_file, hardware, versions
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, read_crystals
@@ -26,10 +25,10 @@ from tlpot.property.report import write_report
 from tlpot.property.task import PropertyTask
 from tlpot.run_folder import (
     CHECKPOINT,
+    begin,
     choose_device,
     fit,
     refuse_to_overwrite,
-    require_same_data,
     require_tensorboard,
     write_json,
 )
@@ -107,13 +106,8 @@ def train(
     device = choose_device(config.training.device, team)
     prepared = prepare(config, crystals)
     manifest = _manifest(prepared, device, team.size)
-    if resume and (folder / "manifest.json").exists():
-        require_same_data(folder, manifest)
-    team.wait()
+    begin(folder, config, manifest, team, resume)
     if team.writer:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.yaml", config.dump())
-        write_json(folder / "manifest.json", manifest)
         on_start(prepared)
 
     model, data = prepared.model, prepared.crystals
