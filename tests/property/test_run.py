@@ -121,13 +121,20 @@ def test_another_property_gets_its_own_scale(finished, folder, settings, tmp_pat
     rows = list(csv.reader((folder / "id_prop.csv").open()))
     table.write_text("id,ten_gaps\n" + "".join(f"{k},{10 * float(v)}\n" for k, v in rows))
     settings["data"] |= {"files": str(table), "structures": str(folder)}
-    settings["model"] = {"base": str(finished.folder), "freeze": ["conv*", "dense1"]}
+    settings["model"] = {"base": str(finished.folder), "freeze": ["conv*"]}
     run = train(settings)
     old, new = (m.network for m in (PropertyModel.load(finished.folder), run.model))
     assert torch.equal(old.conv1.weight, new.conv1.weight)
-    assert not torch.equal(old.dense1.weight, new.dense1.weight)  # frozen, but started anew
+    assert not torch.equal(old.dense1.weight, new.dense1.weight)
     assert run.model.name == "ten_gaps"
     assert run.model.scale > 5 * PropertyModel.load(finished.folder).scale
+    settings["model"]["freeze"] = ["conv*", "dense*"]
+    settings["output"] = str(tmp_path / "frozen")
+    with pytest.raises(
+        TlpotError, match=r"dense1: the base predicts 'property'.*would stay random"
+    ):
+        train(settings)
+    assert not Path(settings["output"]).exists()
 
 
 @pytest.mark.parametrize("elements", ["periodic", "modes"])

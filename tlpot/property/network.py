@@ -124,13 +124,14 @@ class CGCNN(nn.Module):
             x = softplus(self.get_submodule(f"dense{i + 1}")(x))
         return self.output(x)
 
-    def new_head(self, seed: int) -> None:
-        """Start the dense layers and the output anew, for another property."""
+    def new_head(self, seed: int) -> list[str]:
+        """Start the dense layers and the output anew, for another property; their names."""
+        head = [name for name, _ in self.named_children() if name.startswith(("dense", "output"))]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for name, layer in self.named_children():
-                if isinstance(layer, nn.Linear) and name != "embedding":
-                    layer.reset_parameters()
+            for name in head:
+                getattr(self, name).reset_parameters()
+        return head
 
     @torch.no_grad()
     def measure(self, batches: Iterable[Graph]) -> None:

@@ -167,16 +167,24 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
     if model is None:
         model = PropertyModel(_new_network(config), data.name)
     model.require_elements(data.frames)
+    known, anew = model.name, set[str]()
     if same:
         baseline = model.predict(data.graphs)
     else:
         model.name, model.mean, model.scale = data.name, mean, scale
-        model.network.new_head(config.training.seed)
+        anew = set(model.network.new_head(config.training.seed))
     model.unit = config.data.unit or (model.unit if same else "")
     layers: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameter in model.network.named_parameters():
         layers.setdefault(name.split(".")[0], []).append(parameter)
     states = freeze_layers(layers, settings.freeze)
+    random = [state.name for state in states if not state.trained and state.name in anew]
+    if random:
+        raise TlpotError(
+            f"model.freeze: {', '.join(random)}: the base predicts '{known}', so these layers "
+            f"start anew for '{data.name}' and, frozen, would stay random. Freeze others "
+            f"(embedding, conv*); or, if it is the same property, say so: data.property={known}"
+        )
     return Prepared(config, data, splits, model, states, baseline)
 
 
