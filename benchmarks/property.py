@@ -5,7 +5,7 @@ released checkpoints of github.com/txie-93/cgcnn, their element features and id 
 
 - *released*: do the imported networks say what the published equations say, term by term, on
   pymatgen's neighbours; what do our neighbours change; how good are they?
-- *scratch*: band gap from all crystals, split 85/8/7, one seed.
+- *scratch*: a property from all crystals, split 85/8/7, a split and weights a seed.
 - *curve*: 300, 1000, 3000 training crystals: band gap from scratch, and from the released network
   of formation energies, which never saw a band gap.
 - *choices*: at the largest of those sizes, a gate, elemental modes, CGCNN's own element features.
@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from tlpot.property.released import import_checkpoint
 from tlpot.property.run import train
 
 FEATURES = SEEDS / "cgcnn/atom_init.json"
+UNITS = {"band_gap": "eV", "formation_energy": "eV/atom"}
 HELD_OUT, POOL = (2000, 300), 3000
 """Test and validation crystals of the small runs, and crystals to train on."""
 EPOCHS = {300: 60, 1000: 40, 3000: 25}
@@ -143,7 +145,7 @@ def released(study: Study, count: int) -> dict[str, Any]:
     for name, file in RELEASED.items():
         path = SEEDS / f"cgcnn/{file}.pth.tar"
         stored = torch.load(path, weights_only=True, map_location="cpu")
-        model = import_checkpoint(path, str(FEATURES), name, "eV")
+        model = import_checkpoint(path, str(FEATURES), name, UNITS[name])
         with torch.no_grad():
             by_hand = torch.cat([plain(stored, features, g) for g in batches(theirs, 16)])
         same, own = model.predict(theirs), model.predict(ours)
@@ -168,21 +170,27 @@ def released(study: Study, count: int) -> dict[str, Any]:
     return {"crystals": len(chosen), "properties": found}
 
 
-def scratch(study: Study, name: str, epochs: int, gate: bool) -> dict[str, Any] | None:
-    """All crystals, 85/8/7."""
+def scratch(
+    study: Study, name: str, epochs: int, gate: bool, seeds: list[int]
+) -> list[dict[str, Any]]:
+    """All crystals, 85/8/7, split and weights by seed."""
     kind = "gate" if gate else "plain"
-    settings = {
-        "data": {
-            "files": [str(FILE)],
-            "property": name,
-            "unit": "eV",
-            "split": {"validation": 0.08, "test": 0.07},
-        },
-        "model": {"gate": gate, "width": study.width},
-        "training": {"epochs": epochs, "device": "cpu"},
-    }
-    folder = f"{name}_{kind}_{epochs}_{study.width}"
-    return study.run(folder, lambda: study.source.crystals(name), settings)
+    everything = cache(lambda: study.source.crystals(name))
+    runs = []
+    for seed in seeds:
+        settings = {
+            "data": {
+                "files": [str(FILE)],
+                "property": name,
+                "unit": UNITS[name],
+                "split": {"validation": 0.08, "test": 0.07, "seed": seed},
+            },
+            "model": {"gate": gate, "width": study.width},
+            "training": {"epochs": epochs, "device": "cpu", "seed": seed},
+        }
+        folder = f"{name}_{kind}_{epochs}_{study.width}_{seed}"
+        runs.append(study.run(folder, everything, settings))
+    return [run for run in runs if run]
 
 
 def curve(study: Study, sizes: list[int], seeds: list[int]) -> dict[str, Any]:
@@ -238,6 +246,7 @@ def main() -> None:
     parser.add_argument("--crystals", type=int, default=4000, help="of *released*; 36738 is all")
     parser.add_argument("--epochs", type=int, default=8, help="of *scratch*")
     parser.add_argument("--property", nargs="*", default=["band_gap"], help="of *scratch*")
+    parser.add_argument("--scratch-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--plain", action="store_true", help="*scratch* without the gate, too")
     parser.add_argument("--sizes", type=int, nargs="*", default=[300, 1000, 3000])
     parser.add_argument("--shorter", type=float, default=1.0, help="factor on their epochs")
@@ -267,10 +276,10 @@ def main() -> None:
         "choices": lambda: choices(study, chosen, options.seeds, options.choices),
         "ensemble": lambda: ensemble(study, options.ensemble_at or chosen, options.seeds, "plain"),
         "scratch": lambda: {
-            f"{name}, {'with' if gate else 'without'} gate": run
+            f"{name}, {'with' if gate else 'without'} gate": runs
             for name in options.property
             for gate in ([True, False] if options.plain else [name == "band_gap"])
-            if (run := scratch(study, name, options.epochs, gate))
+            if (runs := scratch(study, name, options.epochs, gate, options.scratch_seeds))
         },
     }
     wanted = options.only or list(work)
