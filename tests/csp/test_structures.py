@@ -53,6 +53,23 @@ def test_nothing_left_names_file_and_mend(tmp_path):
         read_crystals(str(file))
 
 
+def test_atoms_of_no_element_and_no_atoms_at_all_are_named(landscape, tmp_path):
+    text = (landscape / "a.cif").read_text()
+    head, end, atoms = text.partition("_atom_site_occupancy\n")
+    (tmp_path / "dummy.cif").write_text(head + end + atoms.replace("C ", "Xx ", 1))
+    (tmp_path / "nothing.cif").write_text(head + end)
+    unknown = bulk("Cu")
+    unknown.numbers[:] = 0
+    ase.io.write(tmp_path / "unknown.xyz", unknown, format="extxyz")
+    for name, said in (
+        ("dummy.cif", "Xx: no known element"),
+        ("nothing.cif", "it has no atoms"),
+        ("unknown.xyz", "no known element"),
+    ):
+        with pytest.raises(TlpotError, match=rf"{name}.*{said}"):
+            read_crystals(str(tmp_path / name))
+
+
 def test_molecule_is_no_crystal():
     assert "not periodic" in (find_flaw(Frame(molecule("H2O")), None) or "")
 

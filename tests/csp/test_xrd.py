@@ -73,7 +73,8 @@ def test_measured_pattern_finds_its_crystal(mini, landscape, crystals, tmp_path)
     ("text", "said"),
     [
         ("1 2\n3 4\n", "2 lines"),
-        ("\n".join(f"{i} {i % 7}" for i in range(400)), "must be 2θ"),
+        ("\n".join(f"{i} {i % 7}" for i in range(400)), "must be 2θ, .* from 0 to 399"),
+        ("\n".join(f"{i / 10} nan" for i in range(400)), "no finite numbers"),
         ("\n".join(f"{i / 10} 5" for i in range(400)), "has no peak"),
     ],
 )
@@ -85,6 +86,16 @@ def test_what_is_no_pattern_is_named(tmp_path, text, said):
     assert "bad.xy" in str(caught.value)
     with pytest.raises(TlpotError, match="absent"):
         read_pattern(tmp_path / "absent.xy")
+
+
+@pytest.mark.parametrize("between", ["\t", " ; "])
+def test_decimals_with_a_comma(tmp_path, between):
+    english, german = tmp_path / "english.xy", tmp_path / "german.xy"
+    english.write_text("\n".join(f"{i / 10}, {(i % 70 == 0) / 2}" for i in range(400)))
+    german.write_text(english.read_text().replace(", ", between).replace(".", ","))
+    one, two = read_pattern(english), read_pattern(german)
+    assert np.array_equal(one.angles, two.angles)
+    assert np.array_equal(one.intensity, two.intensity)
 
 
 def test_the_ranking_shows_what_the_classifier_says(mini, landscape, crystals, tmp_path):

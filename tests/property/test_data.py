@@ -46,9 +46,6 @@ def test_structures_with_the_property_in_their_info(tmp_path, name):
         read(tmp_path / "a.extxyz")
 
 
-CIF_END = "  Si  Si2"
-
-
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -56,11 +53,12 @@ CIF_END = "  Si  Si2"
         ("Si,inf", ["row 2 (Si)", "inf"]),
         ("Si,", ["row 2 (Si)", "no number"]),
         ("Si,high", ["row 2 (Si)", "'high'"]),
-        ("Si", ["row 2", "an id and a value"]),
+        ("Si", ["row 2", "an id and a value, separated by a comma"]),
         ("mp-1,1.0", ["row 2 (mp-1)", "mp-1.cif"]),
         ("C,5.4", ["row 2", "'C'", "row 1"]),
         ("empty,1.0", ["empty.cif", "holds no structure"]),
-        ("unknown,1.0", ["unknown.cif", "Qq"]),
+        ("bare,1.0", ["bare.cif", "holds no atoms"]),
+        ("unknown,1.0", ["unknown.cif", "'Qq' is no known element"]),
         ("partial,1.0", ["row 2 (partial)", "partly occupied"]),
         ("none,1.0", ["none.cif", "empty"]),
     ],
@@ -70,6 +68,7 @@ def test_bad_entries_are_refused_by_name_or_dropped(folder, tmp_path, row, words
     for name in ("C", "Si"):
         (tmp_path / f"{name}.cif").write_text((folder / f"{name}.cif").read_text())
     (tmp_path / "empty.cif").write_text(good[: good.rindex("loop_")])
+    (tmp_path / "bare.cif").write_text(good[: good.index("  Si  Si1")])
     (tmp_path / "unknown.cif").write_text(good.replace("Si ", "Qq "))
     (tmp_path / "partial.cif").write_text(good.replace("1.0000", "0.5000"))
     (tmp_path / "none.cif").write_text("")

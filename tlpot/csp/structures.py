@@ -140,6 +140,8 @@ def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
         return "not periodic in three directions; give it a cell"
     if not np.isfinite(atoms.positions).all():
         return "has positions that are no numbers; mend the file"
+    if not atoms.numbers.all():
+        return "holds an atom of no known element; mend the file"
     strange = sorted(set(atoms.symbols) - set(atoms.symbols if supported is None else supported))
     if strange:
         known = ", ".join(supported or ())
@@ -164,7 +166,7 @@ def _read_other(path: Path, index: slice) -> list[Frame]:
 
 
 def _read_cif(path: Path, index: slice) -> list[Frame]:
-    parser = require("pymatgen.io.cif").CifParser
+    parser, dummy = require("pymatgen.io.cif").CifParser, require("pymatgen.core").DummySpecies
     if not path.stat().st_size:
         raise TlpotError(f"{path}: the file is empty; copy it again")
     with warnings.catch_warnings():
@@ -174,6 +176,8 @@ def _read_cif(path: Path, index: slice) -> list[Frame]:
             structures = cif.parse_structures(primitive=False, symmetrized=False)
         except Exception as error:  # pymatgen's parser raises anything on a broken file
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if isinstance(error, ZeroDivisionError):  # its formula of no atoms at all
+                text = "it has no atoms"
             raise TlpotError(
                 f"{path}: cannot be read as CIF ({text}); mend it, or convert it to POSCAR"
             ) from None
@@ -185,6 +189,10 @@ def _read_cif(path: Path, index: slice) -> list[Frame]:
             raise TlpotError(
                 f"{path}: disordered ({site.species_string} on one site); keep one orientation, "
                 "delete the others and set its occupancy to 1"
+            )
+        if strange := {s.specie.symbol for s in structure if isinstance(s.specie, dummy)}:
+            raise TlpotError(
+                f"{path}: {', '.join(sorted(strange))}: no known element; mend the file"
             )
         numbers = [site.specie.Z for site in structure]
         atoms = Atoms(numbers, structure.cart_coords, cell=structure.lattice.matrix, pbc=True)

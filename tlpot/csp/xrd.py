@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ FWHM = 0.2
 """Degrees 2θ, width of a simulated peak: half Gaussian, half Lorentzian."""
 BACKGROUND = 3.0
 """Degrees 2θ: what is broader than this in a measured pattern is background."""
+DECIMAL_COMMAS = re.compile(r"\s*\d+,\d+[\s;]+\d+")
+"""Starts a line whose columns are separated by something else."""
 FEWEST = 50
 """Points below which a file is no pattern."""
 
@@ -45,9 +48,9 @@ class Pattern:
 def read_pattern(file: str | Path) -> Pattern:
     """Read a measured pattern: two or more columns, 2θ in degrees and intensity.
 
-    Columns are separated by blanks, commas or semicolons; lines without two numbers at their
-    start are comments. The background, taken as whatever is broader than `BACKGROUND`, is
-    subtracted (a morphological opening).
+    Columns are separated by blanks, commas or semicolons (decimals may have a comma where columns
+    have none); lines without two numbers at their start are comments. The background, taken as
+    whatever is broader than `BACKGROUND`, is subtracted (a morphological opening).
 
     Raises
     ------
@@ -64,8 +67,13 @@ def read_pattern(file: str | Path) -> Pattern:
             f"{file}: holds {len(rows)} lines of 2θ and intensity, too few for a powder pattern"
         )
     angles, intensity = np.array(sorted(rows)).T
-    if not (np.isfinite(intensity).all() and angles[0] >= 0 and angles[-1] <= 180):
-        raise TlpotError(f"{file}: the first column must be 2θ in degrees, the second a number")
+    if not np.isfinite([angles, intensity]).all():
+        raise TlpotError(f"{file}: holds values that are no finite numbers; mend the file")
+    if angles[0] < 0 or angles[-1] > 180:
+        raise TlpotError(
+            f"{file}: the first column must be 2θ, between 0° and 180°; it runs from "
+            f"{angles[0]:g} to {angles[-1]:g}"
+        )
     grid = np.arange(angles[0], angles[-1] + STEP / 2, STEP)
     values = np.interp(grid, angles, intensity)
     values = flattened(values, STEP)
@@ -186,6 +194,8 @@ def classify(
 
 
 def _numbers(line: str) -> tuple[float, float] | None:
+    if DECIMAL_COMMAS.match(line):
+        line = line.replace(",", ".")
     words = line.replace(",", " ").replace(";", " ").split()
     try:
         return float(words[0]), float(words[1])

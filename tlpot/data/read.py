@@ -198,12 +198,21 @@ def _read_ase(path: Path) -> list[Atoms]:
         ) from None
     except Exception as error:  # ASE's readers raise anything on a broken file
         raise TlpotError(
-            f"{path}: cannot be read as {kind}: {type(error).__name__}: {error}. The file may be "
-            "cut or damaged; copy it again, or leave it out of data.files."
+            f"{path}: cannot be read as {kind}: {_meaning(error)}. The file may be cut or damaged; "
+            "copy it again, or leave it out of data.files."
         ) from None
     if kind in ("extxyz", "xyz"):
         _require_all_xyz(path, len(images))
     return images
+
+
+def _meaning(error: Exception) -> str:
+    """What a reader of ASE's complains of, where its own words do not tell."""
+    if isinstance(error, KeyError) and re.fullmatch(r"'[A-Z][a-z]?'", str(error)):
+        return f"{error} is no known element"
+    if "need at least one array" in str(error):
+        return "it holds no atoms"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _require_all_xyz(path: Path, read: int) -> None:

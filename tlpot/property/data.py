@@ -128,7 +128,9 @@ def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str
     for i, row in rows:
         where = f"{path}, row {i}"
         if len(row) <= place:
-            raise TlpotError(f"{where}: needs an id and a value, has {','.join(row)}")
+            raise TlpotError(
+                f"{where}: needs an id and a value, separated by a comma, has {','.join(row)}"
+            )
         if row[0] in seen:
             raise TlpotError(f"{where}: '{row[0]}' is there already, in row {seen[row[0]]}")
         seen[row[0]] = i
