@@ -24,22 +24,24 @@ class Findings:
         The molecules.
     seeds
         To look for.
+    times
+        How many times `SEEN` molecules the trainings saw.
     """
 
-    def __init__(self, data: Molecules, seeds: Sequence[int]) -> None:
-        self.data = data
+    def __init__(self, data: Molecules, seeds: Sequence[int], times: int = 1) -> None:
+        self.data, self.times = data, times
         parts = {seed: split(seed, len(data.sizes)) for seed in seeds}
         self.pools = {seed: pool for seed, (pool, _) in parts.items()}
         self.tests = {seed: test for seed, (_, test) in parts.items()}
         self.errors: dict[str, dict[int, np.ndarray]] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, dict[int, float]] = {}
         for name in variants(data, self.pools[seeds[0]]):
             for seed in seeds:
-                file = folder_of(seed, name) / "test.npz"
+                file = folder_of(seed, name, times) / "test.npz"
                 if file.exists():
                     kept = np.load(file)
                     self.errors.setdefault(name, {})[seed] = kept["error"]
-                    self.seconds[name] = float(kept["seconds"])
+                    self.seconds.setdefault(name, {})[seed] = float(kept["seconds"])
         self.errors[COMPOSITION] = {seed: self._composition(seed) for seed in seeds}
 
     def _composition(self, seed: int) -> np.ndarray:

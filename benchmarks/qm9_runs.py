@@ -149,19 +149,23 @@ def variants(data: Molecules, pool: np.ndarray) -> dict[str, dict[str, Any]]:
 # --- running -------------------------------------------------------------------------------------
 
 
-def folder_of(seed: int, name: str) -> Path:
-    return RUNS / f"seed{seed}" / name.replace(",", "").replace(" ", "_").replace(">", "over")
+def folder_of(seed: int, name: str, times: int = 1) -> Path:
+    """Of a run that sees `times` as many molecules as `SEEN` says."""
+    longer = RUNS / f"times{times}" if times > 1 else RUNS
+    return longer / f"seed{seed}" / name.replace(",", "").replace(" ", "_").replace(">", "over")
 
 
-def run(data: Molecules, seed: int, name: str, about: Mapping[str, Any], say: Console) -> None:
+def run(
+    data: Molecules, seed: int, name: str, about: Mapping[str, Any], times: int, say: Console
+) -> None:
     """Train one variant and keep its test errors; a finished one is not run again."""
-    folder = folder_of(seed, name)
+    folder = folder_of(seed, name, times)
     if (folder / "test.npz").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     chosen, level = about["train"], about.get("level", "MP2")
     if "base" in about:
-        base = load(folder_of(seed, about["base"]))
+        base = load(folder_of(seed, about["base"], times))
     else:
         base = load_base("schnet", sizes=SIZES).for_elements(ELEMENTS)
         base.backbone.requires_grad_(True)
@@ -170,7 +174,7 @@ def run(data: Molecules, seed: int, name: str, about: Mapping[str, Any], say: Co
     network = predict(base, data, chosen) - own_reference(base, data, chosen)
     reference = fit_reference(data.frames(chosen, level), network, base.reference.values)
     potential = Potential(base.backbone, reference)
-    seen = (2 if len(chosen) == WHOLE else 1) * SEEN
+    seen = (2 if len(chosen) == WHOLE else 1) * SEEN * times
     training = {"epochs": seen // len(chosen), "weighting": about.get("weighting", "none")}
     settings = Training.model_validate(TRAINING | training | {"seed": seed})
     weight = about.get("weight", lambda sizes: np.ones(len(sizes)))(data.sizes[chosen])
@@ -211,10 +215,10 @@ def predict(potential: Potential, data: Molecules, chosen: Sequence[int]) -> np.
     return torch.cat(found).numpy()
 
 
-def run_all(seeds: Sequence[int]) -> None:
-    """Every variant with every seed; what is asked first runs first."""
+def run_all(seeds: Sequence[int], only: Sequence[str] = (), times: int = 1) -> None:
+    """Every variant, or those named, with every seed; what is asked first runs first."""
     data, say = molecules(), Console(stderr=True)
     plans = {seed: variants(data, split(seed, len(data.sizes))[0]) for seed in seeds}
-    for name in next(iter(plans.values())):
+    for name in only or next(iter(plans.values())):
         for seed, plan in plans.items():
-            run(data, seed, name, plan[name], say)
+            run(data, seed, name, plan[name], times, say)

@@ -62,6 +62,7 @@ def mae(found: Findings, name: str, low: int = 0, high: int = 99) -> str:
 def page(found: Findings, about: dict[str, Any]) -> list[str]:
     wanted = len(variants(found.data, found.pools[0])) * len(found.tests)
     done = sum(len(e) for name, e in found.errors.items() if name != COMPOSITION)
+    seen = SEEN * found.times
     lines = [
         "# SchNet on QM9 energies: errors by size and element, sampling and weighting",
         "",
@@ -73,9 +74,9 @@ def page(found: Findings, about: dict[str, Any]) -> list[str]:
         f"{TRAINING['learning_rate']}, batch {TRAINING['batch_size']}, cosine, averaged weights of "
         "the last epoch: no molecule chooses anything.",
         f"- **Reduced**: the original trains on all {WHOLE:,}, to the end; a variant here on "
-        f"{SOME:,} of them for {SEEN // SOME} epochs, {SEEN:,} molecules seen (as many with fewer, "
-        f"twice as many with {WHOLE:,}), 12 s of processor time. These networks are far from "
-        "converged, and what follows is about such networks.",
+        f"{SOME:,} of them for {seen // SOME} epochs, {seen:,} molecules seen (as many with fewer, "
+        f"twice as many with {WHOLE:,}), {fmean(found.seconds['default'].values()):.0f} s on one "
+        "core. What follows is about networks that saw so much, and no more.",
         "- Anchor: SchNet reaches 12 meV on QM9's U0 with 110,000 molecules. Here: "
         f"{mae(found, 'default')} meV with {SOME:,}"
         + (
@@ -87,7 +88,7 @@ def page(found: Findings, about: dict[str, Any]) -> list[str]:
     lines += [*machine_lines(about), ""]
     for title, part in PARTS.items():
         lines += [f"## {title}", "", *part(found), ""]
-    return [*lines, "![](qm9_size_element.png)"]
+    return [*lines, f"![]({title_of(found)}.png)"]
 
 
 def hypotheses(found: Findings) -> list[str]:
@@ -164,9 +165,8 @@ def transfer(found: Findings) -> list[str]:
         *table(["MP2 molecules", "MP2 alone", f"HF of {WHOLE:,} first", "change"], rows),
         "",
         f"One energy an element and no network: {mae(found, COMPOSITION)}. HF energies, their MP2 "
-        f"molecules' among them, were seen {2 * SEEN:,} times, the test molecules at no level. The "
-        f"HF networks are at {mae(found, 'HF')} on HF energies: after so short a training they are "
-        "no good start, which says nothing of networks that learned HF to the end.",
+        f"molecules' among them, were seen {2 * SEEN * found.times:,} times, the test molecules at "
+        f"no level. The HF networks are at {mae(found, 'HF')} on HF energies.",
     ]
 
 
@@ -217,9 +217,7 @@ def custom(found: Findings) -> list[str]:
     return [
         *table(["", "seeds", "all", *(f"{g} atoms" for g in GROUPS)], rows),
         "",
-        "In brackets the change against the default: better or worse where three seeds agree. "
-        "After so short a training a variant's seeds differ by up to a fifth; less than that from "
-        "one or two seeds says nothing.",
+        "In brackets the change against the default: better or worse where three seeds agree.",
         "",
         "- `size`: a molecule of s atoms weighs v = (s − 7)^r/10^(r+1) + 1; with r = 0 all weigh "
         "the same, which is the default.",
@@ -275,26 +273,34 @@ def draw(found: Findings) -> Figure:
     return figure
 
 
+def title_of(found: Findings) -> str:
+    """Name of the results files."""
+    return "qm9_size_element" + (f"_times{found.times}" if found.times > 1 else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=[], help="variants, by name")
+    parser.add_argument("--times", type=int, default=1, help="as many molecules seen; own results")
     parser.add_argument("--have-only", action="store_true", help="run nothing, show what there is")
     given = parser.parse_args()
     about = machine()
     if not given.have_only:
-        run_all(given.seeds)
-    found = Findings(molecules(), given.seeds)
+        run_all(given.seeds, given.only, given.times)
+    found = Findings(molecules(), given.seeds, given.times)
     kept = {
         "machine": about,
         "sizes": SIZES.model_dump(),
         "training": TRAINING,
+        "molecules_seen": SEEN * given.times,
         "seconds": found.seconds,
         "mae_meV": {name: found.mae(name) for name in found.errors},
         "mae_by_size_meV": {n: {s: found.mae(n, s, s) for s in RANGE} for n in found.errors},
         "by_element": {name: found.elements(name) for name in found.errors},
     }
-    write_results("qm9_size_element", kept, "\n".join(page(found, about)))
-    draw(found).savefig(RESULTS / "qm9_size_element.png", dpi=150)
+    write_results(title_of(found), kept, "\n".join(page(found, about)))
+    draw(found).savefig(RESULTS / f"{title_of(found)}.png", dpi=150)
 
 
 if __name__ == "__main__":
