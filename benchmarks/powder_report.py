@@ -25,8 +25,8 @@ TITLES = {
     "lines-600-together": "the same patterns, copies of a crystal on one side",
     "lines-compound": "all, no compound on both sides",
     "lines-prototype": "all, no structure prototype on both sides",
-    "flawed-compound": "the same, trained for measured patterns",
-    "flawed-prototype": "the same, trained for measured patterns",
+    "flawed-compound": "no compound on both sides, trained for measured patterns",
+    "flawed-prototype": "no prototype on both sides, trained for measured patterns",
 }
 FIGURES = ("accuracy", "top2", "balanced_accuracy", "macro_f1", "calibration_error")
 
@@ -118,8 +118,8 @@ def _page(
         "- *original's*: three convolutions of 60 filters, average pooling, dropout 0.3, dense 700",
         "  and 70, Adam 1e-3, batch 64, after Torres Arroyave et al. **Reduced**: input pooled",
         "  50-fold (270 of 13,500 points, kernels of 3 instead of 100, 50, 25), 12 epochs",
-        "  (8 with copies). Three crystal systems have fewer than 600 compounds (trigonal 494,",
-        "  monoclinic 566, triclinic 126): all of them are taken, none is repeated.",
+        "  (8 with copies, 10 on all). Three crystal systems have fewer than 600 compounds",
+        "  (trigonal 494, monoclinic 566, triclinic 126): all of them are taken, none is repeated.",
         "- *lines*: what `tlpot xrd train` does by default: the first 40 lines found in the",
         "  pattern, two dense layers; 30 epochs on ideal patterns. *Trained for measured ones*:",
         "  60 epochs on ideal and five flawed patterns of each crystal (strain, texture, zero",
