@@ -44,6 +44,22 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         assert word in err
 
 
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [("property", "tlpot.property.run.train"), ("xrd", "tlpot.powder.run.train")],
+)
+def test_a_stopped_training_says_how_to_go_on(call, tmp_path, monkeypatch, command, work):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, stop)
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {files: crystals}")
+    code, out, err = call(command, "train", path)
+    assert (code, out) == (130, "")
+    assert "continue with --resume" in err
+
+
 def test_finetune_prints_before_and_after(call, config, settings):
     code, out, err = call("finetune", config, "training.epochs=1")
     assert code == 0, err

@@ -16,9 +16,20 @@ from tlpot.config import (
     parse_elements,
 )
 from tlpot.errors import TlpotError
+from tlpot.sections import as_section
 from tlpot.template import config_template
 
 FILES = {"data": {"files": ["a.xyz"]}}
+
+
+def test_a_config_comes_from_a_dict_a_file_or_is_one(tmp_path):
+    config = as_section(Config, FILES)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(FILES))
+    assert as_section(Config, config) is config
+    assert as_section(Config, path) == as_section(Config, str(path)) == config
+    with pytest.raises(TlpotError, match=r"config is not a valid config:(?s:.*)data.file: unknown"):
+        as_section(Config, {"data": {"file": "a"}})
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from tlpot import cli_property, cli_use, cli_xrd
+from tlpot.cli_shared import (
+    EPOCHS,
+    SCHEDULER,
+    ConfigPath,
+    Files,
+    Overrides,
+    Resume,
+    err,
+    out,
+    stoppable,
+)
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
 
@@ -23,34 +33,18 @@ app = typer.Typer(
 app.add_typer(cli_use.app)
 app.add_typer(cli_property.app, name="property")
 app.add_typer(cli_xrd.app, name="xrd")
-out = Console()
-err = Console(stderr=True)
 
-ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False)]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
-]
-Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
-SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
 
 @app.command()
-def finetune(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option(help="continue an interrupted run")] = False,
-) -> None:
+def finetune(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
     from tlpot import console, run
 
-    try:
-        with console.TrainingDisplay(settings, err) as display:
-            done = run.finetune(settings, resume, display.on_start, display.on_epoch)
-    except KeyboardInterrupt:
-        err.print("stopped; finished epochs are kept: continue with --resume")
-        raise typer.Exit(130) from None
+    with stoppable(EPOCHS), console.TrainingDisplay(settings, err) as display:
+        done = run.finetune(settings, resume, display.on_start, display.on_epoch)
     if done.metrics:
         console.print_run(done, out)
 
@@ -68,12 +62,9 @@ def ablate(
 
     given = {"workers": workers, "scheduler": scheduler}
     settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
-    try:
-        with console.sweep_bar(err) as on_point:
-            outcomes = run_sweep(settings, on_point)
-    except KeyboardInterrupt:
-        err.print("stopped; finished points are kept: run the same command again")
-        raise typer.Exit(130) from None
+    kept = "finished points are kept: run the same command again"
+    with stoppable(kept), console.sweep_bar(err) as on_point:
+        outcomes = run_sweep(settings, on_point)
     console.print_sweep(outcomes, settings.output, out)
     if all(outcome.reason for outcome in outcomes):
         raise typer.Exit(2)
@@ -303,19 +294,11 @@ def label(
         return
     else:
         frames = read_frames(files)
-        try:
-            with console.progress_bar("frames", len(frames), err) as advance:
-                summary = label_frames(
-                    frames,
-                    settings,
-                    output,
-                    workers,
-                    lambda so_far: advance(so_far.done),
-                    scheduler,
-                )
-        except KeyboardInterrupt:
-            err.print("stopped; labelled frames are kept: the same command goes on")
-            raise typer.Exit(130) from None
+        kept = "labelled frames are kept: the same command goes on"
+        with stoppable(kept), console.progress_bar("frames", len(frames), err) as advance:
+            summary = label_frames(
+                frames, settings, output, workers, lambda so_far: advance(so_far.done), scheduler
+            )
     console.print_labels(summary, out)
     if summary.failed:
         raise typer.Exit(1)

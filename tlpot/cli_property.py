@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, err, out, stoppable
 
 app = typer.Typer(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
-out = Console()
-err = Console(stderr=True)
 
 Models = Annotated[
     list[str],
@@ -20,13 +19,7 @@ Models = Annotated[
 
 
 @app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML config", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="continue an interrupted run")] = False,
-) -> None:
+def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train on crystals with a known property, or fine-tune, and write a run folder."""
     from tlpot import console
     from tlpot.property import run
@@ -35,12 +28,8 @@ def train(
     from tlpot.sections import load_section
 
     settings = load_section(PropertyConfig, config, overrides)
-    try:
-        with console.epoch_bar(settings.training.epochs, err) as on_epoch:
-            done = run.train(settings, resume, lambda p: print_prepared(p, err), on_epoch)
-    except KeyboardInterrupt:
-        err.print("stopped; finished epochs are kept: continue with --resume")
-        raise typer.Exit(130) from None
+    with stoppable(EPOCHS), console.epoch_bar(settings.training.epochs, err) as on_epoch:
+        done = run.train(settings, resume, lambda p: print_prepared(p, err), on_epoch)
     if done.metrics:
         print_run(done, out)
 

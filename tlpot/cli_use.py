@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
+
+from tlpot.cli_shared import SCHEDULER, Files, err, out, stoppable
 
 app = typer.Typer()
-out = Console()
-err = Console(stderr=True)
 
-Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
-SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 Scheduler = Annotated[str, typer.Option(help=SCHEDULER)]
 Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs")]
 
@@ -162,14 +159,11 @@ def relax(
         "bonds": bonds,
     }
     settings = parse_section(Relaxation, given, "cannot relax like this")
-    try:
-        with console.count_bar("structures", err) as advance:
-            outcome = relax_files(
-                files, model, output, settings, scheduler, workers, device, on_structure=advance
-            )
-    except KeyboardInterrupt:
-        err.print("stopped; finished shards are kept: the same command goes on")
-        raise typer.Exit(130) from None
+    kept = "finished shards are kept: the same command goes on"
+    with stoppable(kept), console.count_bar("structures", err) as advance:
+        outcome = relax_files(
+            files, model, output, settings, scheduler, workers, device, on_structure=advance
+        )
     console.print_relaxed(outcome, out)
     if not outcome.relaxed:
         raise typer.Exit(2)
@@ -217,12 +211,9 @@ def md(
     dynamics = parse_dynamics(given, settings or [])
     steps = round(1000 * picoseconds / dynamics.timestep)
     start = read_start(file, supercell)
-    try:
-        with console.md_bar(steps, err) as on_progress:
-            reason = run_md(start, load_onto(model, device), steps, output, dynamics, on_progress)
-    except KeyboardInterrupt:
-        err.print("stopped; the last point of restart is kept: the same command goes on")
-        raise typer.Exit(130) from None
+    kept = "the last point of restart is kept: the same command goes on"
+    with stoppable(kept), console.md_bar(steps, err) as on_progress:
+        reason = run_md(start, load_onto(model, device), steps, output, dynamics, on_progress)
     console.print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, err, out, stoppable
 
 app = typer.Typer(no_args_is_help=True, help="Crystal systems from powder patterns.")
-out = Console()
-err = Console(stderr=True)
 
 
 @app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML config", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="continue an interrupted run")] = False,
-) -> None:
+def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train a classifier on the simulated patterns of crystals and write its run folder."""
     from tlpot import console
     from tlpot.powder import run
@@ -30,21 +22,18 @@ def train(
     from tlpot.sections import load_section
 
     settings = load_section(PowderConfig, config, overrides)
-    try:
-        with (
-            console.count_bar("crystals", err) as on_crystal,
-            console.progress_bar("epochs", settings.training.epochs, err) as on_epoch,
-        ):
-            done = run.train(
-                settings,
-                resume,
-                on_crystal,
-                lambda prepared: print_prepared(prepared, err),
-                lambda row: on_epoch(int(row["epoch"] or 0)),
-            )
-    except KeyboardInterrupt:
-        err.print("stopped; finished epochs are kept: continue with --resume")
-        raise typer.Exit(130) from None
+    with (
+        stoppable(EPOCHS),
+        console.count_bar("crystals", err) as on_crystal,
+        console.progress_bar("epochs", settings.training.epochs, err) as on_epoch,
+    ):
+        done = run.train(
+            settings,
+            resume,
+            on_crystal,
+            lambda prepared: print_prepared(prepared, err),
+            lambda row: on_epoch(int(row["epoch"] or 0)),
+        )
     if done.metrics:
         print_run(done, out)
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tlpot.config import Split
 from tlpot.data.levels import named_levels
+from tlpot.data.split import Splits
 
 if TYPE_CHECKING:
     from tlpot.run import Prepared
+    from tlpot.training.freeze import LayerState
 
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
 
@@ -26,9 +30,8 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
     frames = prepared.checked.frames
     everything = frames + [r.frame for r in prepared.checked.rejected]
     files = sorted({f.source for f in everything})
-    total = sum(layer.parameters for layer in prepared.layers)
-    return {
-        "versions": versions(),
+    split = prepared.config.data.split
+    return common_part(split, prepared.splits, prepared.layers, device, processes) | {
         "data": {
             "files": [
                 {**about_file(path), "frames": sum(f.source == path for f in frames)}
@@ -38,15 +41,6 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
             "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
             "labels": dict(Counter(f.labels for f in frames)),
             "checked": prepared.checked.summary(),
-        },
-        "split": {"seed": prepared.config.data.split.seed, **vars(prepared.splits)},
-        "hardware": hardware(device, processes),
-        "seconds": None,
-        "best_epoch": None,
-        "trainable_parameters": {
-            "total": total,
-            "trainable": sum(layer.trained for layer in prepared.layers),
-            "layers": [asdict(layer) for layer in prepared.layers],
         },
         "elements": {
             element: {"from": donor, "as": kind}
@@ -64,6 +58,28 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
                 for s, v in prepared.potential.reference.values.items()
                 if any(s in f.atoms.symbols for f in prepared.parts["train"])
             },
+        },
+    }
+
+
+def common_part(
+    split: Split,
+    splits: Splits,
+    layers: Sequence[LayerState],
+    device: torch.device,
+    processes: int,
+) -> dict[str, Any]:
+    """What every manifest holds, whatever is trained; times are filled in after training."""
+    return {
+        "versions": versions(),
+        "split": {"seed": split.seed, **vars(splits)},
+        "hardware": hardware(device, processes),
+        "seconds": None,
+        "best_epoch": None,
+        "trainable_parameters": {
+            "total": sum(layer.parameters for layer in layers),
+            "trainable": sum(layer.trained for layer in layers),
+            "layers": [asdict(layer) for layer in layers],
         },
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlpot.config import Config, Replay, load_config, parse_config
+from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.groups import read_data
@@ -37,6 +37,7 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
+from tlpot.sections import as_section
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
@@ -149,10 +150,7 @@ def finetune(
     TlpotError
         On bad input; an existing run is never overwritten.
     """
-    if isinstance(config, str | Path):
-        config = load_config(config)
-    elif not isinstance(config, Config):
-        config = parse_config(config)
+    config = as_section(Config, config)
     folder, team = Path(config.output), Team()
     refuse_to_overwrite(folder, config, resume)
     device = choose_device(config.training.device, team)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -76,6 +77,17 @@ def load_section(
         if isinstance(values, dict):
             _override(values, override)
     return parse_whole(section, values, str(path))
+
+
+def as_section(
+    section: type[AnySection], values: AnySection | Mapping[str, Any] | str | Path
+) -> AnySection:
+    """A `section` as it is, from a nested dict or from a YAML file; errors as `load_section`."""
+    if isinstance(values, section):
+        return values
+    if isinstance(values, str | Path):
+        return load_section(section, values)
+    return parse_whole(section, dict(values), "config")
 
 
 def parse_whole(section: type[AnySection], values: Any, origin: str) -> AnySection:

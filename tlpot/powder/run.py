@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from tlpot.csp.structures import Refused
 from tlpot.data.split import Splits, split_frames
 from tlpot.errors import TlpotError
-from tlpot.manifest import about_file, hardware, versions
+from tlpot.manifest import about_file, common_part
 from tlpot.modelfile import NAME as MODEL
 from tlpot.powder.classifier import Classifier, first_lines, load
 from tlpot.powder.config import Augmentation, PowderConfig
@@ -31,7 +31,7 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
-from tlpot.sections import load_section, parse_section
+from tlpot.sections import as_section
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row
@@ -88,10 +88,7 @@ def train(
     TlpotError
         On bad input; an existing run is never overwritten.
     """
-    if isinstance(config, str | Path):
-        config = load_section(PowderConfig, config)
-    elif not isinstance(config, PowderConfig):
-        config = parse_section(PowderConfig, dict(config), "not a valid config")
+    config = as_section(PowderConfig, config)
     folder, team = Path(config.output), Team()
     refuse_to_overwrite(folder, config, resume)
     if config.training.tensorboard:
@@ -191,8 +188,8 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
     config, examples = prepared.config, prepared.examples
     counts = Counter(SYSTEMS[one.system] for one in examples)
     sources = Counter(one.frame.source for one in examples if Path(one.frame.source).is_file())
-    return {
-        "versions": versions(),
+    common = common_part(config.data.split, prepared.splits, prepared.layers, device, processes)
+    return common | {
         "data": {
             "files": [{**about_file(s), "frames": n} for s, n in sorted(sources.items())],
             "table": config.data.table and about_file(config.data.table),
@@ -200,9 +197,4 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
             "refused": [f"{r.name}: {r.reason}" for r in prepared.refused],
             "by_system": {name: counts[name] for name in SYSTEMS},
         },
-        "split": {"seed": config.data.split.seed, **vars(prepared.splits)},
-        "hardware": hardware(device, processes),
-        "seconds": None,
-        "best_epoch": None,
-        "layers": [asdict(layer) for layer in prepared.layers],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
-from tlpot.manifest import about_file, hardware, versions
+from tlpot.manifest import about_file, common_part
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, read_crystals
 from tlpot.property.elements import element_table
@@ -32,7 +32,7 @@ from tlpot.run_folder import (
     require_tensorboard,
     write_json,
 )
-from tlpot.sections import load_section, parse_section
+from tlpot.sections import as_section
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row
@@ -95,10 +95,7 @@ def train(
     TlpotError
         On bad input; an existing run is never overwritten.
     """
-    if isinstance(config, str | Path):
-        config = load_section(PropertyConfig, config)
-    elif not isinstance(config, PropertyConfig):
-        config = parse_section(PropertyConfig, dict(config), "not a valid config")
+    config = as_section(PropertyConfig, config)
     folder, team = Path(config.output), Team()
     refuse_to_overwrite(folder, config, resume)
     if config.training.tensorboard:
@@ -214,23 +211,13 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
     config, data = prepared.config, prepared.crystals
     files = sorted({str(path) for path, _ in find_files(config.data.files)})
     structures = sorted({f.source for f in data.frames if f.source} - set(files))
-    total = sum(layer.parameters for layer in prepared.layers)
-    return {
-        "versions": versions(),
+    common = common_part(config.data.split, prepared.splits, prepared.layers, device, processes)
+    return common | {
         "data": {
             "files": [about_file(path) for path in [*files, *structures]],
             "property": data.name,
             "unit": prepared.model.unit,
             "crystals": len(data),
             "rejected": data.rejected,
-        },
-        "split": {"seed": config.data.split.seed, **vars(prepared.splits)},
-        "hardware": hardware(device, processes),
-        "seconds": None,
-        "best_epoch": None,
-        "trainable_parameters": {
-            "total": total,
-            "trainable": sum(layer.trained for layer in prepared.layers),
-            "layers": [asdict(layer) for layer in prepared.layers],
         },
     }
