@@ -43,10 +43,12 @@ def predict(
     """Predict the property of structures; with several models also how much they differ."""
     from tlpot.property.data import read_structures
     from tlpot.property.model import Ensemble
+    from tlpot.property.report import print_never_seen
     from tlpot.property.table import prediction_table
 
     ensemble, frames = Ensemble.load(model), read_structures(files)
     ensemble.require_elements(frames)
+    print_never_seen(ensemble.never_seen(frames), err)
     text = prediction_table(ensemble, frames)
     if output is None:
         print(text, end="")
@@ -71,11 +73,12 @@ def evaluate(
     from tlpot.property.data import read_crystals
     from tlpot.property.evaluate import errors
     from tlpot.property.model import Ensemble
-    from tlpot.property.report import print_errors
+    from tlpot.property.report import print_errors, print_never_seen
 
     ensemble = Ensemble.load(model)
     crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
     ensemble.require_elements(crystals.frames)
+    print_never_seen(ensemble.never_seen(crystals.frames), err)
     result = errors(crystals.values, *ensemble.predict(crystals.graphs))
     if as_json:
         print(json.dumps(result, indent=2))

@@ -15,6 +15,7 @@ from tlpot.cli import main
 from tlpot.errors import TlpotError
 from tlpot.potential import Potential
 from tlpot.property.config import PropertyConfig
+from tlpot.property.data import read_structures
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
 from tlpot.sections import load_section
@@ -185,6 +186,24 @@ def test_predict_and_evaluate(call, finished, folder, tmp_path):
     code, text, _ = call("property", "evaluate", folder / "id_prop.csv", *model)
     assert code == 0
     assert "property ≠ 0" in text
+
+
+def test_elements_of_no_training_crystal_are_told(call, finished, folder, settings, tmp_path):
+    ase.io.write(tmp_path / "W.cif", bulk("W"))
+    base = PropertyModel.load(finished.folder)
+    assert "W" not in base.metadata["elements"]
+    code, out, err = call("property", "predict", tmp_path, "--model", finished.folder)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert "W: in no training crystal; what is said of" in err
+    table = tmp_path / "more.csv"
+    table.write_text("W,0\nSi,1.1\n")
+    shutil.copy(folder / "Si.cif", tmp_path)
+    settings["data"] |= {"files": str(table), "split": {"test": 0, "validation": 0}}
+    settings["model"] = {"base": str(finished.folder)}
+    tuned = train(settings).model
+    assert set(tuned.metadata["elements"]) == {"W", *base.metadata["elements"]}
+    del base.metadata["elements"]
+    assert not base.never_seen(read_structures(str(tmp_path / "W.cif")))
 
 
 def test_the_example_is_a_config():

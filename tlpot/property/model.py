@@ -60,6 +60,17 @@ class PropertyModel:
                     "structure out, or train with model.elements: periodic, which knows all"
                 )
 
+    def never_seen(self, frames: Sequence[Frame]) -> dict[str, list[str]]:
+        """Elements that no training crystal held, each with the structures that hold it; empty
+        where the model's file does not tell, as of released networks."""
+        known = self.metadata.get("elements")
+        found: dict[str, list[str]] = {}
+        for frame in frames:
+            for element in dict.fromkeys(frame.atoms.symbols):
+                if known is not None and element not in known:
+                    found.setdefault(element, []).append(frame.name)
+        return found
+
     @torch.no_grad()
     def predict(self, structures: Sequence[Atoms | Frame | Graph]) -> np.ndarray:
         """``(structures,)`` the property in `unit`; a gated network says 0 where it closes."""
@@ -129,6 +140,10 @@ class Ensemble:
         """As `PropertyModel.require_elements`, by every model."""
         for model in self.models:
             model.require_elements(frames)
+
+    def never_seen(self, frames: Sequence[Frame]) -> dict[str, list[str]]:
+        """As `PropertyModel.never_seen`, by any model."""
+        return {k: v for model in self.models for k, v in model.never_seen(frames).items()}
 
     @property
     def name(self) -> str:

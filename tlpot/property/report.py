@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,16 @@ def print_run(run: Run, console: Console) -> None:
         table.add_row(f"{label} {run.model.unit if key != 'r2' else ''}", *pairs)
     console.print(table)
     console.print(f"model and report: {run.folder / 'report.html'}", soft_wrap=True)
+
+
+def print_never_seen(strangers: Mapping[str, Sequence[str]], console: Console) -> None:
+    """Warn of elements that no training crystal held."""
+    for element, names in strangers.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(
+            f"{element}: in no training crystal; what is said of {names[0]}{more} is a guess",
+            markup=False,
+        )
 
 
 def print_errors(metrics: Metrics, unit: str, console: Console) -> None:

@@ -127,7 +127,7 @@ def train(
         "trained": _judge(data.values, predicted, parts),
     }
     manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
-    model.metadata |= {
+    model.metadata |= _elements(prepared) | {
         "training": config.model_dump(by_alias=True),
         "data": {k: manifest["data"][k] for k in ("property", "unit", "crystals")},
         "versions": manifest["versions"],
@@ -199,6 +199,15 @@ def _new_network(config: PropertyConfig) -> CGCNN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         return CGCNN(architecture, table)
+
+
+def _elements(prepared: Prepared) -> dict[str, list[str]]:
+    """Elements of all training crystals, the base's too; none if the base does not tell its own."""
+    base = prepared.model.metadata.get("elements", [])
+    if prepared.config.model.base is not None and not base:
+        return {}
+    frames = (prepared.crystals.frames[i] for i in prepared.splits.train)
+    return {"elements": sorted({*base, *(s for frame in frames for s in frame.atoms.symbols)})}
 
 
 def _judge(
