@@ -1,8 +1,8 @@
 """SchNet on QM9 energies: which molecules are worse off, and do sampling and weights help them?
 
 After the study of Tibau Terma (SchNetPack on QM9), with RI-MP2 total energies of 10,000 molecules
-and HF energies to learn from first. `qm9_runs` does the runs, which takes a quarter of an hour; finished ones
-are not repeated.
+and HF energies to learn from first. `qm9_runs` does the runs, which takes a quarter of an hour
+(with ``--times 10`` ten times that); finished ones are not repeated.
 """
 
 from __future__ import annotations
