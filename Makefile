@@ -35,9 +35,10 @@ bench-x23: $(STAMP)
 bench-emodes: $(STAMP)
 	$(BIN)/python benchmarks/emodes_transfer.py
 
-# QM9's energies under $TLPOT_DATA/seeds; the second starts from a network of the first.
+# QM9's energies under $TLPOT_DATA/seeds: minutes, then hours; the last starts from their networks.
 bench-qm9: $(STAMP)
 	$(BIN)/python benchmarks/qm9_size_element.py
+	$(BIN)/python benchmarks/qm9_size_element.py --times 10
 	$(BIN)/python benchmarks/schnet_urea.py
 
 bench-lattice: $(STAMP)
