@@ -79,7 +79,8 @@ def evaluate(
     crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
     ensemble.require_elements(crystals.frames)
     print_never_seen(ensemble.never_seen(crystals.frames), err)
-    result = errors(crystals.values, *ensemble.predict(crystals.graphs))
+    mean, spread = ensemble.predict(crystals.graphs)
+    result = errors(crystals.values, mean, spread, ensemble.interval)
     if as_json:
         print(json.dumps(result, indent=2))
     else:

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from tlpot.property.interval import Interval
+
 Metrics = dict[str, Any]
 
 
-def errors(values: np.ndarray, predicted: np.ndarray, spread: np.ndarray | None = None) -> Metrics:
+def errors(
+    values: np.ndarray,
+    predicted: np.ndarray,
+    spread: np.ndarray | None = None,
+    interval: Interval | None = None,
+) -> Metrics:
     """Errors in the property's unit.
 
     Parameters
@@ -20,27 +27,38 @@ def errors(values: np.ndarray, predicted: np.ndarray, spread: np.ndarray | None 
         ``(crystals,)``.
     spread
         ``(crystals,)`` standard deviation over an ensemble; None or zero without one.
+    interval
+        Of that ensemble.
 
     Returns
     -------
     dict
         ``n``, ``mae``, ``rmse``, ``r2``; ``zero`` and ``other``, the same apart for crystals whose
         property is exactly zero (metals, of a band gap) and the rest, where there are both;
-        ``uncertainty`` of an ensemble: rank correlation of |error| and spread, and the RMS of
-        error/spread (1 if the spread is an error bar).
+        ``uncertainty`` of an ensemble: rank correlation of |error| and spread, the RMS of
+        error/spread (1 if the spread is an error bar; crystals on which all agree are left out),
+        and of an interval the ``level`` it is meant to cover, the ``coverage`` and the mean
+        ``half_width``.
     """
     result = _plain(values, predicted)
     zero = values == 0.0
     if zero.any() and not zero.all():
         result["zero"] = _plain(values[zero], predicted[zero])
         result["other"] = _plain(values[~zero], predicted[~zero])
-    if spread is not None and (spread > 0).all() and len(values) > 2:
-        error = predicted - values
+    if spread is not None and np.ptp(spread) > 0 and len(values) > 2:
+        error, told = np.abs(predicted - values), spread > 0
         result["uncertainty"] = {
-            "spearman": float(spearmanr(np.abs(error), spread).statistic),
-            "rms_z": float(np.sqrt(np.mean((error / spread) ** 2))),
+            "spearman": float(spearmanr(error, spread).statistic),
+            "rms_z": float(np.sqrt(np.mean((error[told] / spread[told]) ** 2))),
             "mean_spread": float(spread.mean()),
         }
+        if interval:
+            half = interval.half_width(spread)
+            result["uncertainty"] |= {
+                "level": interval.level,
+                "coverage": float((error <= half).mean()),
+                "half_width": float(half.mean()),
+            }
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tlpot.frames import Frame
 from tlpot.modelfile import read_model, write_model
 from tlpot.property.elements import unknown_elements
 from tlpot.property.graph import Graph
+from tlpot.property.interval import Interval, calibrate
 from tlpot.property.network import CGCNN, Architecture
 
 AT_ONCE = 64
@@ -157,8 +159,26 @@ class Ensemble:
         """``(structures,)`` mean and standard deviation over the models (0 of a single one)."""
         graphs = [as_graph(s) for s in structures]
         values = np.stack([model.predict(graphs) for model in self.models])
-        spread = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-        return values.mean(0), spread
+        return _mean_and_spread(values)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """From the crystals that were in every model's validation set; None where they are too
+        few, and of a single model."""
+        kept = [model.metadata.get("validation", {}) for model in self.models]
+        shared = [
+            k for k in kept[0] if all(other.get(k, [None])[0] == kept[0][k][0] for other in kept)
+        ]
+        labels = np.array([kept[0][k][0] for k in shared])
+        values = np.array([[other[k][1] for k in shared] for other in kept])
+        mean, spread = _mean_and_spread(values)
+        return calibrate(mean - labels, spread)
+
+
+def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over the models, ``(models, structures)``; the spread of a single one is 0."""
+    spread = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    return values.mean(0), spread
 
 
 def as_graph(structure: Atoms | Frame | Graph) -> Graph:

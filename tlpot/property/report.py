@@ -144,6 +144,11 @@ def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
             f"spread of the models: mean {said['mean_spread']} {unit}; rank correlation with the "
             f"error {said['spearman']}; RMS of error/spread {said['rms_z']}"
         )
+        if "coverage" in trust:
+            console.print(
+                f"{trust['level']:.0%} intervals: mean half width {said['half_width']} {unit}; "
+                f"{trust['coverage']:.0%} of the crystals lie inside"
+            )
 
 
 def _label(manifest: Mapping[str, Any]) -> str:

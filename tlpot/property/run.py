@@ -15,7 +15,7 @@ from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part
 from tlpot.property.config import PropertyConfig
-from tlpot.property.data import Crystals, read_crystals
+from tlpot.property.data import Crystals, by_id, read_crystals
 from tlpot.property.elements import element_table
 from tlpot.property.evaluate import Metrics, errors
 from tlpot.property.memory import keep_memory
@@ -132,6 +132,7 @@ def train(
         "data": {k: manifest["data"][k] for k in ("property", "unit", "crystals")},
         "versions": manifest["versions"],
         "test": metrics["trained"]["test"],
+        "validation": _validation(prepared, predicted),
     }
     model.network.cpu().requires_grad_(False)
     model.save(folder / "model.safetensors")
@@ -208,6 +209,13 @@ def _elements(prepared: Prepared) -> dict[str, list[str]]:
         return {}
     frames = (prepared.crystals.frames[i] for i in prepared.splits.train)
     return {"elements": sorted({*base, *(s for frame in frames for s in frame.atoms.symbols)})}
+
+
+def _validation(prepared: Prepared, predicted: np.ndarray) -> dict[str, list[float]]:
+    """Label and prediction of each validation crystal by its id, for intervals of ensembles."""
+    at, data = prepared.splits.validation, prepared.crystals
+    numbers = zip(data.values[at].tolist(), predicted[at].tolist(), strict=True)
+    return dict(zip(by_id([data.frames[i] for i in at]), map(list, numbers), strict=True))
 
 
 def _judge(
