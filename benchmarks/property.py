@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from common import RESULTS, machine, write_results
 from property_data import FILE, RELEASED, SEEDS, Source, plain, pymatgen_graph
+from property_ensemble import ensemble
 from property_report import figure, page
 
 from tlpot.evaluation.plots import write
 from tlpot.property.data import Crystals
 from tlpot.property.elements import element_table
-from tlpot.property.evaluate import errors
 from tlpot.property.memory import keep_memory
-from tlpot.property.model import PropertyModel, as_graph, batches
+from tlpot.property.model import as_graph, batches
 from tlpot.property.released import import_checkpoint
 from tlpot.property.run import train
 
@@ -216,29 +216,6 @@ def choices(study: Study, size: int, seeds: list[int], names: list[str]) -> dict
     runs = {n: [study.small(n, size, seed, CHOICES[n]) for seed in seeds] for n in names}
     common = [all(own) for own in zip(*runs.values(), strict=True)]
     return {n: [run for run, kept in zip(r, common, strict=True) if kept] for n, r in runs.items()}
-
-
-def ensemble(study: Study, size: int, seeds: list[int], name: str) -> dict[str, Any]:
-    """The seeds of one choice together, on the test crystals."""
-    folders = [study.folder / f"{name}_{size}_{seed}" for seed in seeds]
-    folders = [folder for folder in folders if (folder / "report.html").exists()]
-    crystals = study.pool("band_gap")
-    test = json.loads((folders[0] / "manifest.json").read_text())["split"]["test"]
-    graphs, values = [as_graph(crystals.frames[i]) for i in test], crystals.values[test]
-    each = np.stack([PropertyModel.load(folder).predict(graphs) for folder in folders])
-    mean, spread = each.mean(0), each.std(0, ddof=1)
-    fifths = np.array_split(np.argsort(spread), 5)
-    return {
-        "choice": name,
-        "size": size,
-        "members": len(each),
-        "single_mae": np.abs(each - values).mean(1).tolist(),
-        "errors": errors(values, mean, np.maximum(spread, 1e-9)),
-        "fifths": [
-            {"spread": float(spread[some].mean()), "mae": float(np.abs(mean - values)[some].mean())}
-            for some in fifths
-        ],
-    }
 
 
 def main() -> None:

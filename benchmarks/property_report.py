@@ -199,11 +199,24 @@ def _ensemble(found: dict[str, Any]) -> Iterator[str]:
         f"{trust['rms_z']:.1f} (1 would make the raw spread an error bar)."
     )
     yield ""
+    yield (
+        f"Intervals of {100 * trust['level']:.0f} %, calibrated on {found['interval']['crystals']} "
+        f"validation crystals: {100 * trust['coverage']:.1f} % of the test crystals lie inside, "
+        f"mean half width {trust['half_width']:.2f} eV. Other intervals made of the same: "
+        + "; ".join(
+            f"{name}, {100 * other['coverage']:.1f} %, {other['half_width']:.2f} eV"
+            for name, other in found["other_intervals"].items()
+        )
+        + "."
+    )
+    yield ""
     yield from table(
         ["fifth by spread", *map(str, range(1, 6))],
         [
             ["mean spread, eV", *(f"{part['spread']:.2f}" for part in found["fifths"])],
             ["MAE, eV", *(f"{part['mae']:.2f}" for part in found["fifths"])],
+            ["half width, eV", *(f"{part['half_width']:.2f}" for part in found["fifths"])],
+            ["inside", *(f"{100 * part['coverage']:.0f} %" for part in found["fifths"])],
         ],
     )
 
