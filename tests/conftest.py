@@ -20,13 +20,15 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 
-from tlpot.backbones.ani import ANI, LAYERS, Architecture
+from tlpot.backbones.aev import Architecture
+from tlpot.backbones.ani import ANI, LAYERS
 from tlpot.backbones.base import plain_energy_and_slope
 from tlpot.backbones.emodes import Architecture as ElementVectors
 from tlpot.backbones.emodes import EModes
 from tlpot.backbones.schnet import Architecture as SchNetArchitecture
 from tlpot.backbones.schnet import SchNet
 from tlpot.data.reference import EnergyReference
+from tlpot.engine.constants import Angles
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
 from tlpot.run import Run, finetune
@@ -43,8 +45,9 @@ SMALL = Architecture(
     angular_zeta=9.0,
     angular_shifts=(0.875, 1.625),
     angular_sections=(0.5, 1.375, 2.5),
+    fine=Angles(eta=8.0, zeta=16.0, shifts=(1.25, 2.0, 2.75), sections=(0.75, 1.5)),
 )
-"""ANI in miniature; constants that float32 holds exactly, as torchani's buffers do."""
+"""ANI in miniature, with fine angles; float32 holds its constants, as torchani's buffers do."""
 
 SELF_ENERGIES = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 
@@ -81,8 +84,9 @@ def small() -> Callable[..., Potential]:
         members: int = 3,
         donors: dict[str, str] | None = None,
         dtype: torch.dtype = torch.float64,
+        fine: Angles | None = SMALL.fine,
     ) -> Potential:
-        backbone = ANI(replace(SMALL, members=members), donors)
+        backbone = ANI(replace(SMALL, members=members, fine=fine), donors)
         random = torch.Generator().manual_seed(seed)
         for symbol in SMALL.symbols:
             for name in LAYERS:

@@ -17,6 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 import tlpot
+from tlpot import finetune, load
+from tlpot.backbones.aev import FINE
 from tlpot.config import load_config, parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import evaluate
@@ -401,3 +403,28 @@ def test_replay_that_cannot_be_is_refused(settings, replay, says):
     settings["training"]["replay"] = replay
     with pytest.raises(TlpotError, match=says):
         tlpot.finetune(settings)
+
+
+# --- fine angles ---------------------------------------------------------------------------------
+
+
+def test_a_run_adds_fine_angles_and_trains_them(settings, small, tmp_path):
+    base = small(fine=None, dtype=torch.float32).save(tmp_path / "plain.safetensors")
+    settings["model"]["base"] = str(base)
+    run = finetune(settings)
+    wide = load(run.folder).backbone
+    assert wide.architecture.fine == FINE
+    added = wide.layer("H", "input").weight[..., wide.architecture.radial * 4 :]
+    added = added.unflatten(2, (10, -1))[..., load(base).backbone.architecture.angular :]
+    assert added.abs().max() > 0
+    again = finetune(
+        {**settings, "model": {"base": str(run.folder)}, "output": str(tmp_path / "2")}
+    )
+    assert load(again.folder).backbone.architecture == wide.architecture
+
+
+def test_a_run_without_fine_angles_keeps_the_bases_descriptor(settings, small, tmp_path):
+    base = small(fine=None, dtype=torch.float32).save(tmp_path / "plain.safetensors")
+    settings["model"]["base"] = str(base)
+    settings["training"]["fine_angles"] = False
+    assert load(finetune(settings).folder).backbone.architecture.fine is None

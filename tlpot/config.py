@@ -210,6 +210,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_epochs": 0,
         "ema": 0.0,
         "clip": None,
+        "fine_angles": False,
     },
 }
 
@@ -253,6 +254,11 @@ class Training(Optimisation):
     )
     fit: Literal["mean", "members"] = Field(
         "members", description="what the loss judges: the ensemble mean, or each member by itself"
+    )
+    fine_angles: bool = Field(
+        True,
+        description="ANI: add finer angular terms to the base's; they begin without weight, so "
+        "that nothing changes before training",
     )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"

@@ -168,6 +168,13 @@ class Potential:
         compact = backbone.with_elements(s for s in backbone.symbols if s in used)
         return Potential(compact, self.reference, self.metadata, self.calibration)
 
+    def with_fine_angles(self) -> Potential:
+        """The same potential with finer angular terms (`ANI.with_fine_angles`) if it lacks them."""
+        if not isinstance(self.backbone, ANI) or self.backbone.architecture.fine:
+            return self
+        backbone = self.backbone.with_fine_angles()
+        return Potential(backbone, self.reference, self.metadata, self.calibration)
+
     def to(self, device: torch.device | str) -> Potential:
         """Move the weights; returns self."""
         self.backbone.to(device)

@@ -9,7 +9,9 @@ from ase import Atoms
 from ase.build import molecule
 from ase.units import Hartree
 from torch.optim import AdamW
+from torchani.aev import ANIAngular
 
+from tlpot.backbones.aev import FINE
 from tlpot.backbones.published import PUBLISHED, from_torchani
 from tlpot.config import Training
 from tlpot.frames import Frame
@@ -79,10 +81,12 @@ def test_sulphur_and_halogens_too(published):
 
 @pytest.mark.parametrize("donors", [{}, {"Si": "C", "Cl": "O"}])
 def test_to_torchani_and_back(small, urea, donors):
-    potential = small(donors=donors)
+    urea.symbols[[0, 2]] = ["Si", "Cl"] if donors else ["C", "O"]
+    fine = small(donors=donors)
+    agrees(fine, fine.to_torchani(), urea, by_atom=1e-9)
+    potential = small(donors=donors, fine=None)
     module = potential.to_torchani()
     assert tuple(module.symbols) == potential.elements
-    urea.symbols[[0, 2]] = ["Si", "Cl"] if donors else ["C", "O"]
     agrees(potential, module, urea, by_atom=1e-9)
     backbone, energies = from_torchani(module)
     again = Potential(backbone, potential.reference)
@@ -133,6 +137,42 @@ def test_with_elements_changes_no_energy(small, structures, symbols, donors):
     a, b = potential.predict([atoms])[0], compact.predict([atoms])[0]
     assert a.energy == pytest.approx(b.energy, abs=1e-9)
     np.testing.assert_allclose(a.forces, b.forces, atol=1e-9)
+
+
+@pytest.mark.parametrize("donors", [{}, {"Si": "C"}])
+def test_fine_angles_change_no_energy_before_training(small, structures, donors):
+    potential = small(donors=donors, fine=None)
+    finer = potential.with_fine_angles()
+    assert finer.backbone.architecture.fine == FINE
+    assert finer.with_fine_angles() is finer
+    atoms = structures(4)[3]
+    if donors:
+        atoms.symbols[atoms.symbols == "C"] = "Si"
+    a, b = potential.predict([atoms])[0], finer.predict([atoms])[0]
+    assert a.energy == pytest.approx(b.energy, abs=1e-9)
+    np.testing.assert_allclose(a.forces, b.forces, atol=1e-9)
+
+
+def test_fine_angles_and_clones_come_in_any_order(small, structures):
+    plain = small(donors={"Si": "C"}, fine=None)
+    symbols = (*plain.backbone.symbols, "Si")
+    one = plain.with_fine_angles().backbone.with_elements(symbols)
+    other = Potential(plain.backbone.with_elements(symbols), plain.reference).with_fine_angles()
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.backbone.state_dict()[name]), name
+
+
+def test_fine_angles_are_torchanis_terms_of_their_own_constants(small, urea):
+    """Columns of a block: those of one ``ANIAngular``, then those of another."""
+    about = small().backbone.architecture
+    found = about.aev_computer().angular
+    grids = [
+        ANIAngular(a.eta, a.zeta, a.shifts, a.sections, about.angular_cutoff) for a in about.angles
+    ]
+    vectors = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0))
+    distances = vectors.norm(dim=2)
+    expected = torch.cat([grid(distances, vectors) for grid in grids], dim=1)
+    torch.testing.assert_close(found(distances, vectors), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_absorbing_an_untrained_self_changes_nothing(small):

@@ -82,7 +82,7 @@ def test_the_reported_losses_are_those_of_the_data(trainer):
 
 
 def test_the_best_epoch_is_the_lowest_validation_loss_and_its_weights_are_left(trainer):
-    made = trainer(epochs=12, learning_rate=0.03, schedule="constant", clip=None)
+    made = trainer(epochs=12, learning_rate=0.05, schedule="constant", clip=None)
     progress = made.fit()
     losses = column(progress.history, "validation_loss")
     assert losses[progress.best_epoch - 1] == min(losses) == progress.best_loss

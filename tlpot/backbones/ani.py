@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, cast
 
 import torch
 from ase.data import atomic_numbers
 from ase.units import Hartree
 from torch import Tensor, nn
-from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.neighbors import Neighbors
 
+from tlpot.backbones.aev import FINE, Architecture
 from tlpot.backbones.base import from_plain
+from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import keep
-from tlpot.engine.environment import Constants, Descriptor, Environment
+from tlpot.engine.environment import Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
 from tlpot.frames import Batch
 
@@ -27,41 +28,6 @@ ALPHA = 0.1
 def celu(x: Tensor) -> Tensor:
     """CELU with `ALPHA`; torch's own has a derivative of float32 precision in float64."""
     return x.clamp(min=0.0) + ALPHA * torch.expm1(x.clamp(max=0.0) / ALPHA)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture(Constants):
-    """Everything but the weights: enough to rebuild the backbone from a model file.
-
-    The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers.
-    """
-
-    symbols: tuple[str, ...]
-    widths: tuple[tuple[int, ...], ...]
-    members: int
-
-    @property
-    def elements(self) -> int:
-        return len(self.symbols)
-
-    def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
-        """The same descriptors and widths for other elements, each sized as its donor."""
-        symbols = tuple(symbols)
-        sizes = dict(zip(self.symbols, self.widths, strict=True))
-        widths = tuple(sizes[donors.get(s, s)] for s in symbols)
-        return Architecture(**{**vars(self), "symbols": symbols, "widths": widths})
-
-    def aev_computer(self) -> AEVComputer:
-        """torchani's descriptor with these constants."""
-        radial = ANIRadial(self.radial_eta, self.radial_shifts, self.radial_cutoff)
-        angular = ANIAngular(
-            self.angular_eta,
-            self.angular_zeta,
-            self.angular_shifts,
-            self.angular_sections,
-            self.angular_cutoff,
-        )
-        return AEVComputer(radial, angular, len(self.symbols))
 
 
 class Layer(nn.Module):
@@ -186,7 +152,10 @@ class ANI(nn.Module):
     @classmethod
     def restore(cls, header: Mapping[str, Any]) -> ANI:
         """As `Backbone.restore`."""
-        return cls(from_plain(Architecture, header["architecture"]), header["elements"])
+        about = dict(header["architecture"])
+        if about.get("fine"):
+            about["fine"] = from_plain(Angles, about["fine"])
+        return cls(from_plain(Architecture, about), header["elements"])
 
     def networks_of(self, symbols: Iterable[str]) -> set[str]:
         """Elements whose networks atoms of `symbols` enter."""
@@ -206,6 +175,29 @@ class ANI(nn.Module):
             atoms = (species == index).nonzero().squeeze(1)
             if len(atoms):
                 yield symbol, atoms
+
+    @torch.no_grad()
+    def with_fine_angles(self, fine: Angles = FINE) -> ANI:
+        """The same potential with more angular terms, which so far have no weight.
+
+        Their first-layer columns are zero, so that energies do not change before training
+        (function-preserving widening, Chen, Goodfellow, Shlens 2016).
+        """
+        other = ANI(replace(self.architecture, fine=fine), self.donors)
+        n_old, n_new = self.architecture.angular, other.architecture.angular
+        blocks = self.architecture.element_pairs
+        radial = torch.arange(self.aev.radial_len)
+        angular = torch.arange(blocks)[:, None] * n_new + torch.arange(n_old)
+        columns = torch.cat([radial, len(radial) + angular.flatten()])
+        for symbol in self.symbols:
+            for name in LAYERS:
+                own, new = self.layer(symbol, name), other.layer(symbol, name)
+                new.bias.copy_(own.bias)
+                if name == "input":
+                    new.weight[..., columns] = own.weight.to(new.weight)
+                else:
+                    new.weight.copy_(own.weight)
+        return other.requires_grad_(False).to(self.species.device, self.dtype)
 
     def with_donors(self, donors: Mapping[str, str]) -> ANI:
         """The same weights, with these for its donors."""
@@ -263,7 +255,7 @@ class ANI(nn.Module):
     def _columns(self, other: Architecture) -> Tensor:
         """For each descriptor column of `other`, the column of ours that it repeats."""
         donor = [self.symbols.index(self.donors.get(s, s)) for s in other.symbols]
-        n_radial, n_angular = self.aev.radial.num_feats, self.aev.angular.num_feats
+        n_radial, n_angular = self.architecture.radial, self.architecture.angular
         radial = [torch.arange(n_radial) + n_radial * s for s in donor]
         index, first = self.aev.triu_index, self.aev.radial_len
         pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]

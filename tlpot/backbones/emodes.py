@@ -27,8 +27,9 @@ from tlpot.backbones.ani import ALPHA, LAYERS, Layer, celu
 from tlpot.backbones.base import from_plain
 from tlpot.backbones.weighted import Kept, Part, Species
 from tlpot.elements.modes import vectors
+from tlpot.engine.constants import Constants
 from tlpot.engine.descriptors import keep
-from tlpot.engine.environment import Constants, Descriptor, Environment
+from tlpot.engine.environment import Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
 from tlpot.frames import Batch
 

@@ -11,7 +11,8 @@ from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
 from torchani.utils import SYMBOLS_1X, SYMBOLS_2X
 
-from tlpot.backbones.ani import ANI, LAYERS, Architecture
+from tlpot.backbones.aev import Architecture
+from tlpot.backbones.ani import ANI, LAYERS
 from tlpot.errors import TlpotError
 
 PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {

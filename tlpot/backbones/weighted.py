@@ -14,8 +14,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from tlpot.engine.constants import Constants
 from tlpot.engine.descriptors import Descriptors
-from tlpot.engine.environment import Constants, Descriptor
+from tlpot.engine.environment import Descriptor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,61 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from math import pi
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tlpot.engine.constants import Constants
 from tlpot.threads import available, spread
 
 TRIPLES_AT_ONCE = 16_384
 """Bounds the memory of the triples' terms."""
 TINY = 1e-30
 """Keeps the logarithm of an angular factor finite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constants:
-    """The descriptor's constants; names as in Smith et al. 2017, eqs. 2–4.
-
-    Lengths in Å, η in Å⁻², angles in radians.
-    """
-
-    radial_cutoff: float
-    radial_eta: float
-    radial_shifts: tuple[float, ...]
-    angular_cutoff: float
-    angular_eta: float
-    angular_zeta: float
-    angular_shifts: tuple[float, ...]
-    angular_sections: tuple[float, ...]
-
-    @property
-    def elements(self) -> int:
-        """Elements with columns of their own."""
-        raise NotImplementedError
-
-    @property
-    def radial(self) -> int:
-        """Columns of one element's radial block."""
-        return len(self.radial_shifts)
-
-    @property
-    def angular(self) -> int:
-        """Columns of one element pair's angular block."""
-        return len(self.angular_shifts) * len(self.angular_sections)
-
-    @property
-    def element_pairs(self) -> int:
-        return self.elements * (self.elements + 1) // 2
-
-    def pair_index(self, device: torch.device) -> Tensor:
-        """``Tensor[elements, elements]`` row of the angular block of two elements."""
-        index = torch.zeros(self.elements, self.elements, dtype=torch.long, device=device)
-        first, second = torch.triu_indices(self.elements, self.elements, device=device)
-        index[first, second] = index[second, first] = torch.arange(len(first), device=device)
-        return index
 
 
 @dataclass
@@ -118,11 +77,25 @@ class Environment:
         self.length = self.distance[self.edge_pair]
         self._fade, self._fade_slope = _cutoff(self.length, constants.angular_cutoff)
         self.element_pair = constants.pair_index(species.device)
+        angles = constants.angles
+        self._shifts, self._sections, self._eta, self._zeta = (
+            vectors.new_tensor(list(chain.from_iterable(values)))
+            for values in (
+                [a.shifts for a in angles],
+                [a.sections for a in angles],
+                [[a.eta] * len(a.shifts) for a in angles],
+                [[a.zeta] * len(a.sections) for a in angles],
+            )
+        )
         # [shifts, angular] and [sections, angular]: which factor belongs to which column.
-        eye_shifts = torch.eye(len(constants.angular_shifts)).to(vectors)
-        eye_sections = torch.eye(len(constants.angular_sections)).to(vectors)
-        self._shift_columns = torch.kron(eye_shifts, vectors.new_ones(1, len(eye_sections)))
-        self._section_columns = torch.kron(vectors.new_ones(1, len(eye_shifts)), eye_sections)
+        blocks = [(torch.eye(len(a.shifts)), torch.eye(len(a.sections))) for a in angles]
+        self._shift_columns, self._section_columns = (
+            torch.block_diag(*columns).to(vectors)
+            for columns in (
+                [torch.kron(shifts, torch.ones(1, len(sections))) for shifts, sections in blocks],
+                [torch.kron(torch.ones(1, len(shifts)), sections) for shifts, sections in blocks],
+            )
+        )
 
     def radial(self) -> tuple[Tensor, Tensor]:
         """Radial terms ``[pairs, radial]`` (torchani's factor ¼ included) and their slope."""
@@ -161,24 +134,23 @@ class Environment:
 
     def angular(self, a: Tensor, b: Tensor) -> AngularFactors:
         """Factors of the angular terms of the triples of edges `a` and `b`."""
-        c = self.constants
         ra, rb = self.length.index_select(0, a), self.length.index_select(0, b)
         true_cosine = self._cosine(a, b)
         cos = 0.95 * true_cosine
         sin = torch.sqrt(1 - cos.square())
-        sections = ra.new_tensor(c.angular_sections)
+        sections = self._sections
         half = (1 + cos * sections.cos() + sin * sections.sin()) / 2
-        power = half.clamp(min=TINY).log_().mul_(c.angular_zeta - 1).exp_()
+        power = half.clamp(min=TINY).log_().mul_(self._zeta - 1).exp_()
         turn = sections.cos() - cos / sin * sections.sin()
-        off = (ra + rb)[:, None] / 2 - ra.new_tensor(c.angular_shifts)
-        gauss = torch.exp(off.square() * -c.angular_eta)
+        off = (ra + rb)[:, None] / 2 - self._shifts
+        gauss = torch.exp(off.square() * -self._eta)
         fade_a, fade_b = self._fade.index_select(0, a), self._fade.index_select(0, b)
         return AngularFactors(
             cosine=true_cosine.squeeze(1),
             radial=gauss,
-            radial_slope=-c.angular_eta * off * gauss,
+            radial_slope=-self._eta * off * gauss,
             angle=2 * half * power,
-            angle_slope=0.95 * c.angular_zeta * power * turn,
+            angle_slope=0.95 * self._zeta * power * turn,
             fade=fade_a * fade_b,
             fade_a=self._fade_slope.index_select(0, a) * fade_b,
             fade_b=self._fade_slope.index_select(0, b) * fade_a,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save
 
+from tlpot.backbones.aev import AngularColumns
 from tlpot.backbones.ani import ANI
 from tlpot.files import write_whole
 from tlpot.potential import Potential
@@ -20,13 +23,18 @@ Made by tlpot. Energies are in Hartree, as torchani's are; pickles are not invol
 import json
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
-from torchani.aev import AEVComputer, ANIAngular, ANIRadial
+from torch import Tensor
+from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial
 from torchani.arch import ANI
 from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
+
+
+{columns}
 
 
 def load() -> ANI:
@@ -35,13 +43,16 @@ def load() -> ANI:
         about = json.loads(file.metadata()["torchani"])
         state = {{name: file.get_tensor(name) for name in file.keys()}}
     radial = ANIRadial(about["radial_eta"], about["radial_shifts"], about["radial_cutoff"])
-    angular = ANIAngular(
-        about["angular_eta"],
-        about["angular_zeta"],
-        about["angular_shifts"],
-        about["angular_sections"],
-        about["angular_cutoff"],
-    )
+    if about["fine"]:
+        angular = AngularColumns(about["angular_columns"], about["angular_cutoff"])
+    else:
+        angular = ANIAngular(
+            about["angular_eta"],
+            about["angular_zeta"],
+            about["angular_shifts"],
+            about["angular_sections"],
+            about["angular_cutoff"],
+        )
     symbols = about["symbols"]
     aev = AEVComputer(radial, angular, len(symbols))
     members = [
@@ -74,7 +85,8 @@ def export_torchani(potential: Potential, path: Path) -> Path:
     backbone = potential.backbone
     full = backbone.with_elements((*backbone.symbols, *backbone.donors)).architecture
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(vars(full))}))
-    loader = path.with_suffix(".py")
-    write_whole(loader, LOADER.format(name=path.stem, stem=path.stem))
+    about = {**asdict(full), "angular_columns": full.angular_columns}
+    write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(about)}))
+    loader, columns = path.with_suffix(".py"), inspect.getsource(AngularColumns)
+    write_whole(loader, LOADER.format(name=path.stem, stem=path.stem, columns=columns))
     return loader

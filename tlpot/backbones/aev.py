@@ -1,0 +1,86 @@
+"""ANI's architecture, and its atomic environment vectors as torchani's modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial
+
+from tlpot.engine.constants import Angles, Constants
+
+FINE = Angles(
+    eta=4.0,
+    zeta=100.0,
+    shifts=tuple(1.0 + 1.9 * i / 3 for i in range(4)),
+    sections=tuple((i + 0.5) * pi / 16 for i in range(16)),
+)
+"""Angular terms four times as fine in the angle as ANI-2x's, half as fine in the distance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Constants):
+    """Everything but the weights: enough to rebuild the backbone from a model file.
+
+    The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers.
+    """
+
+    symbols: tuple[str, ...]
+    widths: tuple[tuple[int, ...], ...]
+    members: int
+
+    @property
+    def elements(self) -> int:
+        return len(self.symbols)
+
+    def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
+        """The same descriptors and widths for other elements, each sized as its donor."""
+        symbols = tuple(symbols)
+        sizes = dict(zip(self.symbols, self.widths, strict=True))
+        widths = tuple(sizes[donors.get(s, s)] for s in symbols)
+        return Architecture(**{**vars(self), "symbols": symbols, "widths": widths})
+
+    @property
+    def angular_columns(self) -> list[tuple[float, ...]]:
+        """η, ζ, shift and section of every column of an angular block."""
+        return [
+            (a.eta, a.zeta, shift, section)
+            for a in self.angles
+            for shift in a.shifts
+            for section in a.sections
+        ]
+
+    def aev_computer(self) -> AEVComputer:
+        """torchani's descriptor with these constants."""
+        radial = ANIRadial(self.radial_eta, self.radial_shifts, self.radial_cutoff)
+        own, cutoff = self.angles[0], self.angular_cutoff
+        angular: Angular = ANIAngular(own.eta, own.zeta, own.shifts, own.sections, cutoff)
+        if self.fine:
+            angular = AngularColumns(self.angular_columns, cutoff)
+        return AEVComputer(radial, angular, len(self.symbols))
+
+
+class AngularColumns(Angular):
+    """torchani's angular terms with constants (η, ζ, shift, section) for every column."""
+
+    def __init__(self, columns: list, cutoff: float) -> None:
+        super().__init__(cutoff)
+        self.num_feats = len(columns)
+        eta, zeta, shifts, sections = torch.tensor(columns).unbind(1)
+        self.register_buffer("eta", eta)
+        self.register_buffer("zeta", zeta)
+        self.register_buffer("shifts", shifts)
+        self.register_buffer("sections", sections)
+
+    def forward(self, tri_distances: Tensor, tri_vectors: Tensor) -> Tensor:
+        """``[2, triples]`` and ``[2, triples, 3]`` to ``[triples, columns]``."""
+        fade = self.cutoff_fn(tri_distances, self.cutoff)
+        a, b = tri_distances[0], tri_distances[1]
+        cosine = (tri_vectors[0] * tri_vectors[1]).sum(1) / torch.clamp(a * b, min=1e-10)
+        angle = torch.acos(0.95 * cosine)[:, None] - self.sections
+        turned = 2 * ((1 + torch.cos(angle)) / 2) ** self.zeta
+        off = (a + b)[:, None] / 2 - self.shifts
+        return turned * torch.exp(-self.eta * off**2) * (fade[0] * fade[1])[:, None]

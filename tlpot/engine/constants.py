@@ -1,0 +1,74 @@
+"""The constants of ANI's descriptor, and how its columns are laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Angles:
+    """Angular terms: every one of `shifts` (Å) with every one of `sections` (radians); η in Å⁻²."""
+
+    eta: float
+    zeta: float
+    shifts: tuple[float, ...]
+    sections: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """The descriptor's constants; names as in Smith et al. 2017, eqs. 2–4.
+
+    Lengths in Å, η in Å⁻², angles in radians. `fine` are angular terms beside ANI's own, within
+    the same cutoff; in a block of columns they come last.
+    """
+
+    radial_cutoff: float
+    radial_eta: float
+    radial_shifts: tuple[float, ...]
+    angular_cutoff: float
+    angular_eta: float
+    angular_zeta: float
+    angular_shifts: tuple[float, ...]
+    angular_sections: tuple[float, ...]
+    fine: Angles | None = None
+
+    @property
+    def angles(self) -> tuple[Angles, ...]:
+        """ANI's own angular terms, then `fine`."""
+        own = Angles(
+            eta=self.angular_eta,
+            zeta=self.angular_zeta,
+            shifts=self.angular_shifts,
+            sections=self.angular_sections,
+        )
+        return (own, self.fine) if self.fine else (own,)
+
+    @property
+    def elements(self) -> int:
+        """Elements with columns of their own."""
+        raise NotImplementedError
+
+    @property
+    def radial(self) -> int:
+        """Columns of one element's radial block."""
+        return len(self.radial_shifts)
+
+    @property
+    def angular(self) -> int:
+        """Columns of one element pair's angular block."""
+        return sum(len(a.shifts) * len(a.sections) for a in self.angles)
+
+    @property
+    def element_pairs(self) -> int:
+        return self.elements * (self.elements + 1) // 2
+
+    def pair_index(self, device: torch.device) -> Tensor:
+        """``Tensor[elements, elements]`` row of the angular block of two elements."""
+        index = torch.zeros(self.elements, self.elements, dtype=torch.long, device=device)
+        first, second = torch.triu_indices(self.elements, self.elements, device=device)
+        index[first, second] = index[second, first] = torch.arange(len(first), device=device)
+        return index
