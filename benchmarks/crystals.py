@@ -12,6 +12,7 @@ from tlpot.ablation.sweep import Outcome
 ENERGY, FORCE = "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component"
 
 PRESETS = {"default": {}, "thesis": {"training.preset": "thesis"}}
+OWN = {"default, ANI's own angles": {"training.fine_angles": False}}
 QUARTER = {"default, ¼ of the frames": {"data.train_fraction": 0.25}}
 SMALL = {
     "default": {},
@@ -21,6 +22,7 @@ SMALL = {
         "training.stress_weight": 0.0,
         "training.schedule": "plateau",
         "training.ema": 0.0,
+        "training.fine_angles": False,
     },
 }
 
@@ -77,6 +79,9 @@ if __name__ == "__main__":
         "crystals",
         str(__doc__),
         reduced={"base": reduced_base(), "axes": {"recipe": SMALL}},
-        full={"base": full_base(), "axes": {"crystal": crystals(), "recipe": PRESETS | QUARTER}},
+        full={
+            "base": full_base(),
+            "axes": {"crystal": crystals(), "recipe": PRESETS | OWN | QUARTER},
+        },
         says=ratios,
     )

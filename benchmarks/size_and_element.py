@@ -163,4 +163,5 @@ if __name__ == "__main__":
         },
         says=breakdowns,
         picture=draw,
+        adopts=False,
     )

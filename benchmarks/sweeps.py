@@ -2,14 +2,15 @@
 
 Reduced: `mini` on ``datasets/urea``, nothing needed but the repository; results in
 ``results/reduced``. Full: ANI-2x on the crystals of ``$TLPOT_DATA/x23``; results in ``results``.
-Both keep finished points under ``runs`` and can be stopped and started again.
+Both keep finished points under ``runs`` and can be stopped and started again, also on another
+machine: a point that the committed results hold, of the same settings, is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import os
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from tlpot.ablation.run import ablate, finished
-from tlpot.ablation.sweep import Outcome, parse_sweep, points
+from tlpot.ablation.sweep import Outcome, Point, name_of, parse_sweep, points, settings
 from tlpot.ablation.table import draw, markdown, tidy
+from tlpot.config import parse_config
 from tlpot.console import sweep_bar
 from tlpot.potential import Potential, load
 
@@ -47,7 +49,7 @@ def full_base(crystal: str = "21_urea", **training: Any) -> dict[str, Any]:
 
 
 def x23(crystal: str) -> str:
-    return f"{os.environ.get('TLPOT_DATA', '$TLPOT_DATA')}/x23/{crystal}/train.traj"
+    return f"$TLPOT_DATA/x23/{crystal}/train.traj"
 
 
 def with_members(base: str, members: int, folder: Path) -> str:
@@ -71,8 +73,11 @@ def study(
     full: Mapping[str, Any],
     says: Callable[[Sequence[Outcome]], Sequence[str]] = lambda outcomes: [],
     picture: Callable[[Sequence[Outcome]], Figure] | None = None,
+    adopts: bool = True,
 ) -> None:
     """Run one size of a sweep and write ``<name>.json``, ``.md`` and ``.png``.
+
+    With ``--members`` they are called ``<name>_<members>_members``.
 
     Parameters
     ----------
@@ -82,6 +87,8 @@ def study(
         Further lines of Markdown, from the outcomes.
     picture
         Draws the outcomes; left out: errors along the first axis.
+    adopts
+        Whether points of the committed results count; they know no errors by element and size.
     """
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--full", action="store_true", help="hours, resumable; else minutes")
@@ -114,24 +121,64 @@ def study(
             "scheduler": given.scheduler,
         }
     )
+    if given.members:
+        name = f"{name}_{given.members}_members"
+    folder = RESULTS if given.full else RESULTS / "reduced"
+    committed = rows(folder / f"{name}.json") if adopts else {}
+    wanted = points(sweep)
+    known = [restored(p, committed[p.name]) for p in wanted if p.name in committed]
     if given.have_only:
-        outcomes = finished(sweep)
+        here = finished(sweep)
     else:
         with sweep_bar(Console(stderr=True)) as on_point:
-            outcomes = ablate(sweep, on_point)
+            here = ablate(sweep, on_point, known)
+    by_name = {o.point.name: o for o in [*known, *here]}
+    outcomes = [by_name[p.name] for p in wanted if p.name in by_name]
     seeds = ", ".join(map(str, sweep.seeds))
     lines = [f"# {question}", "", f"- {size} size; {_data(outcomes)}; seeds {seeds}"]
-    if len(outcomes) < (wanted := len(points(sweep))):
-        lines.append(f"- so far {len(outcomes)} of {wanted} points; the others have not run")
+    if len(outcomes) < len(wanted):
+        lines.append(f"- so far {len(outcomes)} of {len(wanted)} points; the others have not run")
+    earlier = sum(name in committed for name in by_name)
+    if earlier:
+        lines.append(f"- {earlier} points are of earlier runs with the same settings")
     if given.members:
         lines.append(f"- of the base's ensemble only the first {given.members} members")
     lines += [*machine_lines(about), "", markdown(outcomes), *_untouched(outcomes)]
     lines += says(outcomes)
-    folder = RESULTS if given.full else RESULTS / "reduced"
-    data = {"machine": about, "size": size, "points": [tidy(o) for o in outcomes]}
+    now = {"commit": about["commit"], "date": about["date"]}
+    found = [
+        committed.get(o.point.name) or {**tidy(o), "config": settings(o.point.config), **now}
+        for o in outcomes
+    ]
+    data = {"machine": about, "size": size, "points": found}
     write_results(name, data, "\n".join(lines), folder)
     figure = picture(outcomes) if picture else draw(outcomes, next(iter(sweep.axes)))
     figure.savefig(folder / f"{name}.png", dpi=150)
+
+
+def rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Finished points of a committed page, by the name that their settings have today."""
+    if not path.exists():
+        return {}
+    done = [row for row in json.loads(path.read_text())["points"] if row["status"] == "done"]
+    return {name_of(parse_config(json.loads(row["config"]))): row for row in done}
+
+
+def restored(point: Point, row: Mapping[str, Any]) -> Outcome:
+    """What `tidy` made a row of, as far as the row knows it."""
+    metrics: dict[str, Any] = {
+        model: {
+            "test": {k.removeprefix(f"{model}_"): v for k, v in row.items() if k.startswith(model)}
+        }
+        for model in ("baseline", "finetuned")
+    }
+    manifest = {
+        "split": {part: range(row[f"n_{part}"]) for part in ("train", "validation", "test")},
+        "data": {"files": [{"path": path} for path in point.config.data.files]},
+        "seconds": row["seconds"],
+        "best_epoch": row["best_epoch"],
+    }
+    return Outcome(point, metrics, manifest)
 
 
 def _data(outcomes: Sequence[Outcome]) -> str:

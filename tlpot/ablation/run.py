@@ -22,7 +22,9 @@ _cache = DescriptorCache()
 
 
 def ablate(
-    sweep: Sweep, on_point: Callable[[Sequence[Outcome], int], None] = lambda done, total: None
+    sweep: Sweep,
+    on_point: Callable[[Sequence[Outcome], int], None] = lambda done, total: None,
+    known: Sequence[Outcome] = (),
 ) -> list[Outcome]:
     """Run every point that has not finished yet; write table and figures as they come in.
 
@@ -31,6 +33,8 @@ def ablate(
     on_point
         Called at the start and as each point ends, with the outcomes so far, the latest last, and
         how many there will be.
+    known
+        Points that finished elsewhere, and are not run here.
 
     Returns
     -------
@@ -46,6 +50,8 @@ def ablate(
     folder.mkdir(parents=True, exist_ok=True)
     folders = _folders(folder / "points", wanted)
     done = finished(sweep)
+    names = {outcome.point.name for outcome in done}
+    done += [outcome for outcome in known if outcome.point.name not in names]
     names = {outcome.point.name for outcome in done}
     waiting = [point for point in wanted if point.name not in names]
     on_point(done, len(wanted))
