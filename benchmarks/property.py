@@ -43,6 +43,8 @@ FEATURES = SEEDS / "cgcnn/atom_init.json"
 UNITS = {"band_gap": "eV", "formation_energy": "eV/atom"}
 HELD_OUT, POOL = (2000, 300), 3000
 """Test and validation crystals of the small runs, and crystals to train on."""
+RADON = 86
+"""The heaviest element that has elemental modes."""
 EPOCHS = {300: 60, 1000: 40, 3000: 25}
 CHOICES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -61,7 +63,7 @@ class Study:
         self.folder, self.source, self.shorter = folder, source, shorter
         self.width, self.small_width = widths
         self.have_only = have_only
-        self.pools: dict[str, Crystals] = {}
+        self.pools: dict[int | None, Crystals] = {}
 
     def answer(self, name: str, work: Any) -> dict[str, Any]:
         """What `work` gives, once."""
@@ -95,17 +97,24 @@ class Study:
             "folder": name,
         }
 
-    def pool(self, name: str) -> Crystals:
-        """The same 5,300 crystals, drawn at random, for every small run."""
-        if name not in self.pools:
+    def pool(self, heaviest: int | None = None) -> Crystals:
+        """The same 5,300 crystals, drawn at random, for every small run; without those that hold
+        an element heavier than the `heaviest`, if given."""
+        if heaviest not in self.pools:
             some = np.random.default_rng(1).choice(len(self.source), sum(HELD_OUT) + POOL, False)
-            self.pools[name] = self.source.crystals(name, some)
-        return self.pools[name]
+            kept = [i for i in some if max(self.source.atoms(i).numbers) <= (heaviest or np.inf)]
+            self.pools[heaviest] = self.source.crystals("band_gap", np.array(kept))
+        return self.pools[heaviest]
 
     def small(
-        self, label: str, size: int, seed: int, model: dict[str, Any]
+        self,
+        label: str,
+        size: int,
+        seed: int,
+        model: dict[str, Any],
+        heaviest: int | None = None,
     ) -> dict[str, Any] | None:
-        """A run on `size` of the pool's crystals."""
+        """A run on `size` of the pool's crystals, fewer without the heaviest."""
         total = sum(HELD_OUT) + POOL
         split = {"test": HELD_OUT[0] / total, "validation": HELD_OUT[1] / total}
         settings = {
@@ -125,7 +134,7 @@ class Study:
         }
         if "base" in model:
             settings["training"]["learning_rate"] = 5e-3
-        return self.run(f"{label}_{size}_{seed}", lambda: self.pool("band_gap"), settings)
+        return self.run(f"{label}_{size}_{seed}", lambda: self.pool(heaviest), settings)
 
 
 def released(study: Study, count: int) -> dict[str, Any]:
@@ -212,8 +221,11 @@ def curve(study: Study, sizes: list[int], seeds: list[int]) -> dict[str, Any]:
 
 
 def choices(study: Study, size: int, seeds: list[int], names: list[str]) -> dict[str, Any]:
-    """Networks with one thing changed, seeds that all of them have."""
-    runs = {n: [study.small(n, size, seed, CHOICES[n]) for seed in seeds] for n in names}
+    """Networks with one thing changed, on elements that all know; seeds that all of them have."""
+    runs = {
+        n: [study.small(f"choice_{n}", size, seed, CHOICES[n], RADON) for seed in seeds]
+        for n in names
+    }
     common = [all(own) for own in zip(*runs.values(), strict=True)]
     return {n: [run for run, kept in zip(r, common, strict=True) if kept] for n, r in runs.items()}
 

@@ -22,7 +22,7 @@ def ensemble(study: Study, size: int, seeds: list[int], name: str) -> dict[str, 
     """The seeds of one choice together, on the test crystals."""
     folders = [study.folder / f"{name}_{size}_{seed}" for seed in seeds]
     folders = [folder for folder in folders if (folder / "report.html").exists()]
-    crystals, models = study.pool("band_gap"), Ensemble.load(folders)
+    crystals, models = study.pool(), Ensemble.load(folders)
     split = json.loads((folders[0] / "manifest.json").read_text())["split"]
     kept, test = np.array(split["validation"]), np.array(split["test"])
     graphs = {i: as_graph(crystals.frames[i]) for i in (*kept, *test)}

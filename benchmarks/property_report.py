@@ -175,6 +175,8 @@ def _choices(found: dict[str, Any]) -> Iterator[str]:
     train = first[0]["metrics"]["trained"]["train"]["n"]
     yield f"## Choices, {train} training crystals, {len(first)} seed(s)"
     yield ""
+    yield "The same pool without crystals that hold elements beyond radon, which have no modes."
+    yield ""
     rows = [
         [
             NAMES[name],
