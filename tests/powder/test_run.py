@@ -113,6 +113,14 @@ def test_copies_of_a_crystal_stay_on_one_side(settings, folder):
     assert shared(loose) > 0
 
 
+def test_too_few_crystals_say_which_were_left_out(settings, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("id,crystal_system\nZnO_wurtzite,hexagonal\n")
+    settings["data"]["table"] = str(table)
+    with pytest.raises(TlpotError, match=r"cannot be split.* left out, the first of them .*no row"):
+        prepare(PowderConfig.model_validate(settings))
+
+
 def test_flawed_test_patterns_are_never_trained_on(settings):
     config = PowderConfig.model_validate(settings)
     prepared = prepare(config)

@@ -142,12 +142,21 @@ def prepare(
     refused: list[Refused] = []
     if examples is None:
         examples, refused = read_examples(config.data, on_crystal)
-    splits = split_frames([one.frame for one in examples], config.data.split)
-    if len({examples[i].system for i in splits.train}) < 2:
+    try:
+        splits = split_frames([one.frame for one in examples], config.data.split)
+        if len({examples[i].system for i in splits.train}) < 2:
+            raise TlpotError(
+                "the training crystals all have the same crystal system: there is nothing to tell "
+                "apart; give more crystals"
+            )
+    except TlpotError as error:
+        if not refused:
+            raise
+        first = refused[0]
         raise TlpotError(
-            "the training crystals all have the same crystal system: there is nothing to tell "
-            "apart; give more crystals"
-        )
+            f"{error} ({len(refused)} crystals were left out, the first of them {first.name}: "
+            f"{first.reason})"
+        ) from None
     return Prepared(config, list(examples), refused, splits, classifier, layers)
 
 
