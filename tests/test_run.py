@@ -423,8 +423,14 @@ def test_a_run_adds_fine_angles_and_trains_them(settings, small, tmp_path):
     assert load(again.folder).backbone.architecture == wide.architecture
 
 
-def test_a_run_without_fine_angles_keeps_the_bases_descriptor(settings, small, tmp_path):
+@pytest.mark.parametrize(
+    "changes", [{"training": {"fine_angles": False}}, {"model": {"freeze": ["input"]}}]
+)
+def test_the_bases_descriptor_stays_where_fine_angles_are_off_or_of_no_use(
+    settings, small, tmp_path, changes
+):
     base = small(fine=None, dtype=torch.float32).save(tmp_path / "plain.safetensors")
     settings["model"]["base"] = str(base)
-    settings["training"]["fine_angles"] = False
+    for section, values in changes.items():
+        settings[section] |= values
     assert load(finetune(settings).folder).backbone.architecture.fine is None

@@ -97,9 +97,10 @@ def prepare(config: Config) -> Prepared:
     if config.training.tensorboard:
         require_tensorboard()
     base = load_base(config.model.base, config.model.elements, config.model.schnet)
-    if config.training.fine_angles:
-        base = base.with_fine_angles()
     layers = freeze(base.backbone, config.model.freeze)
+    if config.training.fine_angles and any(x.trained for x in layers if x.name.endswith(".input")):
+        base = base.with_fine_angles()
+        layers = freeze(base.backbone, config.model.freeze)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)
     frames = read_data(config.data)

@@ -94,6 +94,16 @@ def test_finished_points_are_not_run_again(swept):
     assert [o.metrics for o in again] == [o.metrics for o in outcomes]
 
 
+def test_points_known_from_elsewhere_are_not_run(swept, tmp_path):
+    sweep, outcomes, _ = swept
+    elsewhere = sweep.model_copy(update={"output": str(tmp_path / "other")})
+    known = [o for o in outcomes if o.metrics]
+    again = ablate(elsewhere, known=known)
+    assert [o.point.name for o in again] == [o.point.name for o in outcomes]
+    assert [o.metrics for o in again] == [o.metrics for o in outcomes]
+    assert not stamps(tmp_path / "other")
+
+
 def test_a_point_that_an_earlier_version_finished_is_not_run_again(settings, tmp_path):
     sweep = make(settings, tmp_path / "out")
     (outcome,) = ablate(sweep)

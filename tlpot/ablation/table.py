@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from tlpot.ablation.sweep import Outcome
 from tlpot.files import write_whole
@@ -26,6 +27,9 @@ FITS = 40
 """Letters of tick labels that fit side by side."""
 DECADE = 10.0
 """Errors that differ by more than this factor are drawn on a logarithmic scale."""
+
+LEGEND = 4
+"""Entries of a picture's legend side by side."""
 
 DRAWN = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
 
@@ -138,13 +142,17 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
         drawn_values = [v for v in values(outcomes, name) if v > 0]
         if drawn_values and max(drawn_values) > DECADE * min(drawn_values):
             panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
         else:
             panel.set_ylim(0, None)
         if not numeric:
             slanted = {"rotation": 40, "ha": "right"} if crowded else {}
             panel.set_xticks(list(places.values()), order, **slanted)
-        if len(lines) > 1:
-            panel.legend(fontsize="small")
+    if len(lines) > 1:
+        named = panel.get_legend_handles_labels()
+        figure.legend(*named, fontsize="small", loc="outside upper center", ncols=LEGEND)
     return figure
 
 
