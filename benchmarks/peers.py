@@ -5,7 +5,7 @@ training frames and with 25 of them. The peers (settings: ``peers/mace.yaml``,
 ``peers/graph_pes.yaml``) live in an environment of their own, which ``peers/requirements.txt``
 tells how to make; name it by ``--venv`` or ``TLPOT_PEERS``. A peer that is not installed is a row
 that says so. Every training keeps its folder under ``runs/peers``; one that is finished is not run
-again, one that was cut short begins anew.
+again, one that was cut short begins anew. What ``--models`` leaves out stays as it was committed.
 
 Time is CPU time (user + system of the training process, one thread, from its start on), which
 other jobs on the machine disturb little.
@@ -27,7 +27,7 @@ from typing import Any
 
 import ase.io
 import numpy as np
-from common import machine, write_results
+from common import RESULTS, machine, write_results
 from peers_report import page, picture
 
 from tlpot.config import parse_config
@@ -118,9 +118,9 @@ def train(prepared: Prepared, name: str, frames: str, venv: Path, seed: int) -> 
 
 
 def finished(folder: Path) -> dict[str, Any]:
-    """What an earlier training found."""
+    """What an earlier training found; nothing if there was none."""
     done = folder / "part.json"
-    return json.loads(done.read_text()) if done.exists() else {"skipped": "not run"}
+    return json.loads(done.read_text()) if done.exists() else {}
 
 
 def follow(command: Sequence[str], folder: Path, pattern: re.Pattern[str]) -> list[list[float]]:
@@ -243,8 +243,13 @@ def main() -> None:
         frames: {name: RUNS / f"{crystal}-{seed}-{frames}-{name}" for name in MODELS}
         for frames in FRACTIONS
     }
+    page_before = RESULTS / "peers.json"
+    committed = json.loads(page_before.read_text())["frames"] if page_before.exists() else {}
     results["frames"] = {
-        frames: {name: finished(folder) for name, folder in of.items()}
+        frames: {
+            name: committed.get(frames, {}).get(name, {}) | finished(folder)
+            for name, folder in of.items()
+        }
         for frames, of in folders.items()
     }
     for frames in arguments.frames:

@@ -84,7 +84,7 @@ def test_errors(entry: dict[str, Any]) -> list[str]:
     rows = []
     for name, part in sorted(entry.items(), key=lambda item: [*NAMES].index(item[0])):
         if "curve" not in part:
-            rows.append([NAMES[name], part["skipped"], *["–"] * (1 + len(KEYS))])
+            rows.append([NAMES[name], part.get("skipped", "not run"), *["–"] * (1 + len(KEYS))])
             continue
         errors = [f"{part['test'][key]:.2f}" for key in KEYS.values()]
         rows.append([NAMES[name], part["epochs"], f"{part['cpu_seconds']:.0f}", *errors])

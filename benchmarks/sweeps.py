@@ -39,7 +39,7 @@ def reduced_base(**training: Any) -> dict[str, Any]:
     return {
         "data": {"files": str(HERE.parent / "datasets" / "urea" / "urea.extxyz")},
         "model": {"base": "mini"},
-        "training": {"learning_rate": 1e-3, "epochs": 25, **training},
+        "training": {"learning_rate": 1e-3, "epochs": 15, **training},
     }
 
 
