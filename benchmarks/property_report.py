@@ -248,7 +248,7 @@ def figure(study: Study, data: dict[str, Any]) -> Figure:
         predicted = PropertyModel.load(folder).predict(graphs)
         mae = float(np.abs(predicted - values).mean())
         limits = shared_limits(values, [predicted])
-        note = f"from scratch, {len(values)} test crystals: MAE {mae:.3f} eV"
+        note = f"from scratch, seed 0, {len(values):,} test crystals: MAE {mae:.3f} eV"
         parity_panel(axes[0], values, predicted, limits, note)
         axes[0].set(xlabel="band gap, PBE (eV)", ylabel="network (eV)")
     for (label, sizes), colour in zip(data.get("curve", {}).items(), (BEFORE, AFTER), strict=False):
