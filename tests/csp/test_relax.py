@@ -126,9 +126,10 @@ def test_an_exploding_cell_is_set_aside(mini, urea):
 
 def test_broken_bonds_are_set_aside_unless_allowed(small):
     """A model that knows nothing tears a molecule apart."""
-    (found,) = relax([molecule("CH3CONH2")], small())
+    ignorant = small(fine=None)
+    (found,) = relax([molecule("CH3CONH2")], ignorant)
     assert found.reason.startswith("broken bonds ")
-    (allowed,) = relax([molecule("CH3CONH2")], small(), Relaxation(bonds=False))
+    (allowed,) = relax([molecule("CH3CONH2")], ignorant, Relaxation(bonds=False))
     assert allowed.converged
 
 
