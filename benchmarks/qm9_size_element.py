@@ -23,10 +23,10 @@ from qm9_runs import (
     SEEN,
     SIZES,
     SOME,
-    TRAINING,
     WHOLE,
     balanced,
     molecules,
+    recipe,
     run_all,
     variants,
 )
@@ -62,6 +62,7 @@ def mae(found: Findings, name: str, low: int = 0, high: int = 99) -> str:
 def page(found: Findings, about: dict[str, Any]) -> list[str]:
     wanted = len(variants(found.data, found.pools[0])) * len(found.tests)
     done = sum(len(e) for name, e in found.errors.items() if name != COMPOSITION)
+    rules = recipe(found.times)
     seen, took = SEEN * found.times, median(s for v in found.seconds.values() for s in v.values())
     lines = [
         "# SchNet on QM9 energies: errors by size and element, sampling and weighting",
@@ -71,7 +72,7 @@ def page(found: Findings, about: dict[str, Any]) -> list[str]:
         "weights. Errors are MAEs of total energies, meV a molecule, ± half the range over seeds.",
         f"- SchNet: cutoff {SIZES.cutoff:.0f} Å, {SIZES.features} features, {SIZES.interactions} "
         f"interactions, {SIZES.gaussians} Gaussians, one member; MSE of the total energy, AdamW "
-        f"{TRAINING['learning_rate']}, batch {TRAINING['batch_size']}, cosine, averaged weights of "
+        f"{rules['learning_rate']}, batch {rules['batch_size']}, cosine, averaged weights of "
         "the last epoch: no molecule chooses anything.",
         f"- **Reduced**: the original trains on all {WHOLE:,}, to the end; a variant here on "
         f"{SOME:,} of them for {seen // SOME} epochs, {seen:,} molecules seen (as many with fewer, "
@@ -292,7 +293,7 @@ def main() -> None:
     kept = {
         "machine": about,
         "sizes": SIZES.model_dump(),
-        "training": TRAINING,
+        "training": recipe(given.times),
         "molecules_seen": SEEN * given.times,
         "seconds": found.seconds,
         "mae_meV": {name: found.mae(name) for name in found.errors},
