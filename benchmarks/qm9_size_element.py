@@ -88,7 +88,7 @@ def page(found: Findings, about: dict[str, Any]) -> list[str]:
     if found.times > 1:
         lines.append(
             f"- At the short trainings' rate, {TRAINING['learning_rate']}, ten times as many "
-            "molecules brought the default's seed 0 to 543 meV, worse than without: hence the lower "
+            "molecules brought the default's seed 0 to 543 meV, worse than before: hence the lower "
             "one. Test molecules had a say in that."
         )
     if done < wanted:
