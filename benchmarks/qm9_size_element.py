@@ -225,7 +225,8 @@ def custom(found: Findings) -> list[str]:
     return [
         *table(["", "seeds", "all", *(f"{g} atoms" for g in GROUPS)], rows),
         "",
-        "In brackets the change against the default: better or worse where three seeds agree.",
+        "In brackets the change against the default: better or worse where three seeds agree, as "
+        "they do by chance in one of four.",
         "",
         "- `size`: a molecule of s atoms weighs v = (s − 7)^r/10^(r+1) + 1; with r = 0 all weigh "
         "the same, which is the default.",
