@@ -14,7 +14,7 @@ import tlpot.training.trainer as trainer
 from tlpot.cli import main
 from tlpot.errors import TlpotError
 from tlpot.potential import Potential
-from tlpot.property.config import PropertyConfig
+from tlpot.property.config import PropertyConfig, PropertyNetwork
 from tlpot.property.data import read_structures
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
@@ -208,7 +208,7 @@ def test_elements_of_no_training_crystal_are_told(call, finished, folder, settin
 
 def test_the_example_is_a_config():
     example = Path(__file__).parents[2] / "examples" / "property.yaml"
-    assert load_section(PropertyConfig, example).model.gate
+    assert load_section(PropertyConfig, example).model == PropertyNetwork()
 
 
 @pytest.mark.parametrize(
