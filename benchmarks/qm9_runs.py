@@ -42,8 +42,6 @@ TRAINING = {
     "device": "cpu",
 }
 """MSE of the total energy, eV², as SchNetPack trains on QM9."""
-SLOWER = {"learning_rate": 1e-3}
-"""Of longer trainings, which do not settle at the rate of the short ones."""
 SEEN = 20_000
 """Molecules that a training sees, each time counted; with all 8,000 it sees twice as many."""
 HELD_OUT, WHOLE, SOME, FEW, FEWEST, LARGE = 2000, 8000, 2000, 1000, 500, 17
@@ -157,11 +155,6 @@ def folder_of(seed: int, name: str, times: int = 1) -> Path:
     return longer / f"seed{seed}" / name.replace(",", "").replace(" ", "_").replace(">", "over")
 
 
-def recipe(times: int) -> dict[str, Any]:
-    """Settings of trainings that see `times` as many molecules as `SEEN` says."""
-    return TRAINING | (SLOWER if times > 1 else {})
-
-
 def run(
     data: Molecules, seed: int, name: str, about: Mapping[str, Any], times: int, say: Console
 ) -> None:
@@ -183,7 +176,7 @@ def run(
     potential = Potential(base.backbone, reference)
     seen = (2 if len(chosen) == WHOLE else 1) * SEEN * times
     training = {"epochs": seen // len(chosen), "weighting": about.get("weighting", "none")}
-    settings = Training.model_validate(recipe(times) | training | {"seed": seed})
+    settings = Training.model_validate(TRAINING | training | {"seed": seed})
     weight = about.get("weight", lambda sizes: np.ones(len(sizes)))(data.sizes[chosen])
     train = [
         replace(
