@@ -446,18 +446,3 @@ def test_the_name_alone_is_no_potential():
         load("schnet")
     untrained: Potential = load_base("schnet")
     assert untrained.predict([molecule("SiH4")])[0].energy == 0.0
-
-
-@pytest.mark.parametrize(("members", "slope"), [(1, False), (3, False), (1, True), (3, True)])
-def test_gradients_are_laid_out_as_the_fused_optimiser_takes_them(small_schnet, members, slope):
-    """torch 2.13's fused AdamW reads a transposed gradient in the wrong order."""
-    potential = small_schnet(members=members)
-    potential.backbone.requires_grad_(True)
-    output = potential.evaluate(
-        potential.batch([Frame(atoms) for atoms in molecules()]), training=True, slope=slope
-    )
-    total = output.energy.square().sum() + (output.forces.square().sum() if slope else 0.0)
-    named = dict(potential.backbone.named_parameters())
-    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    for name, gradient in zip(named, found, strict=True):
-        assert gradient is None or gradient.is_contiguous(), name

@@ -245,3 +245,37 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(trainer):
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(TlpotError, match=r"checkpoint\.pt cannot be read"):
         made.resume()
+
+
+def test_a_transposed_gradient_is_followed_like_any_other(tmp_path):
+    """torch 2.13's fused AdamW pairs gradient and parameter by their place in memory."""
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+
+    class Task:
+        terms = ("loss",)
+
+        def __init__(self) -> None:
+            self.weight = torch.nn.Parameter(torch.ones(2, 4, 3))
+
+        def __len__(self) -> int:
+            return 1
+
+        def named_parameters(self):
+            return iter([("weight", self.weight)])
+
+        def step(self, mine, chosen):
+            return {"loss": torch.bmm(x, self.weight.mT).pow(3).sum()}
+
+    trained, plain = Task(), Task()
+    (gradient,) = torch.autograd.grad(plain.step([0], [0])["loss"], [plain.weight])
+    assert not gradient.is_contiguous(), "the test needs a transposed gradient"
+    values = {"learning_rate": 1e-2, "clip": None, "warmup_epochs": 0, "schedule": "constant"}
+    settings = Training.model_validate(values)
+    made = Trainer(trained, settings, tmp_path)
+    other = torch.optim.AdamW([plain.weight], lr=1e-2, weight_decay=settings.weight_decay)
+    for _ in range(3):
+        made._step([0])
+        other.zero_grad()
+        plain.step([0], [0])["loss"].backward()
+        other.step()
+    torch.testing.assert_close(trained.weight, plain.weight, rtol=1e-5, atol=1e-6)

@@ -72,10 +72,9 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[members, rows, in]`` to ``[members, rows, out]``."""
-        weight = laid_out(self.weight).mT
         if self.bias is None:
-            return x @ weight
-        return torch.baddbmm(laid_out(self.bias)[:, None], x, weight)
+            return x @ self.weight.mT
+        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
 
 
 class Embedding(nn.Module):
@@ -170,7 +169,7 @@ class SchNet(nn.Module):
         fade = 0.5 * torch.cos(pi * (distances / a.cutoff).clamp(max=1.0))[..., None] + 0.5
         offset = atoms * torch.arange(self.members, device=distances.device)[:, None]
         first, second = (batch.pairs[:, None] + offset).flatten(1)
-        starts: list[Tensor] = [laid_out(self._embedding(s).weight) for s in self.symbols]
+        starts: list[Tensor] = [self._embedding(s).weight for s in self.symbols]
         x = torch.stack(starts, dim=1).index_select(1, self._species(batch))
         for block in self._blocks():
             hidden = ssp(self._layer(f"{block}_filter1")(gaussians))
@@ -278,12 +277,6 @@ class SchNet(nn.Module):
                 parameter.copy_(size * drawn)
         drawn_anew = (s for s in self.symbols if self._embedding(s).weight.requires_grad)
         self.random = frozenset(drawn_anew)
-
-
-def laid_out(weight: Tensor) -> Tensor:
-    """The weight as it is; its gradient comes contiguous, as torch's fused AdamW takes it to be
-    (torch 2.13 on a CPU reads a transposed gradient in the wrong order)."""
-    return weight.flatten().view_as(weight)
 
 
 def ssp(x: Tensor) -> Tensor:

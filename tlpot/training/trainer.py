@@ -176,7 +176,7 @@ class Trainer:
         pairs = zip(self.parameters, gradients, strict=True)
         summed = self.team.add([torch.zeros_like(p) if g is None else g for p, g in pairs])
         for parameter, gradient in zip(self.parameters, summed, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()  # fused AdamW reads it as laid out like this
         for parameter, at, _ in self.fixed:
             assert parameter.grad is not None
             parameter.grad[..., at] = 0.0
