@@ -35,7 +35,7 @@ bench-x23: $(STAMP)
 bench-emodes: $(STAMP)
 	$(BIN)/python benchmarks/emodes_transfer.py
 
-# QM9's energies under $TLPOT_DATA/seeds: minutes, then hours; the last starts from their networks.
+# QM9's energies under $TLPOT_DATA/seeds: minutes, then hours; the last starts from a network of the first.
 bench-qm9: $(STAMP)
 	$(BIN)/python benchmarks/qm9_size_element.py
 	$(BIN)/python benchmarks/qm9_size_element.py --times 10

@@ -1,8 +1,8 @@
 """Does a SchNet that learned molecules' energies (QM9) learn a crystal faster than a new one?
 
 ``datasets/urea`` (PBE+D3, energies, forces, stresses), a quarter of its training frames; in full
-all of them too. The pretrained networks are those of `qm9_runs` on the HF energies of 8,000
-molecules, all at their minima, seed 0: the short training and the one ten times as long.
+all of them too. The pretrained network is that of `qm9_runs` on the HF energies of 8,000 molecules,
+all at their minima, seed 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from sweeps import reduced_base, study
 START = {
     "from scratch": {"model.base": "schnet", "model.schnet": SIZES.model_dump()},
     "from QM9": {"model.base": str(folder_of(0, "HF") / "model.safetensors")},
-    "from QM9, longer": {"model.base": str(folder_of(0, "HF", 10) / "model.safetensors")},
 }
 BASE = {
     **reduced_base(batch_size=4, learning_rate=2e-3, epochs=60),
