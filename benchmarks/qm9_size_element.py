@@ -266,7 +266,8 @@ def draw(found: Findings) -> Figure:
         f"HF of {WHOLE:,} first": {n: f"{TRANSFER}{n}" for n in NUMBERS},
     }.items():
         ran = {n: fmean(found.mae(a).values()) for n, a in names.items() if a in found.errors}
-        right.plot(list(ran), list(ran.values()), "o-", label=label)
+        if ran:
+            right.plot(list(ran), list(ran.values()), "o-", label=label)
     right.margins(0.2)
     right.set(xlim=(0, 1.05 * WHOLE))
     right.set(xlabel="MP2 molecules to train on", ylabel="MAE, meV", ylim=(0, None))
