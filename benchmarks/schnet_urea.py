@@ -29,4 +29,5 @@ if __name__ == "__main__":
         str(__doc__).splitlines()[0],
         reduced={"base": BASE, "axes": axes["reduced"], "seeds": seeds},
         full={"base": BASE, "axes": axes["full"], "seeds": seeds},
+        adopts=False,
     )

@@ -88,7 +88,8 @@ def study(
     picture
         Draws the outcomes; left out: errors along the first axis.
     adopts
-        Whether points of the committed results count; they know no errors by element and size.
+        Whether points of the committed results count; they know no errors by element and size,
+        and nothing of a base that was trained anew.
     """
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--full", action="store_true", help="hours, resumable; else minutes")
@@ -160,7 +161,8 @@ def rows(path: Path) -> dict[str, dict[str, Any]]:
     """Finished points of a committed page, by the name that their settings have today."""
     if not path.exists():
         return {}
-    done = [row for row in json.loads(path.read_text())["points"] if row["status"] == "done"]
+    found = json.loads(path.read_text())["points"]
+    done = [row for row in found if row["status"] == "done" and "config" in row]
     return {name_of(parse_config(json.loads(row["config"]))): row for row in done}
 
 
