@@ -65,7 +65,10 @@ def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
     for model in sorted(runs.rglob("model.safetensors")):
         folder = model.parent
         if (folder / "metrics.json").exists() and not (folder / CHECKPOINT).exists():
-            yield folder, load_config(folder / "config.yaml")
+            try:
+                yield folder, load_config(folder / "config.yaml")
+            except TlpotError:  # of a property or a powder classifier
+                continue
 
 
 def parts_of(config: Config) -> dict[str, list[Frame]]:
