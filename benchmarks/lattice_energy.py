@@ -56,7 +56,9 @@ def main() -> None:
     models = Models(given.runs, train=not given.have_only)
     results: dict[str, Any] = {"machine": machine(), "crystals": {}, "missing": []}
     base, dmc = load("ani2x"), quantum_monte_carlo()
-    committed = json.loads((RESULTS / "lattice_energy.json").read_text())["crystals"]
+    committed = {}
+    if given.adopt:
+        committed = json.loads((RESULTS / "lattice_energy.json").read_text())["crystals"]
     for point in points:
         crystal, recipe = point.labels["crystal"], point.labels["recipe"]
         folder, seed = models.folder(point.config), str(point.seed)

@@ -39,6 +39,12 @@ def agrees(potential: Potential, module, atoms: Atoms, by_atom: float = 1e-5) ->
     np.testing.assert_allclose(found.forces, forces, atol=1e-4)
 
 
+def says_the_same(one: Potential, other: Potential, atoms: Atoms) -> None:
+    a, b = one.predict([atoms])[0], other.predict([atoms])[0]
+    assert a.energy == pytest.approx(b.energy, abs=1e-9)
+    np.testing.assert_allclose(a.forces, b.forces, atol=1e-9)
+
+
 def structures(urea: Atoms) -> list[Atoms]:
     """Molecules; a periodic supercell; one with atoms outside the box; partial periodicity."""
     several = [molecule(name) for name in ("CH3OH", "CH3CONH2", "C6H6", "N2")]
@@ -134,9 +140,7 @@ def test_with_elements_changes_no_energy(small, structures, symbols, donors):
     atoms = structures(2)[1]
     if donors:
         atoms.symbols[atoms.symbols == "O"] = "Si"
-    a, b = potential.predict([atoms])[0], compact.predict([atoms])[0]
-    assert a.energy == pytest.approx(b.energy, abs=1e-9)
-    np.testing.assert_allclose(a.forces, b.forces, atol=1e-9)
+    says_the_same(potential, compact, atoms)
 
 
 @pytest.mark.parametrize("donors", [{}, {"Si": "C"}])
@@ -148,12 +152,10 @@ def test_fine_angles_change_no_energy_before_training(small, structures, donors)
     atoms = structures(4)[3]
     if donors:
         atoms.symbols[atoms.symbols == "C"] = "Si"
-    a, b = potential.predict([atoms])[0], finer.predict([atoms])[0]
-    assert a.energy == pytest.approx(b.energy, abs=1e-9)
-    np.testing.assert_allclose(a.forces, b.forces, atol=1e-9)
+    says_the_same(potential, finer, atoms)
 
 
-def test_fine_angles_and_clones_come_in_any_order(small, structures):
+def test_fine_angles_and_clones_come_in_any_order(small):
     plain = small(donors={"Si": "C"}, fine=None)
     symbols = (*plain.backbone.symbols, "Si")
     one = plain.with_fine_angles().backbone.with_elements(symbols)
@@ -162,7 +164,7 @@ def test_fine_angles_and_clones_come_in_any_order(small, structures):
         assert torch.equal(tensor, other.backbone.state_dict()[name]), name
 
 
-def test_fine_angles_are_torchanis_terms_of_their_own_constants(small, urea):
+def test_fine_angles_are_torchanis_terms_of_their_own_constants(small):
     """Columns of a block: those of one ``ANIAngular``, then those of another."""
     about = small().backbone.architecture
     found = about.aev_computer().angular

@@ -49,11 +49,9 @@ def ablate(
     wanted, folder = points(sweep), Path(sweep.output)
     folder.mkdir(parents=True, exist_ok=True)
     folders = _folders(folder / "points", wanted)
-    done = finished(sweep)
-    names = {outcome.point.name for outcome in done}
-    done += [outcome for outcome in known if outcome.point.name not in names]
-    names = {outcome.point.name for outcome in done}
-    waiting = [point for point in wanted if point.name not in names]
+    by_name = {outcome.point.name: outcome for outcome in (*known, *finished(sweep))}
+    done = list(by_name.values())
+    waiting = [point for point in wanted if point.name not in by_name]
     on_point(done, len(wanted))
     pieces = [(p.config, str(folders[p.name]), sweep.keep_models) for p in waiting]
     for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):

@@ -57,9 +57,11 @@ class Architecture(Constants):
         """torchani's descriptor with these constants."""
         radial = ANIRadial(self.radial_eta, self.radial_shifts, self.radial_cutoff)
         own, cutoff = self.angles[0], self.angular_cutoff
-        angular: Angular = ANIAngular(own.eta, own.zeta, own.shifts, own.sections, cutoff)
-        if self.fine:
-            angular = AngularColumns(self.angular_columns, cutoff)
+        angular: Angular = (
+            AngularColumns(self.angular_columns, cutoff)
+            if self.fine
+            else ANIAngular(own.eta, own.zeta, own.shifts, own.sections, cutoff)
+        )
         return AEVComputer(radial, angular, len(self.symbols))
 
 

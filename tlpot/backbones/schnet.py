@@ -169,7 +169,7 @@ class SchNet(nn.Module):
         fade = 0.5 * torch.cos(pi * (distances / a.cutoff).clamp(max=1.0))[..., None] + 0.5
         offset = atoms * torch.arange(self.members, device=distances.device)[:, None]
         first, second = (batch.pairs[:, None] + offset).flatten(1)
-        starts: list[Tensor] = [self._embedding(s).weight for s in self.symbols]
+        starts: list[Tensor] = [self._embedding(symbol).weight for symbol in self.symbols]
         x = torch.stack(starts, dim=1).index_select(1, self._species(batch))
         for block in self._blocks():
             hidden = ssp(self._layer(f"{block}_filter1")(gaussians))
