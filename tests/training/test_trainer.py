@@ -1,4 +1,6 @@
 import csv
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ import torch
 
 from tlpot.config import Training
 from tlpot.errors import TlpotError
-from tlpot.training.checkpoint import load_checkpoint
+from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.loss import loss
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import FINAL_RATE, Trainer
@@ -245,6 +247,29 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(trainer):
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(TlpotError, match=r"checkpoint\.pt cannot be read"):
         made.resume()
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c(tmp_path):
+    """Not a RuntimeError of torch's writer, wherever it falls; the checkpoint stays whole."""
+    state = {f"weight{i}": torch.full((1000,), float(i)) for i in range(100)}
+    start = time.perf_counter()
+    save_checkpoint(tmp_path, state)
+    seconds = time.perf_counter() - start
+    hears = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    stops = 0
+    try:
+        for share in range(1, 50):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, seconds * share / 50)
+                save_checkpoint(tmp_path, state)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                stops += 1
+            assert len(load_checkpoint(tmp_path)) == len(state)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, hears)
+    assert stops, "every checkpoint was written before its stop"
 
 
 def test_a_transposed_gradient_is_followed_like_any_other(tmp_path):

@@ -16,9 +16,9 @@ NAME = "checkpoint.pt"
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Replace the folder's checkpoint; a kill at any moment leaves the old or the new one."""
     partial = folder / (NAME + ".part")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
+    # by name: into a Python file, Ctrl-C becomes a RuntimeError of torch's writer, or an abort
+    torch.save(state, partial)
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, folder / NAME)
 
