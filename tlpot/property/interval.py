@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlpot.evaluation.calibration import conformal_quantile, conformal_rank
+from tlpot.evaluation.calibration import conformal_quantile, enough
 from tlpot.spread import LEVEL
 
 
@@ -57,7 +57,7 @@ def calibrate(errors: np.ndarray, spread: np.ndarray, level: float = LEVEL) -> I
     Interval or None
         None with less than level/(1−level) crystals (9 at 90 %), or where all models agree on all.
     """
-    if conformal_rank(len(errors), level) > len(errors) or not spread.any():
+    if not enough(len(errors), level) or not spread.any():
         return None
     offset = float(spread.mean())
     scale = conformal_quantile(np.abs(errors) / (spread + offset), level)
