@@ -1,6 +1,6 @@
 """What does the batch size do, at one learning rate or one scaled with it (thesis Table 4.3)?"""
 
-from sweeps import full_base, reduced_base, study
+from sweeps import FEW, full_base, reduced_base, study
 
 SIZES = (1, 2, 4, 8, 16)
 
@@ -20,4 +20,5 @@ if __name__ == "__main__":
         str(__doc__),
         reduced={"base": reduced_base(), "axes": axes(1e-3)},
         full={"base": full_base(preset="thesis"), "axes": axes(1e-4)},
+        members=FEW,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sweeps import full_base, reduced_base, study, x23
+from sweeps import FEW, full_base, reduced_base, study, x23
 
 from tlpot.ablation.sweep import Outcome
 
@@ -46,4 +46,5 @@ if __name__ == "__main__":
             "axes": AXES | {"crystal": {name: {"data.files": x23(name)} for name in CRYSTALS}},
         },
         says=slopes,
+        members=FEW,
     )

@@ -6,7 +6,7 @@ exponent of N matters where frames differ in size, so its full size trains on th
 """
 
 from size_and_element import BASE, CRYSTALS
-from sweeps import full_base, reduced_base, study
+from sweeps import FEW, full_base, reduced_base, study
 
 AXES = {"training.lambda": [0.0, 0.01, 0.03, 0.1, 0.5, 0.9, 1.0]}
 
@@ -29,6 +29,7 @@ if __name__ == "__main__":
         str(__doc__).splitlines()[0],
         reduced={"base": reduced_base(stress_weight=0.0), "axes": AXES},
         full={"base": full_base(preset="thesis"), "axes": AXES},
+        members=FEW,
     )
     mixed = {**BASE, "data": {"files": CRYSTALS["data.files"]}}
     study(
@@ -36,4 +37,5 @@ if __name__ == "__main__":
         "Energies per atom, per √N or per frame; Huber or squares?",
         reduced={"base": reduced_base(), "axes": {"loss": {"squares": {}, **HUBER}}},
         full={"base": mixed, "axes": {"loss": {"E/N, squares": {}, **FORMS, **HUBER}}},
+        members=FEW,
     )

@@ -1,6 +1,6 @@
 """What do pretrained weights bring, and which layers need to change (thesis Table 4.2)?"""
 
-from sweeps import full_base, reduced_base, study
+from sweeps import FEW, full_base, reduced_base, study
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
 ELEMENTS = ("H", "C", "N", "O")
@@ -23,4 +23,5 @@ if __name__ == "__main__":
         str(__doc__),
         reduced={"base": reduced_base(fit="mean"), "axes": {"trained": CHOICES}},
         full={"base": full_base(preset="thesis"), "axes": {"trained": CHOICES}},
+        members=FEW,
     )

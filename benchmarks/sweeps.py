@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
 SHOWN = 3
 """Data files that a page names one by one."""
+FEW = 2
+"""Members that ablations train: what a setting changes shows in a quarter of the eight's time."""
 KEPT = ("crystals",)
 """Sweeps whose full size keeps its models (55 MB a point): other benchmarks judge them too."""
 
@@ -74,15 +76,18 @@ def study(
     says: Callable[[Sequence[Outcome]], Sequence[str]] = lambda outcomes: [],
     picture: Callable[[Sequence[Outcome]], Figure] | None = None,
     adopts: bool = True,
+    members: int | None = None,
 ) -> None:
     """Run one size of a sweep and write ``<name>.json``, ``.md`` and ``.png``.
 
-    With ``--members`` they are called ``<name>_<members>_members``.
+    With other ``--members`` they are called ``<name>_<members>_members``.
 
     Parameters
     ----------
     reduced, full
         The two sweeps, without output.
+    members
+        Of the base's ensemble, that the full size trains; left out: all.
     says
         Further lines of Markdown, from the outcomes.
     picture
@@ -98,7 +103,8 @@ def study(
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", nargs="+", type=int, help="of split and training")
     parser.add_argument("--epochs", type=int, help="left out: those of the recipe")
-    parser.add_argument("--members", type=int, help="of the base's ensemble; left out: all")
+    several = members or "all"
+    parser.add_argument("--members", type=int, help=f"of the base's; left out: {several} if --full")
     parser.add_argument("--train-fraction", type=float, help="of the training frames")
     parser.add_argument("--have-only", action="store_true", help="run nothing, show what there is")
     given = parser.parse_args()
@@ -110,8 +116,9 @@ def study(
         base["training"]["epochs"] = given.epochs
     if given.train_fraction:
         base["data"]["train_fraction"] = given.train_fraction
-    if given.members:
-        base["model"]["base"] = with_members(base["model"]["base"], given.members, given.runs)
+    few = given.members or (members if given.full else None)
+    if few:
+        base["model"]["base"] = with_members(base["model"]["base"], few, given.runs)
     sweep = parse_sweep(
         {
             **values,
@@ -122,7 +129,7 @@ def study(
             "scheduler": given.scheduler,
         }
     )
-    if given.members:
+    if given.members and given.members != members:
         name = f"{name}_{given.members}_members"
     folder = RESULTS if given.full else RESULTS / "reduced"
     committed = rows(folder / f"{name}.json") if adopts else {}
@@ -142,8 +149,8 @@ def study(
     earlier = sum(name in committed for name in by_name)
     if earlier:
         lines.append(f"- {earlier} points are of earlier runs with the same settings")
-    if given.members:
-        lines.append(f"- of the base's ensemble only the first {given.members} members")
+    if few:
+        lines.append(f"- of the base's ensemble only the first {few} members")
     lines += [*machine_lines(about), "", markdown(outcomes), *_untouched(outcomes)]
     lines += says(outcomes)
     now = {"commit": about["commit"], "date": about["date"]}
