@@ -42,8 +42,8 @@ HERE = Path(__file__).parent / "peers"
 RUNS = Path("runs/peers")
 FRACTIONS = {"few": 0.2, "all": 1.0}
 EPOCHS = {
-    "mace": {"all": 60, "few": 120},
-    "mace-short": {"all": 20, "few": 18},
+    "mace": {"all": 240, "few": 120},
+    "mace-short": {"all": 40, "few": 18},
     "graph-pes": {"all": 80, "few": 200},
 }
 """A whole schedule of each peer; `short`: one that costs about what tlpot's default costs."""
