@@ -44,9 +44,13 @@ def ratios(outcomes: Sequence[Outcome]) -> list[str]:
             found[o.point.labels["recipe"]] = (test[ENERGY], test[FORCE])
 
     def both(
-        recipe: str, other: str = "thesis"
+        recipe: str, other: str = "thesis", of: int | None = None
     ) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-        return [(e[recipe], e[other]) for e in errors.values() if {recipe, other} <= e.keys()]
+        return [
+            (e[recipe], e[other])
+            for (_, seed), e in errors.items()
+            if {recipe, other} <= e.keys() and of in (None, seed)
+        ]
 
     def ratio(pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]], i: int) -> float:
         return fmean(ours[i] for ours, _ in pairs) / fmean(thesis[i] for _, thesis in pairs)
@@ -60,6 +64,12 @@ def ratios(outcomes: Sequence[Outcome]) -> list[str]:
             f"RMSE {ratio(pairs, 1):.2f} (asked for 0.9). Median energy RMSE of the default "
             f"{median(default[0] for default, _ in pairs):.2f} meV/atom (asked for 0.5).",
         ]
+        seeds = sorted({seed for _, seed in errors})
+        for seed in seeds if len(seeds) > 1 else ():
+            own = both("default", of=seed)
+            lines.append(
+                f"- seed {seed}, {len(own)} crystals: {ratio(own, 0):.3f} and {ratio(own, 1):.3f}"
+            )
     if pairs := both("default", next(iter(OWN))):
         lines += [
             "",
