@@ -79,17 +79,20 @@ class TrainingDisplay:
 
 @contextmanager
 def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
-    """A bar over epochs with training and validation loss, that the function it yields moves."""
+    """A bar over epochs with training and validation loss, that the function it yields moves.
+
+    Seen from the first epoch on, so that data that are refused leave no bar.
+    """
     columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
     losses = TextColumn("{task.fields[losses]}")
     with Progress(*columns, losses, console=console) as progress:
-        task = progress.add_task("", total=epochs, losses="")
+        task = progress.add_task("", total=epochs, losses="", visible=False)
 
         def on_epoch(row: Row) -> None:
             text = f"loss {row['train_loss']:.3g}"
             if row["validation_loss"] is not None:
                 text += f" · validation {row['validation_loss']:.3g}"
-            progress.update(task, completed=row["epoch"], losses=text)
+            progress.update(task, completed=row["epoch"], losses=text, visible=True)
 
         yield on_epoch
 
