@@ -93,6 +93,7 @@ bench: $(STAMP)
 
 bench-full: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/python benchmarks/$$study.py --full || exit 1; done
+	$(BIN)/python benchmarks/crystals_parity.py
 	$(BIN)/python benchmarks/lattice_energy.py
 	$(BIN)/python benchmarks/forgetting.py --full --seeds 0 1 2
 	$(BIN)/python benchmarks/size_and_element.py --full
