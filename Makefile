@@ -82,7 +82,7 @@ bench-rank-scale: $(STAMP)
 bench-csp: $(STAMP)
 	$(BIN)/python benchmarks/csp.py
 
-STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_data
+STUDIES := crystals ablation_lambda ablation_batch ablation_transfer ablation_recipe ablation_data
 
 # All studies at a reduced size (minutes; nothing but the repository, and with $TLPOT_DATA one model
 # of three crystals), and in full (hours; stop and start as you like, longest last).
