@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from sweeps import FEW, full_base, reduced_base, study, x23
-
-CRYSTALS = ("06_benzene", "02_acetic_acid")
+from sweeps import FEW, full_base, reduced_base, study
 
 
 def choices(rate: float, epochs: int) -> dict[str, dict[str, Any]]:
@@ -37,12 +35,6 @@ if __name__ == "__main__":
         "ablation_recipe",
         str(__doc__),
         reduced={"base": reduced_base(), "axes": {"changed": choices(1e-3, 15)}},
-        full={
-            "base": full_base(),
-            "axes": {
-                "changed": choices(1e-4, 150),
-                "crystal": {name: {"data.files": x23(name)} for name in CRYSTALS},
-            },
-        },
+        full={"base": full_base("06_benzene"), "axes": {"changed": choices(1e-4, 150)}},
         members=FEW,
     )
