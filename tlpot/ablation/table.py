@@ -119,7 +119,8 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
     order = list(dict.fromkeys(o.point.labels[axis] for o in outcomes))
     places, numeric = _places(order)
     crowded = not numeric and len("".join(order)) > FITS
-    figure = Figure(figsize=(9, 5.0 if crowded else 3.6), layout="constrained")
+    size = (max(9.0, 2.0 + 0.6 * len(order)), 5.0) if crowded else (9.0, 3.6)
+    figure = Figure(figsize=size, layout="constrained")
     lines: dict[str, list[Outcome]] = {}
     for o in outcomes:
         rest = ", ".join(f"{v}" for k, v in o.point.labels.items() if k != axis)
@@ -148,8 +149,8 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
         else:
             panel.set_ylim(0, None)
         if not numeric:
-            slanted = {"rotation": 40, "ha": "right"} if crowded else {}
-            panel.set_xticks(list(places.values()), order, **slanted)
+            slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+            panel.set_xticks(list(places.values()), order, **(slanted if crowded else {}))
     if len(lines) > 1:
         named = panel.get_legend_handles_labels()
         figure.legend(*named, fontsize="small", loc="outside upper center", ncols=LEGEND)
