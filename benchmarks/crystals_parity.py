@@ -8,7 +8,6 @@ ones are trained (``--have-only``: left out, and said).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,17 @@ from sweeps import full_base
 from tlpot import load
 from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.evaluation.calibration import rms
-from tlpot.evaluation.metrics import composition, group_means, metrics
-from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, panels_of, shared_limits, short
-from tlpot.frames import Frame
-from tlpot.prediction import Prediction
+from tlpot.evaluation.metrics import metrics
+from tlpot.evaluation.plots import (
+    AFTER,
+    BEFORE,
+    FAINT,
+    force_components,
+    panels_of,
+    relative_energies,
+    shared_limits,
+    short,
+)
 from tlpot.run import prepare
 
 ACROSS = 3
@@ -34,19 +40,8 @@ ACROSS = 3
 UNITS = {"forces": "force component (eV/Å)", "energy": "energy − DFT mean (meV/atom)"}
 SHORT = {"energy": (ENERGY, "meV/atom"), "forces": (FORCE, "meV/Å per component")}
 
-Pairs = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""DFT, base and fine-tuned values of each quantity."""
-
-
-def values(frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]) -> Pairs:
-    """Force components, eV/Å, and energies from the mean DFT one of each composition, meV/atom."""
-    per_atom = 1e3 / np.array([len(frame) for frame in frames])
-    dft = per_atom * [frame.energy for frame in frames]
-    zero, _ = group_means(dft, np.array([composition(frame.atoms) for frame in frames]))
-    energies = [per_atom * [p.energy for p in guess] - zero for guess in models]
-    labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
-    forces = [np.concatenate([of[i].forces.ravel() for i in labelled]) for of in (frames, *models)]
-    return {"energy": (dft - zero, *energies), "forces": tuple(forces)}
+Pairs = dict[str, tuple[np.ndarray, list[np.ndarray]]]
+"""DFT's values of each quantity, and those of base and fine-tuned model."""
 
 
 def explained(dft: np.ndarray, model: np.ndarray) -> float:
@@ -58,8 +53,7 @@ def picture(found: dict[str, Pairs]) -> Figure:
     """Two panels a crystal, energies and forces: base and fine-tuned against DFT."""
     rows = -(-len(found) // ACROSS)
     figure, grid = panels_of(6.0 * ACROSS, 3.3 * rows, rows, 2 * ACROSS)
-    spare = grid.flat[2 * len(found) :]
-    for axis in spare:
+    for axis in grid.flat[2 * len(found) :]:
         axis.remove()
     panels = iter(grid.flat)
     for crystal, pairs in found.items():
@@ -69,7 +63,7 @@ def picture(found: dict[str, Pairs]) -> Figure:
 
 
 def panel(axis: Axes, crystal: str, quantity: str, pairs: Pairs) -> None:
-    dft, *models = pairs[quantity]
+    dft, models = pairs[quantity]
     limits = shared_limits(dft, models)
     axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
     size = 5.0 if quantity == "forces" else 16.0
@@ -144,13 +138,14 @@ def main() -> None:
         prepared = prepare(point.config)
         test = prepared.parts["test"]
         answers = [model.predict(test) for model in (prepared.base, load(folder))]
-        drawn[crystal] = values(test, answers)
+        energies, forces = relative_energies(test, answers), force_components(test, answers)
+        drawn[crystal] = {"energy": energies[:2], "forces": forces}
         entry: dict[str, Any] = {"frames": len(test)}
         for i, name in enumerate(("base", "finetuned")):
             errors = metrics(test, answers[i])
             entry[name] = {key: errors[key] for key, _ in SHORT.values()}
-            for quantity, pairs in drawn[crystal].items():
-                entry[name][f"R2_{quantity}"] = explained(pairs[0], pairs[i + 1])
+            for quantity, (dft, guesses) in drawn[crystal].items():
+                entry[name][f"R2_{quantity}"] = explained(dft, guesses[i])
         results["crystals"][crystal] = entry
         print(crystal, flush=True)
     write_results("crystals_parity", results, page(results))

@@ -33,7 +33,7 @@ SHOWN = 3
 FEW = 2
 """Members that ablations train: what a setting changes shows in a quarter of the eight's time."""
 KEPT = ("crystals",)
-"""Sweeps whose full size keeps its models (55 MB a point): other benchmarks judge them too."""
+"""Sweeps whose full size keeps its models (132 MB a point): other benchmarks judge them too."""
 
 
 def reduced_base(**training: Any) -> dict[str, Any]:

@@ -144,10 +144,9 @@ def enough(n: int, level: float) -> bool:
 
 def conformal_quantile(scores: np.ndarray, level: float) -> float:
     """The score of rank (n+1)·level, interpolated; inf if there are too few for the level."""
-    n = len(scores)
-    if not enough(n, level):
+    if not enough(len(scores), level):
         return math.inf
-    return float(np.interp((n + 1) * level, np.arange(1, n + 1), np.sort(scores)))
+    return float(np.quantile(scores, level, method="weibull"))
 
 
 def miscalibration_area(z: np.ndarray) -> float:

@@ -206,12 +206,35 @@ def panels_of(width: float, height: float, rows: int = 1, columns: int = 1) -> t
     return figure, axes
 
 
+def force_components(
+    frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Of the frames with forces, flat, eV/Å: DFT's, and each model's."""
+    labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
+    dft = _flat([frames[i].forces for i in labelled])
+    return dft, [_flat([predictions[i].forces for i in labelled]) for predictions in models]
+
+
+def relative_energies(
+    frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Of the frames with an energy, meV/atom from DFT's mean of their composition.
+
+    DFT's, each model's, and the compositions.
+    """
+    labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
+    per_atom = 1e3 / np.array([len(frames[i]) for i in labelled])
+    systems = np.array([composition(frames[i].atoms) for i in labelled])
+    dft = per_atom * np.array([frames[i].energy for i in labelled], dtype=float)
+    zero, _ = group_means(dft, systems)
+    guesses = [per_atom * np.array([p[i].energy for i in labelled]) - zero for p in models]
+    return dft - zero, guesses, systems
+
+
 def _force_row(
     axes: Sequence[Axes], frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
 ) -> None:
-    labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
-    dft = _flat([frames[i].forces for i in labelled])
-    guesses = [_flat([predictions[i].forces for i in labelled]) for predictions in models]
+    dft, guesses = force_components(frames, models)
     limits = shared_limits(dft, guesses)
     for axis, predictions, guess in zip(axes, models, guesses, strict=True):
         error = metrics(frames, predictions)
@@ -227,20 +250,15 @@ def _force_row(
 def _energy_row(
     axes: Sequence[Axes], frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
 ) -> None:
-    labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
-    per_atom = 1e3 / np.array([len(frames[i]) for i in labelled])
-    systems = np.array([composition(frames[i].atoms) for i in labelled])
-    dft = per_atom * np.array([frames[i].energy for i in labelled], dtype=float)
-    zero, _ = group_means(dft, systems)
-    guesses = [per_atom * np.array([p[i].energy for i in labelled]) - zero for p in models]
-    limits = shared_limits(dft - zero, guesses)
+    dft, guesses, systems = relative_energies(frames, models)
+    limits = shared_limits(dft, guesses)
     for axis, predictions, guess in zip(axes, models, guesses, strict=True):
         error = metrics(frames, predictions)
         note = (
             f"RMSE {short(error['energy_rmse_meV_per_atom'])} meV/atom\n"
             f"centred {short(error['energy_rmse_centered_meV_per_atom'])} meV/atom"
         )
-        parity_panel(axis, dft - zero, guess, limits, note, systems)
+        parity_panel(axis, dft, guess, limits, note, systems)
         axis.set_xlabel("DFT energy − DFT mean of composition (meV/atom)")
     axes[0].set_ylabel("model energy − DFT mean of composition (meV/atom)")
 
