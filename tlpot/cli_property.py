@@ -39,14 +39,19 @@ def predict(
     files: Annotated[list[str], typer.Argument(help="structures: files, folders or globs")],
     model: Models,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write")] = None,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="leave out files that cannot be used, and say which")
+    ] = False,
 ) -> None:
     """Predict the property of structures; with several models also how much they differ."""
     from tlpot.property.data import read_structures
     from tlpot.property.model import Ensemble
-    from tlpot.property.report import print_never_seen
+    from tlpot.property.report import print_left_out, print_never_seen
     from tlpot.property.table import prediction_table
 
-    ensemble, frames = Ensemble.load(model), read_structures(files)
+    ensemble = Ensemble.load(model)
+    frames, rejected = read_structures(files, drop_bad)
+    print_left_out(rejected, err)
     ensemble.require_elements(frames)
     print_never_seen(ensemble.never_seen(frames), err)
     text = prediction_table(ensemble, frames)

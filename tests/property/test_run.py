@@ -188,6 +188,21 @@ def test_predict_and_evaluate(call, finished, folder, tmp_path):
     assert "property ≠ 0" in text
 
 
+def test_files_that_cannot_be_predicted_are_named_or_left_out(call, finished, folder, tmp_path):
+    shutil.copy(folder / "Si.cif", tmp_path)
+    (tmp_path / "cut.cif").write_text("data_cut\n_cell_length_a 5\n")
+    (tmp_path / "cut.vasp").write_text("nothing\n")
+    model = ("--model", finished.folder)
+    refused(call("property", "predict", tmp_path, *model), "cut.cif", "cut.vasp", "--drop-bad")
+    code, out, err = call("property", "predict", tmp_path, *model, "--drop-bad")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert "Si.cif#0,Si2," in out
+    assert "cut.cif" in err
+    assert "cut.vasp" in err
+    (tmp_path / "Si.cif").unlink()
+    refused(call("property", "predict", tmp_path, *model, "--drop-bad"), "cut.cif", "cut.vasp")
+
+
 def test_elements_of_no_training_crystal_are_told(call, finished, folder, settings, tmp_path):
     ase.io.write(tmp_path / "W.cif", bulk("W"))
     base = PropertyModel.load(finished.folder)
@@ -203,7 +218,7 @@ def test_elements_of_no_training_crystal_are_told(call, finished, folder, settin
     tuned = train(settings).model
     assert set(tuned.metadata["elements"]) == {"W", *base.metadata["elements"]}
     del base.metadata["elements"]
-    assert not base.never_seen(read_structures(str(tmp_path / "W.cif")))
+    assert not base.never_seen(read_structures(str(tmp_path / "W.cif"))[0])
 
 
 def test_the_example_is_a_config():

@@ -203,10 +203,26 @@ def _of_info(frame: Frame, name: str) -> float:
     return _number(frame.info[name], frame.name)
 
 
-def read_structures(files: Files) -> list[Frame]:
-    """Structures to predict, without values; raises as `read_crystals`."""
-    found = [frame for path, index in find_files(files) for frame in _frames(path, index)]
-    return [_sound(frame, frame.name) for frame in found]
+def read_structures(files: Files, drop_bad: bool = False) -> tuple[list[Frame], list[str]]:
+    """Structures to predict, without values, and one line for each file that cannot be used.
+
+    Raises
+    ------
+    TlpotError
+        As `read_crystals`, naming every file that cannot be used; with `drop_bad` only if nothing
+        is left.
+    """
+    frames: list[Frame] = []
+    rejected: list[str] = []
+    for path, index in find_files(files):
+        try:
+            frames += [_sound(frame, frame.name) for frame in _frames(path, index)]
+        except TlpotError as error:
+            rejected.append(str(error))
+    if rejected and not (drop_bad and frames):
+        mend = "\n--drop-bad predicts the others" if frames else ""
+        raise TlpotError("\n".join(rejected) + mend)
+    return frames, rejected
 
 
 def by_id(frames: Sequence[Frame]) -> list[str]:

@@ -95,10 +95,15 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
     parts = vars(prepared.splits)
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in reversed(PARTS))
     console.print(f"{prepared.model.name} of {len(prepared.crystals)} crystals: {sizes}")
-    for line in prepared.crystals.rejected:
-        console.print(f"left out: {line}", markup=False)
+    print_left_out(prepared.crystals.rejected, console)
     kept = [layer.name for layer in prepared.layers if not layer.trained]
     console.print(f"layers kept: {', '.join(kept) or 'none'}")
+
+
+def print_left_out(rejected: Sequence[str], console: Console) -> None:
+    """One line for each entry that cannot be used."""
+    for line in rejected:
+        console.print(f"left out: {line}", markup=False)
 
 
 def print_run(run: Run, console: Console) -> None:
