@@ -63,8 +63,9 @@ def read_crystals(settings: PropertyData) -> Crystals:
     ------
     TlpotError
         Naming file and row: no such structure, no atoms, sites that are only partly occupied, a
-        value that is missing or no finite number, an id given twice, an empty file. With
-        ``bad_frames: drop`` such entries are left out instead.
+        value that is missing or no finite number, an id given twice, a row longer than the
+        first, an empty file. With ``bad_frames: drop`` such entries, if not broken tables, are left
+        out instead.
     """
     entries: list[tuple[Frame, float]] = []
     rejected: list[str] = []
@@ -130,6 +131,11 @@ def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str
         if len(row) <= place:
             raise TlpotError(
                 f"{where}: needs an id and a value, separated by a comma, has {','.join(row)}"
+            )
+        if len(row) > len(header):
+            raise TlpotError(
+                f"{where}: {len(row)} cells where the first row has {len(header)}: {','.join(row)}; "
+                "two rows on one line?"
             )
         if row[0] in seen:
             raise TlpotError(f"{where}: '{row[0]}' is there already, in row {seen[row[0]]}")
