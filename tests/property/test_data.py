@@ -54,7 +54,7 @@ def test_structures_with_the_property_in_their_info(tmp_path, name):
         ("Si,", ["row 2 (Si)", "no number"]),
         ("Si,high", ["row 2 (Si)", "'high'"]),
         ("Si", ["row 2", "an id and a value, separated by a comma"]),
-        ("Si,5.4mp-1,1.0", ["row 2", "3 cells", "first row has 2"]),
+        ("Si,5.4mp-1,1.0", ["row 2", "3 cells", "first row 2"]),
         ("mp-1,1.0", ["row 2 (mp-1)", "mp-1.cif"]),
         ("C,5.4", ["row 2", "'C'", "row 1"]),
         ("empty,1.0", ["empty.cif", "holds no structure"]),

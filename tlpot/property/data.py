@@ -134,8 +134,7 @@ def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str
             )
         if len(row) > len(header):
             raise TlpotError(
-                f"{where}: {len(row)} cells where the first row has {len(header)}: {','.join(row)}; "
-                "two rows on one line?"
+                f"{where}: has {len(row)} cells, the first row {len(header)}: {','.join(row)}"
             )
         if row[0] in seen:
             raise TlpotError(f"{where}: '{row[0]}' is there already, in row {seen[row[0]]}")
