@@ -137,6 +137,12 @@ def test_init_writes_a_config_that_validates_once_files_are_set(call, tmp_path, 
     refused(call("init", path), "exists already")
 
 
+def test_a_folder_that_is_missing_is_one_message(call, tmp_path):
+    code, out, err = call("init", str(tmp_path / "none" / "config.yaml"))
+    assert (code, out) == (2, "")
+    assert "none/config.yaml: No such file or directory" in err.replace("\n", "")
+
+
 def test_evaluate_gives_the_figures_of_the_run(call, tmp_path, finished, write_frames):
     manifest = json.loads((finished.folder / "manifest.json").read_text())
     frames = tlpot.read_frames(manifest["data"]["files"][0]["path"])

@@ -64,6 +64,10 @@ def test_a_config_comes_from_a_dict_a_file_or_is_one(tmp_path):
             {"data": {"files": ["a"], "split": {"test": 0.6, "validation": 0.5}}},
             "data.split: test + validation must be below 1",
         ),
+        (
+            {"data": {"files": ["a"], "split": {"seed": -1}}},
+            "data.split.seed: Input should be great",
+        ),
         ({"model": {"elements": {"Si": 6}}}, "model.elements.Si: name a donor, e.g. `Si: C`"),
         (
             {"model": {"elements": {"Si": {"from": "C", "as": "copy"}}}},
@@ -91,6 +95,16 @@ def test_files_that_are_no_config_are_refused(tmp_path, text, overrides):
     path.write_text(text, encoding="latin-1")
     with pytest.raises(TlpotError, match=r"config\.yaml"):
         load_config(path, overrides)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {files: a}\ntraining: {epochs: 10}\ntraining: {learning_rate: 1e-3}\n")
+    with pytest.raises(TlpotError, match=r"config\.yaml .*'training' is given twice(.|\n)*line 3"):
+        load_config(path)
+    path.write_text("x: &x {epochs: 3}\ndata: {files: a}\ntraining: {<<: *x, seed: 1}\n")
+    with pytest.raises(TlpotError, match="x: unknown key"):
+        load_config(path)
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -238,6 +238,13 @@ def test_float32_is_enough_for_forces(published, urea):
     np.testing.assert_allclose(a.stress, b.stress, atol=1e-6)
 
 
+def test_a_part_of_the_elements_can_be_saved(small, urea, tmp_path):
+    compact = small().for_elements({"C", "N", "O", "H"})
+    again = load(compact.save(tmp_path / "compact.safetensors"))
+    assert set(again.elements) == {"C", "N", "O", "H"}
+    assert again.predict([urea])[0].energy == compact.predict([urea])[0].energy
+
+
 def test_for_elements_changes_no_prediction(published, urea):
     potential = published("ani2x")
     compact = potential.for_elements({"C", "N", "O", "H"})

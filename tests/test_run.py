@@ -3,6 +3,7 @@
 import csv
 import importlib.metadata
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tlpot.backbones.aev import FINE
 from tlpot.config import load_config, parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import evaluate
+from tlpot.manifest import make_manifest
 from tlpot.run import prepare
 from tlpot.run_folder import choose_device
 from tlpot.training.parallel import Team
@@ -115,6 +117,20 @@ def test_manifest(finished):
     assert counted["total"] == sum(w.numel() for w in weights.values())
     frozen = sum(w.numel() for name, w in weights.items() if ".output." in name)
     assert counted["total"] - counted["trainable"] == frozen > 0
+
+
+def test_the_manifest_names_the_frames_that_were_held_out(settings, labelled, write_frames):
+    frames = labelled(12)
+    write_frames(Path(settings["data"]["files"][0]), [frames[0], *frames])
+    settings["data"]["max_frames"] = 10
+    prepared = prepare(parse_config(settings))
+    manifest = make_manifest(prepared, torch.device("cpu"), 1)
+    for part, names in manifest["split_frames"].items():
+        assert names == [frame.name for frame in prepared.parts[part]]
+    read = tlpot.read_frames(settings["data"]["files"])
+    by_name = {frame.name: frame for frame in read}
+    for name, frame in zip(manifest["split_frames"]["test"], prepared.parts["test"], strict=True):
+        assert by_name[name].energy == frame.energy
 
 
 def test_the_model_keeps_its_history_and_its_frozen_layers(finished, base_model):
@@ -258,6 +274,34 @@ def test_output_that_is_a_file_is_refused(settings, tmp_path):
         tlpot.finetune(settings)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_output_that_is_not_ours_is_refused(settings, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(TlpotError, match=r"output: .*cannot be made"):
+        tlpot.finetune(settings)
+
+
+def test_output_below_a_file_is_refused(settings):
+    settings["output"] = settings["data"]["files"][0] + "/run"
+    with pytest.raises(TlpotError, match=r"output: .*cannot be made"):
+        tlpot.finetune(settings)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_is_one_processes_at_a_time(settings, resume):
+    """A second process, real: it is refused while the first trains, and has touched nothing."""
+    again = "import sys, yaml, tlpot; tlpot.finetune(yaml.safe_load(sys.argv[1]), resume={})"
+    said = []
+
+    def intrude(row: dict) -> None:
+        command = [sys.executable, "-c", again.format(resume), yaml.safe_dump(settings)]
+        said.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+
+    settings["training"]["epochs"] = 1
+    tlpot.finetune(settings, on_epoch=intrude)
+    assert "another process is at work" in said[0]
+
+
 def test_without_tensorboard_its_option_is_refused(settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     settings["training"]["tensorboard"] = True
@@ -298,6 +342,26 @@ def test_resume_needs_the_same_data(stopped, labelled, write_frames):
     write_frames(Path(stopped["data"]["files"][0]), labelled(17)[1:])
     with pytest.raises(TlpotError, match="data files changed"):
         tlpot.finetune(stopped, resume=True)
+
+
+@pytest.mark.parametrize("which", ["base", "replayed files"])
+def test_resume_needs_the_same_base_and_replay(settings, tmp_path, labelled, write_frames, which):
+    model, replay = tmp_path / "base.safetensors", tmp_path / "replay.extxyz"
+    load(settings["model"]["base"]).save(model)
+    write_frames(replay, labelled(2))
+    settings["model"]["base"] = str(model)
+    settings["training"]["replay"] = {"files": str(replay)}
+    with pytest.raises(KeyboardInterrupt):
+        tlpot.finetune(settings, on_epoch=interrupt)
+    if which == "base":
+        other = load(model)
+        with torch.no_grad():
+            next(other.backbone.parameters()).add_(0.1)
+        other.save(model)
+    else:
+        write_frames(replay, labelled(3)[1:])
+    with pytest.raises(TlpotError, match=f"{which} changed"):
+        tlpot.finetune(settings, resume=True)
 
 
 def test_resume_needs_a_run(settings):
@@ -403,6 +467,21 @@ def test_replay_that_cannot_be_is_refused(settings, replay, says):
     settings["training"]["replay"] = replay
     with pytest.raises(TlpotError, match=says):
         tlpot.finetune(settings)
+
+
+def test_replayed_structures_need_a_sound_geometry_but_no_label(settings, tmp_path):
+    import ase.io
+    from ase import Atoms
+
+    file = tmp_path / "replay.extxyz"
+    settings["training"] |= {"replay": {"files": str(file)}, "epochs": 1}
+    for distance, says in ((0.15, "overlapping"), (float("nan"), "non-finite")):
+        ase.io.write(file, Atoms("H2", [[0, 0, 0], [0, 0, distance]]))
+        with pytest.raises(TlpotError, match=rf"replay\.files.*\n.*{says}"):
+            tlpot.finetune(settings)
+    hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], info={"energy": 1.0, "REF_energy": 2.0})
+    ase.io.write(file, hydrogen)
+    tlpot.finetune(settings)
 
 
 # --- fine angles ---------------------------------------------------------------------------------

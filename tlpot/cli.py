@@ -315,8 +315,13 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return app(arguments)
     except TlpotError as error:
-        err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        said = str(error)
+    except OSError as error:  # a full disk, a folder that is missing or not ours
+        if error.filename is None:
+            raise
+        said = f"{error.filename}: {error.strerror}"
+    err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
 
 
 def _escape(text: str) -> str:

@@ -34,7 +34,7 @@ class Split(Section):
 
     test: Share = Field(0.2, description="share of the frames held out for the final judgement")
     validation: Share = Field(0.1, description="share that steers schedule and early stopping")
-    seed: int = Field(0, description="seed of the shuffle")
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
     group: str | None = Field(
         None,
         description="keep frames together that share this: `file`, `composition` or an info key",

@@ -74,7 +74,10 @@ class Frame:
         cell, pbc = self.atoms.cell, self.atoms.pbc
         if not pbc.any():
             return "molecule"
-        heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.complete().array), axis=0)
+        full = cell.complete().array
+        if np.linalg.matrix_rank(full) < 3:
+            return "crystal"  # a broken one
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(full), axis=0)
         scaled = self.atoms.get_scaled_positions(wrap=True)
         for axis in np.flatnonzero(pbc):
             along = np.sort(scaled[:, axis])

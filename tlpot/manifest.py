@@ -17,6 +17,7 @@ import torch
 from tlpot.config import Split
 from tlpot.data.levels import named_levels
 from tlpot.data.split import Splits
+from tlpot.modelfile import NAME as MODEL
 
 if TYPE_CHECKING:
     from tlpot.run import Prepared
@@ -32,6 +33,10 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
     files = sorted({f.source for f in everything})
     split = prepared.config.data.split
     return common_part(split, prepared.splits, prepared.layers, device, processes) | {
+        "split_frames": {
+            part: [frame.name for frame in prepared.parts[part]] for part in prepared.parts
+        },
+        "inputs": _inputs(prepared),
         "data": {
             "files": [
                 {**about_file(path), "frames": sum(f.source == path for f in frames)}
@@ -60,6 +65,17 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
             },
         },
     }
+
+
+def _inputs(prepared: Prepared) -> dict[str, Any]:
+    """What besides the data decides the run: the base's file, if it is one, replayed files."""
+    base = Path(prepared.config.model.base).expanduser()
+    base = base / MODEL if base.is_dir() else base
+    inputs: dict[str, Any] = {"base": about_file(base)} if base.is_file() else {}
+    if prepared.replay:
+        files = sorted({frame.source for frame in prepared.replay})
+        inputs["replayed files"] = [about_file(path) for path in files]
+    return inputs
 
 
 def common_part(

@@ -202,7 +202,9 @@ class Potential:
             "calibration": self.calibration and asdict(self.calibration),
             "metadata": self.metadata,
         }
-        return write_model(path, header, dict(self.backbone.named_parameters()))
+        own = dict(self.backbone.named_parameters())
+        weights = {name: own[name] for name in own if name.startswith("networks.")}
+        return write_model(path, header, weights)
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import torch
 
 from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
-from tlpot.data.check import Checked, check_frames
+from tlpot.data.check import Checked, check_frames, require_sound
 from tlpot.data.groups import read_data
-from tlpot.data.read import read_frames
+from tlpot.data.read import read_structures
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.data.units import check_units
@@ -28,12 +28,13 @@ from tlpot.evaluation.report import write_report
 from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
 from tlpot.potential import Potential, load_base
+from tlpot.prediction import Prediction
 from tlpot.run_folder import (
     CHECKPOINT,
     begin,
     choose_device,
+    claimed,
     fit,
-    refuse_to_overwrite,
     require_tensorboard,
     write_json,
 )
@@ -62,6 +63,8 @@ class Prepared:
         The potential to train, layers frozen and initialised as the config says.
     layers
         One row a layer: does it train?
+    replay
+        What `base` labelled for ``training.replay``.
     """
 
     config: Config
@@ -71,6 +74,7 @@ class Prepared:
     base: Potential
     potential: Potential
     layers: list[LayerState]
+    replay: list[Frame]
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,19 @@ def prepare(config: Config) -> Prepared:
         raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
-    base = _with_reference(base, parts["train"], check=config.model.init == "pretrained")
+    predictions = base.predict(parts["train"])
+    if config.model.init == "pretrained":
+        check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)
+    base = _with_reference(base, parts["train"], predictions)
     if config.model.init == "scratch":
         potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
-        potential = _with_reference(potential, parts["train"])
+        predictions = potential.predict(parts["train"])
+        potential = _with_reference(potential, parts["train"], predictions)
     else:
         potential = Potential(potential.backbone, base.reference, potential.metadata)
-    return Prepared(config, checked, splits, parts, base, potential, layers)
+    again = config.training.replay
+    replay = replayed(base, again, config.data.min_distance) if again else []
+    return Prepared(config, checked, splits, parts, base, potential, layers, replay)
 
 
 def finetune(
@@ -151,11 +161,22 @@ def finetune(
     Raises
     ------
     TlpotError
-        On bad input; an existing run is never overwritten.
+        On bad input; an existing run is never overwritten, nor one that another process is at.
     """
-    config = as_section(Config, config)
-    folder, team = Path(config.output), Team()
-    refuse_to_overwrite(folder, config, resume)
+    config, team = as_section(Config, config), Team()
+    with claimed(config, resume, team) as folder:
+        return _finetune(config, folder, team, resume, on_start, on_epoch, cache)
+
+
+def _finetune(
+    config: Config,
+    folder: Path,
+    team: Team,
+    resume: bool,
+    on_start: Callable[[Prepared], None],
+    on_epoch: Callable[[Row], None],
+    cache: DescriptorCache | None,
+) -> Run:
     device = choose_device(config.training.device, team)
     prepared = prepare(config)
     manifest = make_manifest(prepared, device, team.size)
@@ -182,22 +203,25 @@ def finetune(
     return Run(folder, potential, judgement.metrics, manifest)
 
 
-def replayed(base: Potential, replay: Replay) -> list[Frame]:
+def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
     """Structures with the energies (eV) and forces (eV/Å) that `base` gives them.
 
     Raises
     ------
     TlpotError
-        If there is none, or one holds an element that the base does not know.
+        If there is none; or one holds an element that the base does not know, has no sound
+        geometry, or atoms closer than `shortest` (Å).
     """
-    frames = read_frames(replay.files)
-    if not frames:
-        raise TlpotError("training.replay.files: no structure in there")
+    frames = read_structures(replay.files)
+    try:
+        require_sound(frames, shortest)
+    except TlpotError as error:
+        raise TlpotError(f"training.replay.files: {error}") from None
     for frame in frames:
         present = set(frame.atoms.symbols)
         require_elements(present, base.elements, base.backbone.symbols, frame.name)
     labels = zip(frames, base.predict(frames), strict=True)
-    return [replace(f, energy=p.energy, forces=p.forces, stress=None) for f, p in labels]
+    return [replace(f, energy=p.energy, forces=p.forces) for f, p in labels]
 
 
 def _train(
@@ -212,16 +236,15 @@ def _train(
     """Train on the elements that occur; the others' zero columns and networks need no time."""
     potential, backbone = prepared.potential, prepared.potential.backbone
     settings = prepared.config.training
-    parts = {name: prepared.parts[name] for name in ("train", "validation")}
-    parts["replay"] = replayed(prepared.base, settings.replay) if settings.replay else []
-    everything = [*prepared.parts.values(), parts["replay"]]
+    everything = [*prepared.parts.values(), prepared.replay]
     present = {s for frames in everything for f in frames for s in f.atoms.symbols}
     compact = potential.for_elements(present).to(device)
-    batches = {name: [compact.batch([f]) for f in frames] for name, frames in parts.items()}
+    parts = (prepared.parts["train"], prepared.parts["validation"], prepared.replay)
+    train, validation, replay = ([compact.batch([f]) for f in frames] for frames in parts)
     if cache is not None:
-        for part in batches:
-            batches[part] = [cache.keep(compact, b, settings.keep_gb) for b in batches[part]]
-    train, validation, replay = batches.values()
+        train, replay, validation = cache.keep(
+            compact, (train, replay, validation), settings.keep_gb
+        )
     columns = compact.backbone.trained_columns()
     task = PotentialTask(compact, train, validation, settings, replay)
     progress = fit(task, settings, folder, team, resume, on_epoch, columns)
@@ -230,11 +253,10 @@ def _train(
     return progress
 
 
-def _with_reference(potential: Potential, train: list[Frame], check: bool = False) -> Potential:
+def _with_reference(
+    potential: Potential, train: list[Frame], predictions: Sequence[Prediction]
+) -> Potential:
     """The potential on the reference that fits its residual on the training frames."""
-    predictions = potential.predict(train)
-    if check:
-        check_units(train, predictions)
     table = potential.reference.table()
     own = [table[torch.as_tensor(f.atoms.numbers)].sum().item() for f in train]
     network = np.array([p.energy for p in predictions]) - own

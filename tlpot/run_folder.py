@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import locked, write_whole
 from tlpot.sections import Section, load_section
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
@@ -56,17 +57,45 @@ def fit(
         return trainer.fit(report)
 
 
-def refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
-    """Keep a run from writing over another, and a resumed one from changing its settings.
+@contextmanager
+def claimed(config: Section, resume: bool, team: Team) -> Iterator[Path]:
+    """The folder ``config.output``, made if need be, for this run alone while it lasts.
+
+    A run that fails before it wrote anything leaves no folder.
 
     Raises
     ------
     TlpotError
-        If the folder holds a run, or with `resume` none that this config can take up.
+        If the folder holds a run, or with `resume` none that this config can take up; if it cannot
+        be written to; if another process is at work in it.
     """
-    stored = folder / "config.yaml"
+    folder = Path(config.output)  # type: ignore[attr-defined]
     if folder.exists() and not folder.is_dir():
         raise TlpotError(f"output: {folder} is a file; name a folder")
+    if not team.writer:
+        _refuse_to_overwrite(folder, config, resume)
+        yield folder
+        return
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise TlpotError(f"output: {folder} cannot be made ({error.strerror})") from None
+    if not writable:
+        raise TlpotError(f"output: {folder} is not yours to write to; name another folder")
+    try:
+        with locked(folder):
+            _refuse_to_overwrite(folder, config, resume)
+            yield folder
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
+    """Keep a run from writing over another, and a resumed one from changing its settings."""
+    stored = folder / "config.yaml"
     if not resume:
         if stored.exists():
             raise TlpotError(
@@ -92,24 +121,28 @@ def begin(
     Raises
     ------
     TlpotError
-        With `resume`, if the data files' contents or the split differ from the folder's manifest.
+        With `resume`, if the contents of data files, base or replayed files, or the split, differ
+        from the folder's manifest.
     """
     if resume and (folder / "manifest.json").exists():
         _require_same_data(folder, manifest)
     team.wait()
     if team.writer:
-        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.yaml", config.dump())
         write_json(folder / "manifest.json", manifest)
 
 
 def _require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:
     stored = json.loads((folder / "manifest.json").read_text())
-    if stored["data"]["files"] != manifest["data"]["files"] or stored["split"] != manifest["split"]:
-        raise TlpotError(
-            f"{folder}: the data files changed since this run began; start a new run in another "
-            "folder"
-        )
+    before, now = (
+        {"data files": m["data"]["files"], "split": m["split"], **m.get("inputs", {})}
+        for m in (stored, manifest)
+    )
+    for what in before:
+        if before[what] != now.get(what):
+            raise TlpotError(
+                f"{folder}: {what} changed since this run began; start a new run in another folder"
+            )
 
 
 @contextmanager

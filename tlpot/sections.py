@@ -51,13 +51,27 @@ class WithFiles(Section):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML where a key that is given twice is an error, not the last one's."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
     """Content of a YAML file, an empty dict if there is none; errors name the file."""
     path = Path(path)
     if not path.is_file():
         raise TlpotError(f"{path}: no such {what} file. {mend}".rstrip())
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        return yaml.load(path.read_text(), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TlpotError(f"{path} is not valid YAML: {error}") from None
 

@@ -13,6 +13,7 @@ import yaml
 from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import parse_sweep
 from tlpot.errors import TlpotError
+from tlpot.frames import Batch
 from tlpot.potential import load_base
 from tlpot.run import finetune
 from tlpot.training.cache import DescriptorCache
@@ -154,12 +155,27 @@ def test_a_killed_sweep_is_taken_up(settings, tmp_path):
 def test_cached_descriptors_are_the_kept_ones(labelled, base_model):
     potential, cache = load_base(base_model), DescriptorCache()
     batch, other = (potential.batch([frame]) for frame in labelled(2))
-    first = cache.keep(potential, batch, 1.0).kept
-    assert cache.keep(potential, potential.batch(labelled(1)), 1.0).kept is first
-    assert cache.keep(potential, other, 1.0).kept is not first
-    expected = potential.backbone.keep(batch).kept.values
-    assert (first.values == expected).all()
-    tight = 1.1e-9 * max(first.nbytes, cache.keep(potential, other, 1.0).kept.nbytes)
-    assert cache.keep(potential, other, tight).kept is not None
-    assert cache.keep(potential, batch, tight).kept is not first
-    assert cache.keep(potential, batch, 0.0).kept is None
+
+    def kept(of: Batch, keep_gb: float = 1.0):
+        return cache.keep(potential, [[of]], keep_gb)[0][0].kept
+
+    first = kept(batch)
+    assert kept(potential.batch(labelled(1))) is first
+    assert kept(other) is not first
+    assert (first.values == potential.backbone.keep(batch).kept.values).all()
+    tight = 1.1e-9 * max(first.nbytes, kept(other).nbytes)
+    assert kept(other, tight) is not None
+    assert kept(batch, tight) is not first
+    assert kept(batch, 0.0) is None
+
+
+def test_a_cached_run_keeps_no_more_than_it_may(labelled, base_model):
+    potential, cache = load_base(base_model), DescriptorCache()
+    batches = [potential.batch([frame]) for frame in labelled(8)]
+    sizes = [potential.backbone.keep(batch).kept.nbytes for batch in batches]
+    limit = 0.5e-9 * sum(sizes)
+    for _ in range(2):
+        train, validation = cache.keep(potential, [batches[:6], batches[6:]], limit)
+        held = [b.kept.nbytes for b in [*train, *validation] if b.kept is not None]
+        assert 0 < sum(held) <= 1e9 * limit + max(sizes)
+        assert validation[-1].kept is None

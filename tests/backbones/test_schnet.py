@@ -198,7 +198,7 @@ def test_energies_alone_are_learned_without_slopes(small_schnet, fit):
 def test_runs_that_share_descriptors_have_none_to_share(small_schnet, urea):
     potential = small_schnet()
     batch = potential.batch([Frame(urea)])
-    assert DescriptorCache().keep(potential, batch, 1.0) is batch
+    assert DescriptorCache().keep(potential, [[batch]], 1.0)[0][0].kept is None
 
 
 # --- elements ------------------------------------------------------------------------------------

@@ -6,14 +6,17 @@ from io import StringIO
 from pathlib import Path
 from time import perf_counter
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
 from tlpot.config import Data, Keys
 from tlpot.data.check import MENDS, check_frames, sort_frames
 from tlpot.data.read import read_frames
+from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
@@ -59,6 +62,8 @@ def test_good_frames_pass_untouched(water: Water) -> None:
         ({"info": {"multiplicity": 1}}, None),
         ({"info": {"spin": 1}}, None),  # a multiplicity: the electrons are even
         ({"info": {"spin": 2}}, "charged or open-shell"),
+        ({"info": {"magmom": -1.98}}, "charged or open-shell"),
+        ({"info": {"magmom": 1e-3}}, None),
     ],
 )
 def test_reasons(water: Water, change: dict, wanted: str | None) -> None:
@@ -100,6 +105,14 @@ def test_cell_shorter_than_the_bound_overlaps_with_itself(water: Water) -> None:
 def test_periodic_without_a_cell(water: Water) -> None:
     atoms = Atoms("H2O", water().atoms.positions, pbc=True)
     assert reason(water(atoms=atoms)) == "broken cell"
+
+
+def test_cell_vectors_in_one_plane(tmp_path: Path) -> None:
+    cell = [[8.0, 0, 0], [8.0, 0, 0], [0, 0, 8.0]]
+    atoms = Atoms("HF", [[0, 0, 0], [0, 0, 0.9]], cell=cell, pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=[0] * 6)
+    ase.io.write(tmp_path / "flat.extxyz", atoms)
+    assert reason(read_frames(tmp_path / "flat.extxyz")[0]) == "broken cell"
 
 
 def test_elements_and_their_mend(water: Water) -> None:
@@ -159,6 +172,44 @@ def test_many_copies_are_quick(water: Water) -> None:
     start = perf_counter()
     assert [frame.index for frame in check_frames(frames, settings()).frames] == [0]
     assert perf_counter() - start < 20.0
+
+
+def test_a_copy_is_one_wherever_its_atoms_are_written() -> None:
+    """Wrapped into the cell, or moved as a whole; but not with one atom moved, or another cell."""
+    random = np.random.default_rng(0)
+    cell = [[5.0, 0, 0], [1.0, 6.0, 0], [0.5, -1.0, 7.0]]
+    atoms = Atoms("CNOH", random.uniform(-8, 8, (4, 3)), cell=cell, pbc=True)
+    forces = np.zeros((4, 3))
+
+    def frame(change: Callable[[Atoms], object], index: int) -> Frame:
+        other = atoms.copy()
+        change(other)
+        return Frame(other, -1.0, forces, index=index)
+
+    def nudge(a: Atoms) -> None:
+        a.positions[2, 0] += 1e-3
+
+    frames = [
+        frame(lambda a: None, 0),
+        frame(lambda a: a.wrap(), 1),
+        frame(lambda a: a.translate([0.3, 2.0, -9.0]), 2),
+        frame(lambda a: a.positions.__iadd__([[0, 0, 0], cell[0], cell[2], cell[1]]), 3),
+        frame(nudge, 4),
+        frame(lambda a: a.set_cell(a.cell * 1.001), 5),
+        frame(lambda a: a.set_pbc([True, True, False]), 6),
+    ]
+    found = find_repeats(list(enumerate(frames)))
+    assert {i: reason for i, (reason, _) in found.items()} == dict.fromkeys((1, 2, 3), "duplicate")
+
+
+@pytest.mark.parametrize("pbc", [False, (True, False, True)])
+def test_along_open_directions_copies_are_found_too(pbc) -> None:
+    atoms = Atoms("OH2", [[0, 0, 0], [0.8, 0.6, 0], [-0.8, 0.6, 0]], cell=[9, 20, 9], pbc=pbc)
+    moved, away = atoms.copy(), atoms.copy()
+    moved.positions += 3.0
+    away.positions[0] += atoms.cell[1]
+    frames = [Frame(a, -1.0, np.zeros((3, 3)), index=i) for i, a in enumerate((atoms, moved, away))]
+    assert set(find_repeats(list(enumerate(frames)))) == {1}
 
 
 def test_close_is_not_the_same(water: Water) -> None:

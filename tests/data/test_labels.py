@@ -1,5 +1,6 @@
 """Which label is taken, under what name, and when that is refused."""
 
+import re
 from pathlib import Path
 
 import ase.db
@@ -212,6 +213,27 @@ def test_label_of_the_wrong_shape(tmp_path: Path) -> None:
     assert f"{path}#0" in message
     assert "3 atoms" in message
     assert "data.keys.forces" in message
+
+
+@pytest.mark.parametrize(
+    ("info", "says"),
+    [
+        ({"energy": "PBE"}, "its energy is not a number"),
+        ({"stress": [1, 2, 3]}, "its stress .* wrong shape"),
+        ({"config_weight": "high"}, "its config_weight is no number: 'high'"),
+        ({"energy_weight": [1, 2]}, "its energy_weight is no number"),
+    ],
+)
+def test_what_is_no_label_beside_one_that_is(tmp_path: Path, info: dict, says: str) -> None:
+    atoms = crystal(energy=-1.0, forces=FORCES, stress=np.zeros(6))
+    atoms.info.update(info)
+    ase.io.write(tmp_path / "a.traj", atoms)
+    assert re.search(rf"a\.traj#0: {says}", refusal(tmp_path / "a.traj"))
+
+
+def test_the_moment_of_a_calculation_is_known(tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", crystal(energy=-1.0, forces=FORCES, magmom=2.0))
+    assert read_frames(tmp_path / "a.extxyz")[0].info["magmom"] == 2.0
 
 
 def test_water_of_mattertune(tlpot_data: Path) -> None:

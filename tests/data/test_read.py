@@ -1,5 +1,6 @@
 """Reading files: what is found, which label is taken, and what a bad file is told."""
 
+import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_frames_behind_a_blank_line_do_not_vanish(five: Path) -> None:
     assert "blank line" in message
     five.write_text("\n".join(lines) + "\n\n\n")
     assert len(read_frames(five)) == 5
+
+
+def test_what_follows_the_frames_and_is_none(five: Path) -> None:
+    five.write_text(five.read_text() + "\n# end of file\n")
+    message = refusal(five)
+    assert "behind frame 4" in message
+    assert "'# end of file'" in message
+
+
+@pytest.mark.parametrize("module", ["gzip", "bz2", "lzma"])
+def test_compressed_files(five: Path, module: str) -> None:
+    suffix = {"gzip": ".gz", "bz2": ".bz2", "lzma": ".xz"}[module]
+    packed = five.with_name(five.name + suffix)
+    packed.write_bytes(importlib.import_module(module).compress(five.read_bytes()))
+    assert [f.energy for f in read_frames(packed)] == [f.energy for f in read_frames(five)]
 
 
 @pytest.mark.parametrize("name", ["a.pkl", "a.traj", "OUTCAR"])

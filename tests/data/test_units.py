@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,20 @@ KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
 class Guess:
     energy: float
     forces: np.ndarray
+    stress: np.ndarray | None = None
+
+
+def crystals(unit: float = 1.0, n: int = 12):
+    """Frames with stresses in a unit of that many eV/Å³, and predictions off by a constant."""
+    random = np.random.default_rng(1)
+    frames, guesses = [], []
+    for _ in range(n):
+        atoms = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[5.6, 4, 4], pbc=True)
+        energy, forces = random.normal(), random.normal(size=(2, 3))
+        stress = 0.01 * random.normal(size=6)
+        frames.append(Frame(atoms, energy, forces, stress / unit, source="a.xyz"))
+        guesses.append(Guess(energy, forces, 0.8 * stress + 0.1))
+    return frames, guesses
 
 
 def dataset(energy: float = 1.0, forces: float = 1.0, noise: float = 0.3, n: int = 12):
@@ -70,9 +84,40 @@ def test_energies_in_another_unit_are_refused_with_its_name(unit, guess):
 
 def test_relaxed_structures_and_missing_labels_say_nothing():
     frames, guesses = dataset()
-    still = [Frame(f.atoms, None, np.zeros_like(f.forces)) for f in frames]
+    still = [Frame(f.atoms, None, np.zeros_like(f.forces), labels="relaxed") for f in frames]
     check_units(still, guesses)
     check_units([Frame(f.atoms) for f in frames], guesses)
+
+
+def test_stresses_in_another_unit_or_sign_are_refused_where_they_are_trained_on():
+    check_units(*crystals())
+    for unit, guess in (
+        (-1.0, "pressures"),
+        (units.GPa, "GPa. "),
+        (-units.GPa, "GPa with the sign of a pressure"),
+        (0.1 * units.GPa, "kbar. "),
+        (-0.1 * units.GPa, "kbar with the sign"),
+    ):
+        with pytest.raises(TlpotError, match=rf"a\.xyz: the stresses .* look like {guess}"):
+            check_units(*crystals(unit))
+        check_units(*crystals(unit), stress=False)
+
+
+def test_zeros_where_the_model_expects_none_are_placeholders():
+    frames, guesses = crystals()
+    zero = np.zeros((2, 3))
+    still = [replace(f, forces=zero) for f in frames]
+    with pytest.raises(TlpotError, match=r"a\.xyz: the forces .* exactly zero.*data\.relaxed"):
+        check_units(still, guesses)
+    check_units([replace(f, labels="relaxed") for f in still], guesses)
+    check_units(still, [replace(g, forces=zero) for g in guesses])  # by symmetry
+    good = replace(still[0], source="b.xyz", forces=guesses[0].forces)
+    with pytest.raises(TlpotError, match=r"^a\.xyz"):
+        check_units([good, *still[1:]], guesses)
+    unstressed = [replace(f, stress=np.zeros(6)) for f in frames]
+    with pytest.raises(TlpotError, match=r"the stress .* exactly zero.*stress_weight: 0"):
+        check_units(unstressed, guesses)
+    check_units(unstressed, guesses, stress=False)
 
 
 def test_a_pretrained_model_that_ranks_a_few_crystals_wrongly_is_no_sign_of_a_wrong_unit():

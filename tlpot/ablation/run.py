@@ -44,7 +44,7 @@ def ablate(
     Raises
     ------
     TlpotError
-        If the sweep is not sound, or its data changed since a point finished.
+        If the sweep is not sound, or its data or base changed since a point finished.
     """
     wanted, folder = points(sweep), Path(sweep.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,12 +53,13 @@ def ablate(
     done = list(by_name.values())
     waiting = [point for point in wanted if point.name not in by_name]
     on_point(done, len(wanted))
-    pieces = [(p.config, str(folders[p.name]), sweep.keep_models) for p in waiting]
+    pieces = [(p.config, str(folders[p.name].absolute()), sweep.keep_models) for p in waiting]
     for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
         point = waiting[i]
         outcome = _finished(folders[point.name], point)
         if outcome is None:
-            reason = str(result) or type(result).__name__
+            lost = f"it ran, but {folders[point.name]} holds no result; do the workers see it?"
+            reason = lost if result is None else str(result) or type(result).__name__
             outcome = Outcome(point, reason=reason)
         done.append(outcome)
         write_results(folder, _ordered(done, wanted))
@@ -117,7 +118,10 @@ def _require_same_data(done: Sequence[Outcome]) -> None:
     known: dict[str, str] = {}
     for outcome in done:
         assert outcome.manifest is not None
-        for file in outcome.manifest["data"]["files"]:
+        inputs = outcome.manifest.get("inputs", {})
+        others = [inputs["base"]] if "base" in inputs else []
+        others += inputs.get("replayed files", [])
+        for file in outcome.manifest["data"]["files"] + others:
             path = file["path"]
             if path not in known and Path(path).is_file():
                 known[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import locked, write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load, load_onto
 from tlpot.scale import as_done
@@ -54,32 +54,34 @@ def in_shards(
     Raises
     ------
     TlpotError
-        If the folder holds something else, or a shard failed; what is done is kept.
+        If the folder holds something else, another process is at work in it, or a shard failed;
+        what is done is kept.
     """
     model = str(Path(model).absolute() if Path(model).exists() else model)
     _begin(folder, _identity(frames, model, settings, shard))
     pieces = [list(frames[i : i + shard]) for i in range(0, len(frames), shard)]
     paths = [folder / FOLDER / f"{i:06d}.extxyz" for i in range(len(pieces))]
-    todo = [i for i, path in enumerate(paths) if not path.exists()]
-    done = len(frames) - sum(len(pieces[i]) for i in todo)
-    on_structure(done)
-    failed: dict[int, str] = {}
-    calls = [(model, device, settings, pieces[i], str(paths[i])) for i in todo]
-    for n, result in as_done(work, calls, scheduler, workers):
-        if isinstance(result, TlpotError):
-            raise result
-        if isinstance(result, BaseException):
-            failed[todo[n]] = str(result) or type(result).__name__
-        else:
-            done += len(pieces[todo[n]])
-            on_structure(done)
-    if failed:
-        i, why = next(iter(failed.items()))
-        raise TlpotError(
-            f"{len(failed)} of {len(pieces)} shards failed, first that of {pieces[i][0].name} and "
-            f"the {len(pieces[i]) - 1} after it: {why}. What is done is kept; run the same "
-            "command again"
-        )
+    with locked(folder):
+        todo = [i for i, path in enumerate(paths) if not path.exists()]
+        done = len(frames) - sum(len(pieces[i]) for i in todo)
+        on_structure(done)
+        failed: dict[int, str] = {}
+        calls = [(model, device, settings, pieces[i], str(paths[i])) for i in todo]
+        for n, result in as_done(work, calls, scheduler, workers):
+            if isinstance(result, TlpotError):
+                raise result
+            if isinstance(result, BaseException):
+                failed[todo[n]] = str(result) or type(result).__name__
+            else:
+                done += len(pieces[todo[n]])
+                on_structure(done)
+        if failed:
+            i, why = next(iter(failed.items()))
+            raise TlpotError(
+                f"{len(failed)} of {len(pieces)} shards failed, first that of {pieces[i][0].name} "
+                f"and the {len(pieces[i]) - 1} after it: {why}. What is done is kept; run the same "
+                "command again"
+            )
     return paths
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from rich.table import Table
 
 from tlpot.config import Data
@@ -23,6 +24,9 @@ FORCE_UNITS = {"kcal/mol/Å": 0.0433641, "kJ/mol/Å": 0.0103643, "meV/Å": 0.001
 
 RELAXED_FORCE = 0.2
 """eV/Å beyond which a frame is no minimum."""
+
+SPIN = 0.5
+"""μB of a cell from which it has unpaired electrons."""
 
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
@@ -201,8 +205,8 @@ def _flaw(
     values |= dict(forces=forces, stress=0.0 if frame.stress is None else frame.stress)
     if broken := [name for name, value in values.items() if not np.isfinite(value).all()]:
         return "non-finite", f"NaN or infinite {' and '.join(broken)}"
-    if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
-        return "broken cell", "periodic without cell vectors, or a cell without volume"
+    if broken_cell := _broken_cell(atoms):
+        return "broken cell", broken_cell
     if supported is not None and (strange := sorted(set(atoms.symbols) - set(supported))):
         return "unsupported element", f"{', '.join(strange)} not among the model's elements"
     if shell := _open_shell(frame):
@@ -221,6 +225,34 @@ def _flaw(
     return None
 
 
+def require_sound(frames: Sequence[Frame], shortest: float) -> None:
+    """Refuse structures, labelled or not, whose geometry makes no sense.
+
+    Raises
+    ------
+    TlpotError
+        Naming those with coordinates that are not finite, a cell without volume, or atoms closer
+        than `shortest` (Å).
+    """
+    bad = []
+    for frame in frames:
+        atoms = frame.atoms
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+            bad.append(Rejection(frame, "non-finite", "NaN or infinite positions or cell"))
+        elif broken_cell := _broken_cell(atoms):
+            bad.append(Rejection(frame, "broken cell", broken_cell))
+        elif close := _overlap(frame, shortest):
+            bad.append(Rejection(frame, "overlapping atoms", close))
+    if bad:
+        raise TlpotError(_refusal(bad, len(frames), None))
+
+
+def _broken_cell(atoms: Atoms) -> str | None:
+    if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
+        return "periodic without cell vectors, or a cell without volume"
+    return None
+
+
 def _open_shell(frame: Frame) -> str | None:
     info = {key.lower(): value for key, value in frame.info.items()}
 
@@ -233,6 +265,9 @@ def _open_shell(frame: Frame) -> str | None:
         return f"total charge {charge:+g}"
     multiplicity = number("multiplicity", "spin_multiplicity", "mult")
     spin = number("spin", "total_spin")
+    moment = number("magmom", "total_magnetization")
+    if abs(moment) > SPIN:
+        return f"magnetic moment {moment:.2g} μB"
     if multiplicity > 1 or spin > 1:
         return f"multiplicity {multiplicity:g}" if multiplicity > 1 else f"spin {spin:g}"
     if len(frame) == 1 and frame.kind == "molecule":

@@ -108,7 +108,10 @@ def _kind(key: str) -> str:
 
 def _equal(kind: str, atoms: Atoms, one: Any, two: Any) -> bool:
     rtol, atol = _CLOSE[kind]
-    one, two = _convert(kind, "", one, atoms), _convert(kind, "", two, atoms)
+    try:
+        one, two = _convert(kind, "", one, atoms), _convert(kind, "", two, atoms)
+    except (ValueError, TypeError):  # one of them is no label
+        return False
     return one.shape == two.shape and np.allclose(one, two, rtol=rtol, atol=atol, equal_nan=True)
 
 
@@ -150,12 +153,12 @@ def _make_frame(
             label = _choose(kind, atoms, pool, named, prefix, energy_kind)
         except TlpotError as error:
             raise TlpotError(f"{bare.name}: {error}") from None
-        except ValueError:
+        except (ValueError, TypeError):
             raise TlpotError(
                 f"{bare.name}: its {kind} is not a number or has the wrong shape for "
                 f"{len(atoms)} atoms. Mend the file or name another key in data.keys.{kind}."
             ) from None
-        if label is not None and _weight(kind, pool) == 0.0:
+        if label is not None and _weight(kind, pool, bare.name) == 0.0:
             label = None
         labels[kind] = None if label is None else label.value
         if label is not None:
@@ -178,9 +181,10 @@ def _make_frame(
 
 
 def _notes(atoms: Atoms) -> dict[str, object]:
-    """The plain values in ``atoms.info`` that are no label."""
+    """The plain values in ``atoms.info`` that are no label, and the magnetic moment."""
     notes: dict[str, object] = {}
-    for key, value in {**atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
+    moment = {k: v for k, v in (atoms.calc.results if atoms.calc else {}).items() if k == "magmom"}
+    for key, value in {**moment, **atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
         value = value.item() if isinstance(value, np.generic) else value
         if (value is None or isinstance(value, str | bool | int | float)) and not _kind(key):
             notes[key] = value
@@ -230,9 +234,15 @@ def _choose(
     return first
 
 
-def _weight(kind: str, pool: dict[str, Any]) -> float:
+def _weight(kind: str, pool: dict[str, Any], where: str) -> float:
     names = {"energy": ["energy"], "forces": ["force", "forces"]}
     stems = names.get(kind, ["stress", "virial", "virials"])
     known = [f"{config}{stem}_weight" for config in ("", "config_") for stem in stems]
-    weights = [float(pool[name]) for name in [*known, "config_weight"] if name in pool]
+    weights = []
+    for name in [*known, "config_weight"]:
+        if name in pool:
+            try:
+                weights.append(float(pool[name]))
+            except (ValueError, TypeError):
+                raise TlpotError(f"{where}: its {name} is no number: {pool[name]!r}") from None
     return min(weights, default=1.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.db
 import ase.io
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 
 from tlpot.config import Keys
 from tlpot.data.labels import EnergyKind, make_frames
@@ -66,6 +66,15 @@ def read_frames(
         frame
         for path, index in find_files(files)
         for frame in read_file(path, index, keys or Keys(), energy)
+    ]
+
+
+def read_structures(files: Files) -> list[Frame]:
+    """Structures alone, whatever labels their files have; `files` and errors as `read_frames`."""
+    return [
+        Frame(Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc), source=str(path), index=place)
+        for path, index in find_files(files)
+        for a, place in zip(*read_images(path, index), strict=True)
     ]
 
 
@@ -218,12 +227,20 @@ def _meaning(error: Exception) -> str:
 def _require_all_xyz(path: Path, read: int) -> None:
     """ASE stops at the first blank line without a word; the frames behind it must not vanish."""
     frames = 0
-    with open_binary(path) as file:
+    with open_with_compression(str(path), "rb") as file:
         while line := file.readline():
             if not line.strip() or line.lstrip().startswith(b"VEC"):
                 continue
+            try:
+                atoms = int(line)
+            except ValueError:
+                text = line.decode(errors="replace").strip()
+                raise TlpotError(
+                    f"{path}: behind frame {frames - 1} stands '{text}', which is no number of "
+                    "atoms. Remove what is no frame."
+                ) from None
             frames += 1
-            for _ in range(int(line) + 1):
+            for _ in range(atoms + 1):
                 file.readline()
     if frames != read:
         raise TlpotError(

@@ -11,6 +11,9 @@ from tlpot.frames import Frame
 SAME_PLACE = 1e-5
 """Å within which positions and cells are the same."""
 
+SHADOWS = 4
+"""Random projections by which frames are compared first."""
+
 SAME_ENERGY = 1e-5
 """eV/atom within which energies of one geometry are the same."""
 
@@ -21,8 +24,9 @@ SAME_FORCE = 1e-3
 def find_repeats(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
     """Repeated geometries: the later frame, or both where the labels disagree.
 
-    Atoms count as the same in the same order. Frames are compared only where a random projection
-    of their coordinates agrees, so the cost grows as n log n.
+    Atoms count as the same in the same order, also where they were wrapped into the cell or all
+    moved together. Frames are compared only where random projections of their coordinates agree,
+    so the cost grows as n log n.
 
     Parameters
     ----------
@@ -44,24 +48,52 @@ def find_repeats(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
 
 
 def _repeats_among_alike(group: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
-    points = np.array(
-        [np.vstack([f.atoms.positions, f.atoms.cell.array]).ravel() for _, f in group]
-    )
-    direction = np.random.default_rng(0).normal(size=points.shape[1])
-    shadow = points @ (direction / np.linalg.norm(direction))
-    order = np.argsort(shadow, kind="stable")
-    reach = SAME_PLACE * np.sqrt(points.shape[1])
+    cells = np.array([f.atoms.cell.complete().array for _, f in group])
+    pbc = group[0][1].atoms.pbc
+    places = np.array([_from_first_atom(f) for _, f in group])
+    shadows, reach = _shadows(cells, places, pbc)
+    order = np.argsort(shadows[:, 0], kind="stable")
+    sorted_shadows = shadows[order]
+    ends = np.searchsorted(sorted_shadows[:, 0], sorted_shadows[:, 0] + reach, side="right")
     found: dict[int, tuple[str, str]] = {}
     for rank, one in enumerate(order):
         if group[one][0] in found:
             continue
-        for two in order[rank + 1 :]:
-            if shadow[two] - shadow[one] > reach:
-                break
-            if np.abs(points[one] - points[two]).max() <= SAME_PLACE:
+        near = slice(rank + 1, ends[rank])
+        close = np.abs(sorted_shadows[near] - sorted_shadows[rank]).max(1, initial=0.0) <= reach
+        for two in order[near][close]:
+            if np.abs(cells[one] - cells[two]).max() > SAME_PLACE:
+                continue
+            apart = places[two] - places[one]
+            apart[:, pbc] -= np.round(apart[:, pbc])
+            if np.abs(apart @ cells[one]).max() <= SAME_PLACE:
                 first, second = sorted((group[one], group[two]), key=lambda item: item[0])
                 found |= _judge(first, second, found)
     return found
+
+
+def _from_first_atom(frame: Frame) -> np.ndarray:
+    """``(n, 3)`` where atoms are from the first, in units of the cell vectors."""
+    scaled = frame.atoms.cell.complete().scaled_positions(frame.atoms.positions)
+    return np.asarray(scaled - scaled[0])
+
+
+def _shadows(cells: np.ndarray, places: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, float]:
+    """Random projections ``(frames, SHADOWS)`` that no lattice vector changes.
+
+    And by how much those of the same geometry may differ.
+    """
+    turns = 2 * np.pi * places[..., pbc]
+    lengths = np.linalg.norm(cells, axis=2)[:, None, :]
+    straight = (places * lengths)[..., ~pbc]
+    points = np.concatenate(
+        [x.reshape(len(cells), -1) for x in (cells, np.cos(turns), np.sin(turns), straight)], axis=1
+    )
+    directions = np.random.default_rng(0).normal(size=(points.shape[1], SHADOWS))
+    directions /= np.linalg.norm(directions, axis=0)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=1)
+    steepest = 4 * np.pi * max(1.0, 1.0 / heights.min())
+    return points @ directions, float(SAME_PLACE * steepest * np.sqrt(points.shape[1]))
 
 
 def _judge(

@@ -27,7 +27,7 @@ from ase.md.md import MolecularDynamics
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import locked, write_whole
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
@@ -83,7 +83,7 @@ def run_md(
     ------
     TlpotError
         If the model does not know the structure, or the folder holds something else, or another
-        run, or this one with as many steps already.
+        run, or this one with as many steps already; or another process is at work in it.
     """
     settings, folder = settings or Dynamics(), Path(output)
     if reason := unfit(start, potential):
@@ -91,15 +91,19 @@ def run_md(
     if settings.ensemble == "npt" and not start.pbc.all():
         raise TlpotError("npt needs a structure that is periodic in three directions")
     start = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
-    state = _begin(folder, start, potential, settings, steps)
-    calculator = TLPotCalculator(potential, device=potential.device)
-    energy = potential.predict([start])[0].energy
-    guard = Guard(start, energy, potential, settings)
-    while state.step < steps:
-        reason = _segment(state, calculator, settings, steps, folder, guard, on_progress)
-        if reason is not None:
-            _stop(folder, guard, state.step, reason)
-            return reason
+    if folder.exists() and not folder.is_dir():
+        raise TlpotError(f"{folder} is a file; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        state = _begin(folder, start, potential, settings, steps)
+        calculator = TLPotCalculator(potential, device=potential.device)
+        energy = potential.predict([start])[0].energy
+        guard = Guard(start, energy, potential, settings)
+        while state.step < steps:
+            reason = _segment(state, calculator, settings, steps, folder, guard, on_progress)
+            if reason is not None:
+                _stop(folder, guard, state.step, reason)
+                return reason
     return None
 
 
@@ -173,9 +177,8 @@ def _begin(
         for name, length in state.lengths.items():
             os.truncate(folder / name, length)
         return state
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if any(folder.iterdir()):
         raise TlpotError(f"{folder} exists already and holds no run; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(settings.seed)
     atoms = start.copy()
     atoms.set_constraint(FixCom())

@@ -26,8 +26,8 @@ from tlpot.run_folder import (
     CHECKPOINT,
     begin,
     choose_device,
+    claimed,
     fit,
-    refuse_to_overwrite,
     require_tensorboard,
     write_json,
 )
@@ -86,11 +86,23 @@ def train(
     Raises
     ------
     TlpotError
-        On bad input; an existing run is never overwritten.
+        On bad input; an existing run is never overwritten, nor one that another process is at.
     """
-    config = as_section(PowderConfig, config)
-    folder, team = Path(config.output), Team()
-    refuse_to_overwrite(folder, config, resume)
+    config, team = as_section(PowderConfig, config), Team()
+    with claimed(config, resume, team) as folder:
+        return _train(config, folder, team, resume, on_crystal, on_start, on_epoch, examples)
+
+
+def _train(
+    config: PowderConfig,
+    folder: Path,
+    team: Team,
+    resume: bool,
+    on_crystal: Callable[[int, int], None],
+    on_start: Callable[[Prepared], None],
+    on_epoch: Callable[[Row], None],
+    examples: Sequence[Example] | None,
+) -> Run:
     if config.training.tensorboard:
         require_tensorboard()
     device = choose_device(config.training.device, team)

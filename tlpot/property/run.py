@@ -27,8 +27,8 @@ from tlpot.run_folder import (
     CHECKPOINT,
     begin,
     choose_device,
+    claimed,
     fit,
-    refuse_to_overwrite,
     require_tensorboard,
     write_json,
 )
@@ -93,11 +93,22 @@ def train(
     Raises
     ------
     TlpotError
-        On bad input; an existing run is never overwritten.
+        On bad input; an existing run is never overwritten, nor one that another process is at.
     """
-    config = as_section(PropertyConfig, config)
-    folder, team = Path(config.output), Team()
-    refuse_to_overwrite(folder, config, resume)
+    config, team = as_section(PropertyConfig, config), Team()
+    with claimed(config, resume, team) as folder:
+        return _train(config, folder, team, resume, on_start, on_epoch, crystals)
+
+
+def _train(
+    config: PropertyConfig,
+    folder: Path,
+    team: Team,
+    resume: bool,
+    on_start: Callable[[Prepared], None],
+    on_epoch: Callable[[Row], None],
+    crystals: Crystals | None,
+) -> Run:
     if config.training.tensorboard:
         require_tensorboard()
     device = choose_device(config.training.device, team)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,26 @@ class DescriptorCache:
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._held = 0
 
-    def keep(self, potential: Potential, batch: Batch, keep_gb: float) -> Batch:
-        """The batch with its descriptors, computed only if no run before has."""
+    def keep(
+        self, potential: Potential, parts: Sequence[Sequence[Batch]], keep_gb: float
+    ) -> list[list[Batch]]:
+        """The batches of a run, with descriptors as far as `keep_gb` reaches, first come first.
+
+        They are computed only if no run before has.
+        """
+        limit = left = keep_gb * 1e9
+        found: list[list[Batch]] = []
+        for part in parts:
+            found.append([])
+            for batch in part:
+                kept = self._descriptors(potential, batch) if left > 0 else None
+                left -= 0 if kept is None else kept.nbytes
+                found[-1].append(replace(batch, kept=kept))
+                while self._held > limit:
+                    self._held -= self._kept.popitem(last=False)[1].nbytes
+        return found
+
+    def _descriptors(self, potential: Potential, batch: Batch) -> Any:
         geometry = hashlib.sha256()
         for tensor in (batch.numbers, batch.pairs, batch.vectors):
             geometry.update(tensor.cpu().numpy().tobytes())
@@ -33,10 +51,8 @@ class DescriptorCache:
         if key not in self._kept:
             kept = backbone.keep(batch).kept
             if kept is None:
-                return batch
+                return None
             self._kept[key] = kept
-            self._held += self._kept[key].nbytes
+            self._held += kept.nbytes
         self._kept.move_to_end(key)
-        while self._held > keep_gb * 1e9:
-            self._held -= self._kept.popitem(last=False)[1].nbytes
-        return replace(batch, kept=self._kept.get(key))
+        return self._kept[key]
