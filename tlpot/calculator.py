@@ -31,7 +31,7 @@ class TLPotCalculator(Calculator):
         Å beyond the cutoff kept in the neighbour list; it is rebuilt when an atom has moved more
         than half of it, or when cell, periodicity or elements change.
     device
-        Where torch computes.
+        Where torch computes; None: where a `Potential` is, and on the CPU else.
 
     Notes
     -----
@@ -56,12 +56,12 @@ class TLPotCalculator(Calculator):
         self,
         model: str | Path | Potential,
         skin: float = SKIN,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         potential = model if isinstance(model, Potential) else load(model)
-        self.potential = potential.to(device)
+        self.potential = potential if device is None else potential.to(device)
         self.skin = skin
         self._list: _SkinList | None = None
         self._compact: Potential | None = None

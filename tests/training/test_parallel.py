@@ -47,6 +47,22 @@ def test_losses_of_shares_add_up_to_the_whole(small, labelled, fit):
     torch.testing.assert_close(total(batches[::2]) + total(batches[1::2]), total(batches))
 
 
+def test_all_processes_take_the_writers_number(tmp_path):
+    script = tmp_path / "agree.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from tlpot.training.parallel import Team\n"
+        "team = Team()\n"
+        "heard = (team.agreed(team.rank + 0.25), team.agreed(None))\n"
+        f"Path({str(tmp_path)!r}, f'heard-{{team.rank}}').write_text(repr(heard))\n"
+    )
+    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert (tmp_path / f"heard-{rank}").read_text() == "(0.25, None)"
+
+
 def test_two_processes_train_what_one_does(settings, labelled, write_frames, tmp_path):
     bare = [replace(frame, forces=None, stress=None) for frame in labelled(22)[16:]]
     group = {"files": str(write_frames(tmp_path / "bare.extxyz", bare)), "weight": 0.5}

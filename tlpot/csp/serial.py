@@ -29,7 +29,7 @@ def minimise(
 
     What the calculator `extra` gives is added to the potential.
     """
-    own = TLPotCalculator(potential, device=potential.device)
+    own = TLPotCalculator(potential)
     calculator = own if extra is None else SumCalculator([own, extra])
     for i, start in enumerate(structures):
         yield i, _minimise(start, calculator, settings)

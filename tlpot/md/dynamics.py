@@ -96,7 +96,7 @@ def run_md(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         state = _begin(folder, start, potential, settings, steps)
-        calculator = TLPotCalculator(potential, device=potential.device)
+        calculator = TLPotCalculator(potential)
         energy = potential.predict([start])[0].energy
         guard = Guard(start, energy, potential, settings)
         while state.step < steps:

@@ -53,6 +53,14 @@ class Team:
         dist.all_reduce(flat)
         return list(_unflatten_dense_tensors(flat, tensors))
 
+    def agreed(self, value: float | None) -> float | None:
+        """The writer's number: on a GPU, sums in another order differ in their last digits."""
+        if self.size == 1 or value is None:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(shared, src=0)
+        return shared.item()
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:

@@ -151,7 +151,7 @@ class Trainer:
         row |= {f"train_{name}": value for name, value in terms.items()}
         row |= {f"validation_{name}": value for name, value in self._validate().items()}
         self.progress.epoch = epoch
-        judged = row["validation_loss"]
+        judged = row["validation_loss"] = self.team.agreed(row["validation_loss"])
         if judged is None or judged < self.progress.best_loss:
             self.progress.best_loss = total if judged is None else judged
             self.progress.best_epoch = epoch
