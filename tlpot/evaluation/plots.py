@@ -311,7 +311,7 @@ def shared_limits(dft: np.ndarray, models: Sequence[np.ndarray]) -> tuple[float,
     room = 0.5 * (high - low) or np.abs(seen - low).max() or 1e-3
     seen = np.clip(seen, low - room, high + room)
     low, high = seen.min(), seen.max()
-    margin = 0.04 * (high - low)
+    margin = 0.04 * (high - low) or room
     return float(low - margin), float(high + margin)
 
 
