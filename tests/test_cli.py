@@ -137,6 +137,31 @@ def test_init_writes_a_config_that_validates_once_files_are_set(call, tmp_path, 
     refused(call("init", path), "exists already")
 
 
+def test_a_path_is_printed_as_it_is(call):
+    code, _, err = call("inspect", "none/[red]good.extxyz@99:100:")
+    assert code == 2
+    assert "none/[red]good.extxyz@99:100:" in err
+
+
+def test_a_model_that_training_ruined_is_told(call, config, settings):
+    settings["training"] |= {"learning_rate": 10.0, "epochs": 1, "clip": None}
+    config.write_text(yaml.safe_dump(settings))
+    code, out, err = call("finetune", str(config))
+    assert code == 0, err
+    assert "Fine-tuning made the force RMSE worse." in out
+
+
+def test_md_of_no_step_is_refused(call, tmp_path, base_model):
+    start = tmp_path / "POSCAR"
+    bulk("C").write(start)
+    output = tmp_path / "md"
+    for length in ("-1", "0"):
+        code, _, err = call(
+            "md", str(start), "--model", str(base_model), "--ps", length, "--output", str(output)
+        )
+        assert (code, "not one step" in err, output.exists()) == (2, True, False)
+
+
 def test_a_folder_that_is_missing_is_one_message(call, tmp_path):
     code, out, err = call("init", str(tmp_path / "none" / "config.yaml"))
     assert (code, out) == (2, "")

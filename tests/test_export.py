@@ -53,6 +53,12 @@ def test_torchani_gives_our_energies(tmp_path, urea, structures):
     assert energies(tmp_path, some) == pytest.approx(ours, abs=1e-3)
 
 
+@pytest.mark.parametrize("elements", [["H,C"], ["Xx"], ["H", "Pu"]])
+def test_elements_that_the_model_does_not_know_are_refused(tmp_path, elements):
+    with pytest.raises(TlpotError, match=rf"--elements {elements[-1]}: the model knows H"):
+        export("mini", tmp_path / "model.py", "torchani", elements)
+
+
 def test_elements_that_are_left_out_change_nothing(tmp_path, urea):
     export("mini", tmp_path / "exported.py", "torchani", ["H", "C", "N", "O"])
     urea = urea.repeat(2)

@@ -268,6 +268,26 @@ def test_a_run_is_never_overwritten(finished, settings):
     assert {file.name: file.read_bytes() for file in finished.folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "report.html"])
+def test_files_of_something_else_are_not_overwritten(settings, name):
+    mine = Path(settings["output"]) / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(TlpotError, match=f"holds {name} of something else"):
+        tlpot.finetune(settings)
+    assert mine.read_text() == "mine"
+
+
+def test_a_run_without_an_epoch_may_be_replaced(settings):
+    def stop(prepared) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tlpot.finetune(settings, on_start=stop)
+    settings["training"]["learning_rate"] = 3e-4
+    assert tlpot.finetune(settings).metrics
+
+
 def test_output_that_is_a_file_is_refused(settings, tmp_path):
     settings["output"] = settings["data"]["files"][0]
     with pytest.raises(TlpotError, match="is a file"):
@@ -334,8 +354,15 @@ def stopped(settings) -> dict:
 
 def test_resume_needs_the_same_config(stopped):
     stopped["training"]["learning_rate"] = 3e-4
-    with pytest.raises(TlpotError, match="differs from this config"):
+    says = r"differs from this config \(training\.learning_rate: .* → 0\.0003\)"
+    with pytest.raises(TlpotError, match=says):
         tlpot.finetune(stopped, resume=True)
+
+
+def test_a_stopped_run_goes_on_where_its_folder_was_moved_to(stopped, tmp_path):
+    moved = Path(stopped["output"]).rename(tmp_path / "moved")
+    run = tlpot.finetune(stopped | {"output": str(moved)}, resume=True)
+    assert (run.folder, len(history(moved))) == (moved, stopped["training"]["epochs"])
 
 
 def test_resume_needs_the_same_data(stopped, labelled, write_frames):

@@ -212,8 +212,10 @@ def sample(
     files = files or []
     if [method is None, pick is None, ranking is None].count(False) != 1:
         raise TlpotError("give one of --method (propose), --pick (choose) and --from (a ranking)")
-    if bool(files) == (ranking is not None):
-        raise TlpotError("name the files to sample from, or a ranking with --from, not both")
+    if files and ranking is not None:
+        raise TlpotError("name files to sample from, or a ranking with --from, not both")
+    if not files and ranking is None:
+        raise TlpotError("name the files to sample from")
     if pick == "active":
         if config is None:
             raise TlpotError("--pick active trains: give its recipe with --config")

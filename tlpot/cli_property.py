@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, err, out, stoppable
+from tlpot.errors import TlpotError
 
 app = typer.Typer(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
 
@@ -49,6 +50,8 @@ def predict(
     from tlpot.property.report import print_left_out, print_never_seen
     from tlpot.property.table import prediction_table
 
+    if output is not None and output.exists():
+        raise TlpotError(f"{output} exists already; name another file")
     ensemble = Ensemble.load(model)
     frames, rejected = read_structures(files, drop_bad)
     print_left_out(rejected, err)
@@ -101,7 +104,6 @@ def import_(
     unit: Annotated[str, typer.Option(help="of the property, e.g. eV")] = "",
 ) -> None:
     """Turn a released CGCNN checkpoint into a model file, to predict with or to fine-tune."""
-    from tlpot.errors import TlpotError
     from tlpot.property.released import import_checkpoint
 
     if output.exists():

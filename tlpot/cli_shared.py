@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False)]
 Overrides = Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from tlpot.cli_shared import SCHEDULER, Files, err, out, stoppable
+from tlpot.errors import TlpotError
 
 app = typer.Typer()
 
@@ -210,6 +211,8 @@ def md(
     }
     dynamics = parse_dynamics(given, settings or [])
     steps = round(1000 * picoseconds / dynamics.timestep)
+    if steps < 1:
+        raise TlpotError(f"--ps {picoseconds:g}: not one step of {dynamics.timestep:g} fs")
     start = read_start(file, supercell)
     kept = "the last point of restart is kept: the same command goes on"
     with stoppable(kept), console.md_bar(steps, err) as on_progress:

@@ -294,6 +294,11 @@ def label_counts(frames: Sequence[Frame]) -> str:
 
 def print_run(run: Run, console: Console) -> None:
     """Errors before and after, and where to find the rest."""
+    from tlpot.evaluation.report import MODELS, judged_part, made_worse
+
     print_summary(run.metrics, console)
-    console.print(f"report: {run.folder / 'report.html'}")
-    console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')")
+    before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
+    for line in made_worse(before, after):
+        console.print(line, style="bold red")
+    console.print(f"report: {run.folder / 'report.html'}", markup=False)
+    console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')", markup=False)

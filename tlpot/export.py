@@ -34,7 +34,8 @@ def export(
     Raises
     ------
     TlpotError
-        If the file is there already, the backbone has no such form, or a package is missing.
+        If the file is there already, the backbone has no such form, the model does not know one of
+        the elements, or a package is missing.
     """
     if output.suffix != SUFFIX[to]:
         raise TlpotError(f"{output}: a model for {to} is written as {SUFFIX[to]}; name such a file")
@@ -43,6 +44,11 @@ def export(
             raise TlpotError(f"{path} exists already; name another file")
     potential = load(model)
     if elements:
+        if strange := sorted(set(elements) - set(potential.elements)):
+            raise TlpotError(
+                f"--elements {strange[0]}: the model knows {', '.join(potential.elements)}; repeat "
+                "the option for each"
+            )
         potential = potential.for_elements(set(elements))
     output.parent.mkdir(parents=True, exist_ok=True)
     if to == "metatomic":

@@ -21,6 +21,16 @@ from tlpot.training.parallel import Team
 from tlpot.training.task import Task
 from tlpot.training.trainer import Progress, Row, Trainer
 
+RESULTS = (
+    "model.safetensors",
+    "report.html",
+    "metrics.json",
+    "history.csv",
+    "parity.png",
+    CHECKPOINT,
+)
+"""Files that a run fills as it goes on, besides ``config.yaml`` and ``manifest.json``."""
+
 
 def choose_device(name: str, team: Team) -> torch.device:
     """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
@@ -94,23 +104,48 @@ def claimed(config: Section, resume: bool, team: Team) -> Iterator[Path]:
 
 
 def _refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
-    """Keep a run from writing over another, and a resumed one from changing its settings."""
+    """Keep a run from writing over another, and a resumed one from changing its settings.
+
+    A run that ended before its first epoch left nothing to lose: another may take its place.
+    """
     stored = folder / "config.yaml"
     if not resume:
-        if stored.exists():
+        there = [name for name in RESULTS if (folder / name).exists()]
+        begun = stored.exists() and (folder / "manifest.json").exists()
+        if begun and there:
             raise TlpotError(
                 f"output: {folder} already holds a run; choose another folder "
                 f"(output=…), or continue it with --resume"
+            )
+        if not begun and (stored.exists() or there):
+            raise TlpotError(
+                f"output: {folder} holds {there[0] if there else stored.name} of something else, "
+                "which this run would overwrite; choose another folder (output=…)"
             )
     elif not stored.exists():
         raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
     elif (folder / "report.html").exists() and not (folder / CHECKPOINT).exists():
         raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
-    elif load_section(type(config), stored) != config:
+    elif changed := _differences(load_section(type(config), stored), config):
         raise TlpotError(
-            f"{stored} differs from this config: a resumed run must keep its settings. "
-            "Undo the change, or start a new run in another folder"
+            f"{stored} differs from this config ({', '.join(changed)}): a resumed run must keep "
+            "its settings. Undo the change, or start a new run in another folder"
         )
+
+
+def _differences(before: Section, now: Section) -> list[str]:
+    """``key: before → now`` wherever two configs part, but for their output."""
+    old, new = (_flat(config.model_dump(by_alias=True, mode="json")) for config in (before, now))
+    keys = [key for key in {**old, **new} if key != "output" and old.get(key) != new.get(key)]
+    return [f"{key}: {old.get(key)} → {new.get(key)}" for key in keys]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        deeper = isinstance(value, Mapping)
+        found |= _flat(value, f"{above}{key}.") if deeper else {f"{above}{key}": value}
+    return found
 
 
 def begin(

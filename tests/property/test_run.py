@@ -177,6 +177,9 @@ def test_predict_and_evaluate(call, finished, folder, tmp_path):
     assert [row["formula"] for row in rows] == ["Si2", "Cu"]
     expected = PropertyModel.load(finished.folder).predict([ase.io.read(folder / "Si.cif")])[0]
     assert float(rows[0]["property"]) == pytest.approx(expected, rel=1e-4)
+    again = call("property", "predict", folder / "Si.cif", *model, "-o", folder / "Cu.cif")
+    refused(again, "Cu.cif exists already")
+    assert ase.io.read(folder / "Cu.cif").symbols == "Cu"
     code, text, _ = call("property", "predict", folder / "Si.cif", *model, *model)
     assert code == 0
     assert "property_std" in text

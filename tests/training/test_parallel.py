@@ -55,6 +55,7 @@ def test_all_processes_take_the_writers_number(tmp_path):
         "team = Team()\n"
         "heard = (team.agreed(team.rank + 0.25), team.agreed(None))\n"
         f"Path({str(tmp_path)!r}, f'heard-{{team.rank}}').write_text(repr(heard))\n"
+        "team.wait()\n"
     )
     launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, timeout=300)

@@ -147,7 +147,7 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter(NullFormatter())
         else:
-            panel.set_ylim(0, None)
+            panel.set_ylim(0, 1.08 * panel.dataLim.ymax)
         if not numeric:
             slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
             panel.set_xticks(list(places.values()), order, **(slanted if crowded else {}))

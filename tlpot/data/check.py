@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from rich.markup import escape
 from rich.table import Table
 
 from tlpot.config import Data
@@ -46,7 +47,7 @@ MENDS = {
     "force too large": "look at units and geometry; data.max_force sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
     "contradicting labels": "keep one level of theory and settings, and leave the other out",
-    "duplicate": "set data.duplicates: drop to keep the first of each",
+    "duplicate": "the first of each is used",
 }
 
 
@@ -93,7 +94,7 @@ class Checked:
         for reason, group in self._by_reason().items():
             first = group[0]
             count = str(len(group))
-            table.add_row(reason, count, first.frame.name, first.detail, first.mend)
+            table.add_row(reason, count, escape(first.frame.name), escape(first.detail), first.mend)
         if self.surplus:
             table.add_row("beyond data.max_frames", str(self.surplus), "", "", "")
         return table

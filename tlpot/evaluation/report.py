@@ -42,6 +42,10 @@ BREAKDOWNS = (
     ("by_labels", "By kind of labels", "labels"),
 )
 
+JUDGED = (
+    ("energy RMSE", "energy_rmse_meV_per_atom"),
+    ("force RMSE", "force_rmse_meV_per_A_vector"),
+)
 MODELS = {"baseline": "before", "finetuned": "after"}
 BASES = {"ani2x": "ANI-2x", "ani1x": "ANI-1x", "ani1ccx": "ANI-1ccx", "mini": "mini"}
 
@@ -78,7 +82,7 @@ def write_report(
     figures
         As `figures` gives them; those that are missing are left out.
     """
-    part = next((part for part in PARTS if metrics["finetuned"][part]["n_frames"]), "test")
+    part = judged_part(metrics)
     before, after = (metrics[model][part] for model in MODELS)
     template = environment("tlpot.evaluation").get_template("report.html.j2")
     page = template.render(
@@ -219,6 +223,19 @@ def _title(config: Config, manifest: Mapping[str, Any], after: Metrics) -> str:
     return f"{base}, {made} on {', '.join(systems)}"
 
 
+def judged_part(metrics: Mapping[str, Mapping[str, Metrics]]) -> str:
+    """The part whose errors are the headline: the first of `PARTS` that holds a frame."""
+    return next((part for part in PARTS if metrics["finetuned"][part]["n_frames"]), "test")
+
+
+def made_worse(before: Metrics, after: Metrics) -> Iterable[str]:
+    """A sentence for each error that training made larger."""
+    for label, key in JUDGED:
+        old, new = before[key], after[key]
+        if old is not None and new is not None and new > old:
+            yield f"Fine-tuning made the {label} worse."
+
+
 def _remarks(metrics: Mapping[str, Mapping[str, Metrics]], part: str) -> Iterable[str]:
     """Reasons to trust the headline less."""
     before, after = (metrics[model][part] for model in MODELS)
@@ -228,13 +245,9 @@ def _remarks(metrics: Mapping[str, Mapping[str, Metrics]], part: str) -> Iterabl
             f"No test frames were held out: these are the errors on {part} frames, which the "
             "training has used. They do not tell how good the model is elsewhere."
         )
-    for label, key in (
-        ("energy RMSE", "energy_rmse_meV_per_atom"),
-        ("force RMSE", "force_rmse_meV_per_A_vector"),
-    ):
-        old, new, seen = before[key], after[key], train[key]
-        if old is not None and new is not None and new > old:
-            yield f"Fine-tuning made the {label} worse."
+    yield from made_worse(before, after)
+    for label, key in JUDGED:
+        new, seen = after[key], train[key]
         if new is not None and seen and part == "test" and new > 2 * seen:
             yield (
                 f"The {label} on test frames is {new / seen:.1f} times that on training frames: "

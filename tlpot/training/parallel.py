@@ -7,6 +7,7 @@ batches, up to the order of floating-point sums.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,6 +20,11 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 T = TypeVar("T")
 
 
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class Team:
     """The processes of one run; alone if torchrun did not start this one."""
 
@@ -28,6 +34,7 @@ class Team:
         if self.size > 1 and not dist.is_initialized():
             gpu = torch.cuda.is_available()
             dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+            atexit.register(_leave)  # gloo's threads must not outlive Python
 
     @property
     def writer(self) -> bool:
