@@ -105,6 +105,10 @@ def test_a_key_given_twice_is_refused(tmp_path):
     path.write_text("x: &x {epochs: 3}\ndata: {files: a}\ntraining: {<<: *x, seed: 1}\n")
     with pytest.raises(TlpotError, match="x: unknown key"):
         load_config(path)
+    nested = "training: &y {<<: &x {epochs: 3}, epochs: 4}\ndata: {files: a}\nmodel: {<<: *y}\n"
+    path.write_text(nested)
+    with pytest.raises(TlpotError, match=r"model\.epochs: unknown key"):
+        load_config(path)
 
 
 def test_missing_file_is_refused(tmp_path):

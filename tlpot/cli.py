@@ -319,9 +319,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except TlpotError as error:
         said = str(error)
     except OSError as error:  # a full disk, a folder that is missing or not ours
-        if error.filename is None:
-            raise
-        said = f"{error.filename}: {error.strerror}"
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)
     sys.exit(2)
 

@@ -23,7 +23,7 @@ from tlpot.csp.relax_files import Outcome as RelaxedFolder
 from tlpot.csp.structures import stem
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
-from tlpot.evaluation.report import print_summary
+from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_summary
 from tlpot.frames import Frame, Labels
 from tlpot.md.dynamics import Progress as MDProgress
 from tlpot.run import Prepared, Run
@@ -294,8 +294,6 @@ def label_counts(frames: Sequence[Frame]) -> str:
 
 def print_run(run: Run, console: Console) -> None:
     """Errors before and after, and where to find the rest."""
-    from tlpot.evaluation.report import MODELS, judged_part, made_worse
-
     print_summary(run.metrics, console)
     before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
     for line in made_worse(before, after):

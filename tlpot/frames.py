@@ -20,6 +20,11 @@ MOLECULE_VACUUM = 6.0
 Labels = Literal["full", "relaxed", "energy"]
 
 
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity, and nothing else."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One structure with its labels.

@@ -17,7 +17,7 @@ import torch
 from tlpot.config import Split
 from tlpot.data.levels import named_levels
 from tlpot.data.split import Splits
-from tlpot.modelfile import NAME as MODEL
+from tlpot.modelfile import located
 
 if TYPE_CHECKING:
     from tlpot.run import Prepared
@@ -32,11 +32,13 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
     everything = frames + [r.frame for r in prepared.checked.rejected]
     files = sorted({f.source for f in everything})
     split = prepared.config.data.split
-    return common_part(split, prepared.splits, prepared.layers, device, processes) | {
+    base, replay = prepared.config.model.base, prepared.replay
+    common = common_part(split, prepared.splits, prepared.layers, device, processes, base)
+    common["inputs"]["replayed files"] = [about_file(p) for p in sorted({f.source for f in replay})]
+    return common | {
         "split_frames": {
             part: [frame.name for frame in prepared.parts[part]] for part in prepared.parts
         },
-        "inputs": _inputs(prepared),
         "data": {
             "files": [
                 {**about_file(path), "frames": sum(f.source == path for f in frames)}
@@ -67,26 +69,21 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
     }
 
 
-def _inputs(prepared: Prepared) -> dict[str, Any]:
-    """What besides the data decides the run: the base's file, if it is one, replayed files."""
-    base = Path(prepared.config.model.base).expanduser()
-    base = base / MODEL if base.is_dir() else base
-    inputs: dict[str, Any] = {"base": about_file(base)} if base.is_file() else {}
-    if prepared.replay:
-        files = sorted({frame.source for frame in prepared.replay})
-        inputs["replayed files"] = [about_file(path) for path in files]
-    return inputs
-
-
 def common_part(
     split: Split,
     splits: Splits,
     layers: Sequence[LayerState],
     device: torch.device,
     processes: int,
+    base: str | None,
 ) -> dict[str, Any]:
-    """What every manifest holds, whatever is trained; times are filled in after training."""
+    """What every manifest holds, whatever is trained; times are filled in after training.
+
+    ``inputs`` are the files that decide a run besides its data: the base's, if it is one.
+    """
+    files = [located(base)] if base is not None else []
     return {
+        "inputs": {"base": [about_file(file) for file in files if file.is_file()]},
         "versions": versions(),
         "split": {"seed": split.seed, **vars(splits)},
         "hardware": hardware(device, processes),

@@ -28,6 +28,12 @@ def write_model(path: str | Path, header: Mapping[str, Any], weights: Mapping[st
     return write_whole(path, serialise(tensors, {"tlpot": about}))
 
 
+def located(path: str | Path) -> Path:
+    """The model file of a run folder; any other path as it is."""
+    path = Path(path)
+    return path / NAME if path.is_dir() else path
+
+
 def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and weights of a model file, or of the model in a run folder.
 
@@ -36,8 +42,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     TlpotError
         If there is no such file or it is not a tlpot model. Nothing is ever unpickled.
     """
-    path = Path(path)
-    path = path / NAME if path.is_dir() else path
+    path = located(path)
     if not path.is_file():
         raise TlpotError(f"{path}: no such model file")
     try:

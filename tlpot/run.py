@@ -164,7 +164,8 @@ def finetune(
         On bad input; an existing run is never overwritten, nor one that another process is at.
     """
     config, team = as_section(Config, config), Team()
-    with claimed(config, resume, team) as folder:
+    folder = Path(config.output)
+    with claimed(folder, config, resume, team):
         return _finetune(config, folder, team, resume, on_start, on_epoch, cache)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
+from tlpot.modelfile import NAME as MODEL
 from tlpot.sections import Section, load_section
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
@@ -22,11 +23,12 @@ from tlpot.training.task import Task
 from tlpot.training.trainer import Progress, Row, Trainer
 
 RESULTS = (
-    "model.safetensors",
+    MODEL,
     "report.html",
     "metrics.json",
     "history.csv",
     "parity.png",
+    "confusion.png",
     CHECKPOINT,
 )
 """Files that a run fills as it goes on, besides ``config.yaml`` and ``manifest.json``."""
@@ -68,8 +70,8 @@ def fit(
 
 
 @contextmanager
-def claimed(config: Section, resume: bool, team: Team) -> Iterator[Path]:
-    """The folder ``config.output``, made if need be, for this run alone while it lasts.
+def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator[None]:
+    """Make the folder if need be, and keep it for this run alone while it lasts.
 
     A run that fails before it wrote anything leaves no folder.
 
@@ -79,12 +81,11 @@ def claimed(config: Section, resume: bool, team: Team) -> Iterator[Path]:
         If the folder holds a run, or with `resume` none that this config can take up; if it cannot
         be written to; if another process is at work in it.
     """
-    folder = Path(config.output)  # type: ignore[attr-defined]
     if folder.exists() and not folder.is_dir():
         raise TlpotError(f"output: {folder} is a file; name a folder")
     if not team.writer:
         _refuse_to_overwrite(folder, config, resume)
-        yield folder
+        yield
         return
     new = not folder.exists()
     try:
@@ -97,7 +98,7 @@ def claimed(config: Section, resume: bool, team: Team) -> Iterator[Path]:
     try:
         with locked(folder):
             _refuse_to_overwrite(folder, config, resume)
-            yield folder
+            yield
     finally:
         if new and not any(folder.iterdir()):
             folder.rmdir()

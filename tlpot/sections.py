@@ -54,15 +54,16 @@ AnySection = TypeVar("AnySection", bound=Section)
 class _Loader(yaml.SafeLoader):
     """YAML where a key that is given twice is an error, not the last one's."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
                 )
-            seen.add(key.value if isinstance(key.value, str) else id(key))
-        return super().construct_mapping(node, deep)
+            seen.add(key.value)
+        return node
 
 
 def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:

@@ -280,6 +280,22 @@ def test_resuming_on_changed_data_is_refused(settings, folder, tmp_path):
         train(settings, resume=True)
 
 
+def test_resuming_on_another_base_is_refused(settings, finished, tmp_path):
+    base = PropertyModel.load(finished.folder)
+    settings["model"] = {"base": str(base.save(tmp_path / "base.safetensors"))}
+
+    def kill(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, on_epoch=kill)
+    with torch.no_grad():
+        next(base.network.parameters()).add_(0.1)
+    base.save(tmp_path / "base.safetensors")
+    with pytest.raises(TlpotError, match="base changed"):
+        train(settings, resume=True)
+
+
 def test_a_property_model_is_no_potential(finished):
     with pytest.raises(TlpotError, match="another kind of model"):
         Potential.load(finished.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,8 @@ def _require_same_data(done: Sequence[Outcome]) -> None:
     known: dict[str, str] = {}
     for outcome in done:
         assert outcome.manifest is not None
-        inputs = outcome.manifest.get("inputs", {})
-        others = [inputs["base"]] if "base" in inputs else []
-        others += inputs.get("replayed files", [])
-        for file in outcome.manifest["data"]["files"] + others:
+        inputs = outcome.manifest.get("inputs", {}).values()
+        for file in chain(outcome.manifest["data"]["files"], *inputs):
             path = file["path"]
             if path not in known and Path(path).is_file():
                 known[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ from tlpot.csp.domain import outside, too_close
 from tlpot.csp.structures import require
 from tlpot.csp.symmetry import symmetrised
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, bare
 from tlpot.potential import Potential
 from tlpot.sections import Section
 
@@ -148,7 +148,7 @@ def relax(
     if settings.symmetry:
         require("spglib")
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
-    starts = [_bare(frame.atoms) for frame in frames]
+    starts = [bare(frame.atoms) for frame in frames]
     found: dict[int, Relaxed] = {}
     for i, (frame, atoms) in enumerate(zip(frames, starts, strict=True)):
         name = frame.name if frame.source else str(i)
@@ -160,7 +160,7 @@ def relax(
     for n, minimum in _minima([starts[i] for i in todo], potential, settings, extra):
         i = todo[n]
         found[i] = replace(
-            found[i], atoms=_bare(minimum.atoms), steps=minimum.steps, reason=minimum.reason
+            found[i], atoms=bare(minimum.atoms), steps=minimum.steps, reason=minimum.reason
         )
         done += 1
         on_structure(done)
@@ -270,7 +270,3 @@ def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) ->
 def _sound(atoms: Atoms) -> bool:
     finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
     return bool(finite and not too_close(atoms, {}))
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

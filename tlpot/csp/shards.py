@@ -14,6 +14,7 @@ import numpy as np
 from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
 from tlpot.frames import Frame
+from tlpot.modelfile import located
 from tlpot.potential import Potential, load, load_onto
 from tlpot.scale import as_done
 
@@ -105,7 +106,7 @@ def _identity(
         for array in (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array):
             geometry.update(np.ascontiguousarray(array).tobytes())
     load(model)  # complains now, not in every worker
-    file = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
+    file = located(model)
     weights = file.read_bytes() if file.is_file() else model.encode()
     return {
         "structures": len(frames),

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from tlpot.config import Keys
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, bare
 
 EnergyKind = Literal["free_energy", "energy"]
 
@@ -143,7 +143,7 @@ def _require_named(pools: list[dict[str, Any]], source: str, keys: Keys) -> None
 
 
 def _make_frame(
-    atoms: Atoms, pool: dict[str, Any], bare: Frame, keys: Keys, energy_kind: EnergyKind
+    atoms: Atoms, pool: dict[str, Any], unlabelled: Frame, keys: Keys, energy_kind: EnergyKind
 ) -> Frame:
     info = _notes(atoms)
     labels: dict[str, np.ndarray | None] = {}
@@ -152,26 +152,25 @@ def _make_frame(
         try:
             label = _choose(kind, atoms, pool, named, prefix, energy_kind)
         except TlpotError as error:
-            raise TlpotError(f"{bare.name}: {error}") from None
+            raise TlpotError(f"{unlabelled.name}: {error}") from None
         except (ValueError, TypeError):
             raise TlpotError(
-                f"{bare.name}: its {kind} is not a number or has the wrong shape for "
+                f"{unlabelled.name}: its {kind} is not a number or has the wrong shape for "
                 f"{len(atoms)} atoms. Mend the file or name another key in data.keys.{kind}."
             ) from None
-        if label is not None and _weight(kind, pool, bare.name) == 0.0:
+        if label is not None and _weight(kind, pool, unlabelled.name) == 0.0:
             label = None
         labels[kind] = None if label is None else label.value
         if label is not None:
             info[f"{kind}_key"] = label.key
             prefix = label.prefix if kind == "energy" else prefix
-    structure = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     frame = Frame(
-        structure,
+        bare(atoms),
         energy=None if labels["energy"] is None else float(labels["energy"]),
         forces=labels["forces"],
         stress=labels["stress"],
-        source=bare.source,
-        index=bare.index,
+        source=unlabelled.source,
+        index=unlabelled.index,
         info=info,
     )
     if frame.stress is not None and frame.kind == "molecule":
@@ -183,8 +182,9 @@ def _make_frame(
 def _notes(atoms: Atoms) -> dict[str, object]:
     """The plain values in ``atoms.info`` that are no label, and the magnetic moment."""
     notes: dict[str, object] = {}
-    moment = {k: v for k, v in (atoms.calc.results if atoms.calc else {}).items() if k == "magmom"}
-    for key, value in {**moment, **atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
+    results = atoms.calc.results if atoms.calc else {}
+    known = {"magmom": results["magmom"]} if "magmom" in results else {}
+    for key, value in {**known, **atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
         value = value.item() if isinstance(value, np.generic) else value
         if (value is None or isinstance(value, str | bool | int | float)) and not _kind(key):
             notes[key] = value

@@ -21,7 +21,7 @@ from tlpot.data.outcar import read_outcar
 from tlpot.data.vasp import is_outcar, is_vasprun, open_binary
 from tlpot.data.vasprun import read_vasprun
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, bare
 
 Files = str | Path | Sequence[str | Path]
 
@@ -72,9 +72,9 @@ def read_frames(
 def read_structures(files: Files) -> list[Frame]:
     """Structures alone, whatever labels their files have; `files` and errors as `read_frames`."""
     return [
-        Frame(Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc), source=str(path), index=place)
+        Frame(bare(atoms), source=str(path), index=place)
         for path, index in find_files(files)
-        for a, place in zip(*read_images(path, index), strict=True)
+        for atoms, place in zip(*read_images(path, index), strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ from ase.md.langevin import Langevin
 from ase.optimize import BFGS
 
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, neighbour_pairs
+from tlpot.frames import Frame, bare, neighbour_pairs
 
 STIFFNESS = 0.3
 """eV/Å² (0.05 mdyn/Å) that softer modes, and unstable ones, are taken to have."""
@@ -120,7 +120,7 @@ def sample_md(
     """
     broken = 0
     while broken < TRIES:
-        moving = _bare(atoms)
+        moving = bare(atoms)
         moving.calc = calculator
         moving.set_constraint(FixCom())
         width = np.sqrt(units.kB * temperature * moving.get_masses())[:, None]
@@ -131,7 +131,7 @@ def sample_md(
         dynamics.run(EQUILIBRATION)
         while moving.get_temperature() < BROKEN * temperature:
             broken = 0
-            yield _bare(moving)
+            yield bare(moving)
             dynamics.run(SPACING)
         broken += 1
     raise TlpotError(
@@ -155,7 +155,7 @@ def sample_rattle(
     periodic = np.outer(atoms.pbc, atoms.pbc)
     while True:
         change = random.normal(0.0, strain, (3, 3)) * periodic
-        moved = _bare(atoms)
+        moved = bare(atoms)
         cell = atoms.cell.array @ (np.eye(3) + (np.triu(change) + np.triu(change, 1).T))
         moved.set_cell(cell, scale_atoms=bool(atoms.pbc.any()))
         moved.positions += random.normal(0.0, rattle, moved.positions.shape)
@@ -164,14 +164,14 @@ def sample_rattle(
 
 def relax(atoms: Atoms, calculator: Calculator) -> Atoms:
     """The nearest minimum in the given cell (forces below `FMAX`); raises as `sample_modes`."""
-    moving = _bare(atoms)
+    moving = bare(atoms)
     moving.calc = calculator
     if not BFGS(moving, logfile=None).run(fmax=FMAX, steps=RELAX_STEPS):
         raise TlpotError(
             f"{moving.get_chemical_formula()} does not relax to {FMAX} eV/Å in {RELAX_STEPS} steps "
             "with this model; start from a better structure, or sample by md."
         )
-    return _bare(moving)
+    return bare(moving)
 
 
 def normal_modes(atoms: Atoms, calculator: Calculator) -> NormalModes:
@@ -186,13 +186,13 @@ def normal_modes(atoms: Atoms, calculator: Calculator) -> NormalModes:
     lengths = np.linalg.norm(directions, axis=1)
     shape = (-1, len(atoms), 3)
     return NormalModes(
-        _bare(atoms), (directions / lengths[:, None]).reshape(shape), squares / lengths**2
+        bare(atoms), (directions / lengths[:, None]).reshape(shape), squares / lengths**2
     )
 
 
 def hessian(atoms: Atoms, calculator: Calculator) -> np.ndarray:
     """``(3n, 3n)`` second derivatives of the energy, eV/Å², by central differences of forces."""
-    moved = _bare(atoms)
+    moved = bare(atoms)
     moved.calc = calculator
     rows = []
     for place in np.ndindex(len(atoms), 3):
@@ -216,10 +216,6 @@ def _rigid_motions(atoms: Atoms) -> np.ndarray:
         whole.wrap(pretty_translation=True)
     centred = whole.positions - whole.get_center_of_mass()
     return np.concatenate([shifts, [np.cross(axis, centred) for axis in np.eye(3)]])
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _shortest(atoms: Atoms, bound: float) -> float:

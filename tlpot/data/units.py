@@ -20,8 +20,20 @@ another unit; where no unit fits, the prediction is wrong (of a stand-in element
 CORRELATION = {"forces": 0.5, "energies": 0.8, "stresses": 0.8}
 """Below it, or below 3/√n for n numbers, the prediction is no yardstick and nothing is said: the
 energies of a few polymorphs may well come out in the wrong order."""
-STILL = {"forces": 0.05, "stress": 0.05 * units.GPa}
-"""eV/Å and eV/Å³ up to which zeros may be labels, not placeholders (by symmetry, say)."""
+ZEROS = {
+    "forces": (
+        0.05,
+        "eV/Å",
+        "Set data.relaxed: true if these are DFT minima, or data.energy_only: true if nobody "
+        "computed the forces.",
+    ),
+    "stress": (
+        0.05 * units.GPa,
+        "eV/Å³",
+        "Take it out of the file, or set training.stress_weight: 0.",
+    ),
+}
+"""Size of a prediction up to which zeros may be labels (by symmetry, say); what else to do."""
 
 KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
 FORCE_UNITS = {
@@ -105,17 +117,13 @@ def _require_no_placeholders(pairs: Sequence[tuple[Frame, Prediction]], what: st
         label, expected = getattr(frame, what), getattr(prediction, what)
         if frame.labels == "full" and label is not None and expected is not None:
             files.setdefault(frame.source, []).append((label, expected))
+    least, unit, mend = ZEROS[what]
     for file, both in files.items():
         size = max(float(np.sqrt(np.mean(np.square(expected)))) for _, expected in both)
-        if size > STILL[what] and not any(label.any() for label, _ in both):
-            mend = {
-                "forces": "Set data.relaxed: true if these are DFT minima, or data.energy_only: "
-                "true if nobody computed the forces.",
-                "stress": "Take it out of the file, or set training.stress_weight: 0.",
-            }[what]
+        if size > least and not any(label.any() for label, _ in both):
             raise TlpotError(
                 f"{file}: the {what} of every frame used is exactly zero, where the pretrained "
-                f"model expects up to {size:.2g} {'eV/Å' if what == 'forces' else 'eV/Å³'} (RMS). "
+                f"model expects up to {size:.2g} {unit} (RMS). "
                 f"That looks like a placeholder, not a label. {mend}"
             )
 

@@ -28,6 +28,7 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
 from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
+from tlpot.frames import bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
@@ -90,7 +91,7 @@ def run_md(
         raise TlpotError(f"the structure cannot be run: {reason}")
     if settings.ensemble == "npt" and not start.pbc.all():
         raise TlpotError("npt needs a structure that is periodic in three directions")
-    start = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
+    start = bare(start)
     if folder.exists() and not folder.is_dir():
         raise TlpotError(f"{folder} is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from ase import Atoms, units
 
 from tlpot.csp.domain import allowed_spread, too_close
 from tlpot.data.contacts import bond_changes
+from tlpot.frames import bare
 from tlpot.md.settings import Dynamics
 from tlpot.potential import Potential
 
@@ -53,7 +54,7 @@ class Guard:
         atoms
             With a calculator that has just computed it.
         """
-        now = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        now = bare(atoms)
         now.set_momenta(atoms.get_momenta())
         if not (np.isfinite(now.positions).all() and np.isfinite(atoms.get_forces()).all()):
             return "positions or forces are not finite"

@@ -89,7 +89,8 @@ def train(
         On bad input; an existing run is never overwritten, nor one that another process is at.
     """
     config, team = as_section(PowderConfig, config), Team()
-    with claimed(config, resume, team) as folder:
+    folder = Path(config.output)
+    with claimed(folder, config, resume, team):
         return _train(config, folder, team, resume, on_crystal, on_start, on_epoch, examples)
 
 
@@ -209,7 +210,8 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
     config, examples = prepared.config, prepared.examples
     counts = Counter(SYSTEMS[one.system] for one in examples)
     sources = Counter(one.frame.source for one in examples if Path(one.frame.source).is_file())
-    common = common_part(config.data.split, prepared.splits, prepared.layers, device, processes)
+    split, base = config.data.split, config.model.base
+    common = common_part(split, prepared.splits, prepared.layers, device, processes, base)
     return common | {
         "data": {
             "files": [{**about_file(s), "frames": n} for s, n in sorted(sources.items())],

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 
 from tlpot.data.read import Files, find_files, read_images
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, bare
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
 
@@ -181,8 +180,7 @@ def _frames(path: Path, index: slice) -> list[Frame]:
     for atoms, place in zip(*read_images(path, index), strict=True):
         info = {**atoms.info, **atoms.info.get("key_value_pairs", {})}
         info |= atoms.calc.results if atoms.calc else {}
-        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        frames.append(Frame(bare, source=str(path), index=place, info=info))
+        frames.append(Frame(bare(atoms), source=str(path), index=place, info=info))
     return frames
 
 

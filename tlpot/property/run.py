@@ -96,7 +96,8 @@ def train(
         On bad input; an existing run is never overwritten, nor one that another process is at.
     """
     config, team = as_section(PropertyConfig, config), Team()
-    with claimed(config, resume, team) as folder:
+    folder = Path(config.output)
+    with claimed(folder, config, resume, team):
         return _train(config, folder, team, resume, on_start, on_epoch, crystals)
 
 
@@ -239,7 +240,8 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
     config, data = prepared.config, prepared.crystals
     files = sorted({str(path) for path, _ in find_files(config.data.files)})
     structures = sorted({f.source for f in data.frames if f.source} - set(files))
-    common = common_part(config.data.split, prepared.splits, prepared.layers, device, processes)
+    split, base = config.data.split, config.model.base
+    common = common_part(split, prepared.splits, prepared.layers, device, processes, base)
     return common | {
         "data": {
             "files": [about_file(path) for path in [*files, *structures]],
