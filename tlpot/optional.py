@@ -1,0 +1,37 @@
+"""Libraries that the base install leaves out, imported where they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from tlpot.errors import TlpotError
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module of an optional dependency.
+
+    Parameters
+    ----------
+    module
+        Dotted name, e.g. ``pymatgen.core``.
+    extra
+        The extra of tlpot that installs it, e.g. ``use``.
+    purpose
+        What needs it, as the message's subject: ``"reading CIF files"``.
+
+    Raises
+    ------
+    TlpotError
+        If the library is missing, naming the command that installs it; if it is there and its
+        import fails, with the reason.
+    """
+    library = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == library
+        state = "which is not installed" if missing else f"whose import fails ({error})"
+        raise TlpotError(
+            f"{purpose} needs {library}, {state}; pip install 'tlpot[{extra}]'"
+        ) from None
