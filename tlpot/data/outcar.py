@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from tlpot.data.vasp import KBAR, UNFINISHED, label_step, note_charge, numbers, open_binary
+from tlpot.data.compression import DAMAGE, damaged, open_binary
+from tlpot.data.vasp import KBAR, UNFINISHED, label_step, note_charge, numbers
 from tlpot.errors import TlpotError
 
 NO_POSITIONS = "OUTCAR holds no positions and forces for this step (NWRITE < 2); see vasprun.xml"
@@ -41,7 +41,9 @@ def read_outcar(path: Path) -> list[Atoms]:
             steps = list(_outcar_steps(lines, path))
         except TlpotError:
             raise
-        except (ValueError, IndexError, EOFError, OSError, zlib.error) as error:
+        except DAMAGE as error:
+            raise TlpotError(damaged(path, error)) from None
+        except (ValueError, IndexError) as error:
             raise TlpotError(
                 f"{path}: line {lines.number} is not what an OUTCAR has there ({error}). "
                 "Copy the file again, or leave it out of data.files."

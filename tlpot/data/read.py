@@ -13,12 +13,13 @@ from pathlib import Path
 import ase.db
 import ase.io
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
+from ase.io.formats import UnknownFileTypeError, filetype
 
 from tlpot.config import Keys
+from tlpot.data.compression import DAMAGE, damaged, open_binary, plain_name, unpacked
 from tlpot.data.labels import EnergyKind, make_frames
 from tlpot.data.outcar import read_outcar
-from tlpot.data.vasp import is_outcar, is_vasprun, open_binary
+from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
@@ -41,7 +42,8 @@ def read_frames(
         One or several files, folders (searched for files of known names; a vasprun.xml stands for
         the OUTCAR beside it, and bare structures count only where nothing is labelled) or globs.
         ``~`` and ``$VARIABLES`` are expanded; ``file@0:100`` picks frames as ASE does. VASP's
-        OUTCAR and vasprun.xml are known by name or content, also gzipped; the rest is ASE's.
+        OUTCAR and vasprun.xml are known by name or content; the rest is ASE's. Any file may be
+        packed (gzip, bz2, xz, lzma, a zip of one file).
     keys
         Names of the labels in the files. Left out, they are detected (``energy``, ``REF_energy``,
         ``TotEnergy``, ``dft_forces``, ``virial`` …); forces and stress follow the energy's prefix.
@@ -127,9 +129,8 @@ def _folder(folder: Path) -> list[Path]:
     labelled = [
         file for file in files if is_outcar(file) or is_vasprun(file) or _ends(file, LABELLED)
     ]
-    runs = {file.parent for file in labelled if file.name in ("vasprun.xml", "vasprun.xml.gz")}
-    twins = ("OUTCAR", "OUTCAR.gz")
-    labelled = [file for file in labelled if file.name not in twins or file.parent not in runs]
+    runs = {_run_name(file) for file in labelled if is_vasprun(file)}
+    labelled = [file for file in labelled if not is_outcar(file) or _run_name(file) not in runs]
     named = re.compile(r"(POSCAR|CONTCAR)")
     bare = [file for file in files if _ends(file, STRUCTURES) or named.match(file.name)]
     if not labelled and not bare:
@@ -138,8 +139,13 @@ def _folder(folder: Path) -> list[Path]:
     return labelled or bare
 
 
+def _run_name(file: Path) -> Path:
+    """The same for the OUTCAR and the vasprun.xml of one run."""
+    return file.with_name(re.sub(r"outcar|vasprun(.*)\.xml", r"RUN\1", plain_name(file), count=1))
+
+
 def _ends(file: Path, suffixes: tuple[str, ...]) -> bool:
-    return file.name.lower().removesuffix(".gz").endswith(suffixes)
+    return plain_name(file).endswith(suffixes)
 
 
 def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[Frame]:
@@ -151,14 +157,9 @@ def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[
 def read_images(path: Path, index: slice) -> tuple[list[Atoms], range]:
     """Structures of one file as ASE has them, and their places in it; raises as `read_frames`."""
     try:
-        size = path.stat().st_size
-        images = _read_any(path) if size else []
+        images = _read_any(path)
     except PermissionError:
         raise TlpotError(f"{path}: no permission to read this file.") from None
-    if not size:
-        raise TlpotError(
-            f"{path}: the file is empty. Copy it again, or leave it out of data.files."
-        )
     if not images:
         raise TlpotError(f"{path}: the file holds no structure.")
     places = range(len(images))[index]
@@ -172,9 +173,15 @@ def _read_any(path: Path) -> list[Atoms]:
     try:
         with open_binary(path) as file:
             head = file.read(1000)
-    except (OSError, EOFError) as error:
-        raise TlpotError(f"{path}: cannot be opened ({error}); is the copy complete?") from None
-    if path.suffix.lower() in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
+    except PermissionError:
+        raise
+    except DAMAGE as error:
+        raise TlpotError(damaged(path, error)) from None
+    if not head.strip():
+        raise TlpotError(
+            f"{path}: the file is empty. Copy it again, or leave it out of data.files."
+        )
+    if _ends(path, PICKLES) or re.match(rb"\x80[\x02-\x05]", head):
         raise TlpotError(
             f"{path}: a pickle can run code when it is loaded, so tlpot reads none. Convert it to "
             ".extxyz or .traj where you trust it."
@@ -183,20 +190,22 @@ def _read_any(path: Path) -> list[Atoms]:
         return read_outcar(path)
     if is_vasprun(path) or b"<modeling>" in head:
         return read_vasprun(path)
-    return _read_ase(path)
+    with unpacked(path) as plain:
+        return _read_ase(path, plain)
 
 
-def _read_ase(path: Path) -> list[Atoms]:
+def _read_ase(path: Path, plain: Path) -> list[Atoms]:
+    """What ASE reads in a file, which lies unpacked at `plain`."""
     try:
-        kind = filetype(str(path))
+        kind = filetype(str(plain))
         if kind == "bundletrajectory":
             raise TlpotError(f"{path}: old ASE bundles may hold pickles; convert it to .traj.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "db":
-                rows = ase.db.connect(path).select()
+                rows = ase.db.connect(plain).select()
                 return [row.toatoms(add_additional_information=True) for row in rows]
-            read = ase.io.read(path, ":", format=kind, do_not_split_by_at_sign=True)
+            read = ase.io.read(plain, ":", format=kind, do_not_split_by_at_sign=True)
         images = read if isinstance(read, list) else [read]
     except TlpotError:
         raise
@@ -211,7 +220,7 @@ def _read_ase(path: Path) -> list[Atoms]:
             "copy it again, or leave it out of data.files."
         ) from None
     if kind in ("extxyz", "xyz"):
-        _require_all_xyz(path, len(images))
+        _require_all_xyz(path, plain, len(images))
     return images
 
 
@@ -224,10 +233,10 @@ def _meaning(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
-def _require_all_xyz(path: Path, read: int) -> None:
+def _require_all_xyz(path: Path, plain: Path, read: int) -> None:
     """ASE stops at the first blank line without a word; the frames behind it must not vanish."""
     frames = 0
-    with open_with_compression(str(path), "rb") as file:
+    with plain.open("rb") as file:
         while line := file.readline():
             if not line.strip() or line.lstrip().startswith(b"VEC"):
                 continue

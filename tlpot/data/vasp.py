@@ -8,33 +8,28 @@ step keeps its place, and one without a label says why in ``atoms.info["incomple
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
+from tlpot.data.compression import plain_name
+
 KBAR = 0.1 * GPa
 UNFINISHED = "the file ends inside this ionic step: the run was stopped or the copy is cut"
 
 
 def is_outcar(path: Path) -> bool:
-    """Whether the name is one that people give an OUTCAR (``6362_OUTCAR``, ``OUTCAR.h2o.gz``)."""
-    return re.search(r"(?<![a-z])outcar(?![a-z])", path.name.lower()) is not None
+    """Whether the name is one that people give an OUTCAR (``6362_OUTCAR``, ``OUTCAR.h2o.xz``)."""
+    return re.search(r"(?<![a-z])outcar(?![a-z])", plain_name(path)) is not None
 
 
 def is_vasprun(path: Path) -> bool:
-    """Whether the name is one that people give a vasprun.xml (``vasprun.h2o.md.xml.gz``)."""
-    return re.search(r"vasprun.*\.xml(\.gz)?$", path.name.lower()) is not None
-
-
-def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    """Whether the name is one that people give a vasprun.xml (``vasprun.h2o.xml.gz``)."""
+    return re.search(r"(?<![a-z])vasprun.*\.xml([._-]?\d+)?$", plain_name(path)) is not None
 
 
 def label_step(

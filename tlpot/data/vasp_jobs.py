@@ -15,10 +15,10 @@ from ase.io.vasp import read_vasp, write_vasp
 from ase.io.vasp_parsers.incar_writer import write_incar
 
 from tlpot.config import Keys, Label
+from tlpot.data.compression import open_binary, plain_name
 from tlpot.data.engines import describe
 from tlpot.data.label import Ledger, Summary, labelled
 from tlpot.data.read import read_file
-from tlpot.data.vasp import open_binary
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
@@ -47,7 +47,8 @@ VACUUM = 6.0
 """Å around a molecule without a cell."""
 
 NOTE = "tlpot.json"
-RESULTS = ("vasprun.xml", "vasprun.xml.gz", "OUTCAR", "OUTCAR.gz")
+RESULTS = ("vasprun.xml", "outcar")
+"""Plain names, packed or not; the first that is there is read."""
 MOVED = 1e-3
 """Å by which VASP's geometry may differ from the POSCAR (OUTCAR rounds)."""
 
@@ -167,7 +168,8 @@ def _jobs(folder: Path) -> list[Path]:
 
 
 def _result(job: Path) -> Path | None:
-    return next((job / name for name in RESULTS if (job / name).exists()), None)
+    files = {plain_name(file): file for file in sorted(job.iterdir())}
+    return next((files[name] for name in RESULTS if name in files), None)
 
 
 def _version(file: Path) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-import zlib
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from tlpot.data.vasp import KBAR, UNFINISHED, label_step, note_charge, numbers, open_binary
+from tlpot.data.compression import DAMAGE, damaged, open_binary
+from tlpot.data.vasp import KBAR, UNFINISHED, label_step, note_charge, numbers
 from tlpot.errors import TlpotError
 
 
@@ -29,7 +29,7 @@ def read_vasprun(path: Path) -> list[Atoms]:
                     steps.append(run.step(element))
                     element.clear()
                     inside = False
-    except (ET.ParseError, EOFError) as error:
+    except ET.ParseError as error:
         if not steps:
             raise TlpotError(
                 f"{path}: no finished ionic step: {error}. The run was stopped early or the file "
@@ -39,7 +39,9 @@ def read_vasprun(path: Path) -> list[Atoms]:
             atoms = Atoms(run.symbols, np.full((len(run.symbols), 3), np.nan), pbc=True)
             atoms.info.update(incomplete=UNFINISHED, converged=None)
             steps.append(atoms)
-    except (ValueError, IndexError, KeyError, OSError, zlib.error) as error:
+    except DAMAGE as error:
+        raise TlpotError(damaged(path, error)) from None
+    except (ValueError, IndexError, KeyError) as error:
         raise TlpotError(
             f"{path}: not what a vasprun.xml has ({error}). Copy the file again, or leave it out "
             "of data.files."
