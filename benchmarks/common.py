@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from tlpot.threads import cores
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin")
 
@@ -27,7 +29,7 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "memory_GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpu": gpu,

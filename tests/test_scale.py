@@ -11,6 +11,7 @@ import torch
 from tlpot.errors import TlpotError
 from tlpot.scale import as_done, slurm_cluster
 from tlpot.sections import read_yaml
+from tlpot.threads import cores
 
 
 def square(number: int) -> int:
@@ -58,7 +59,7 @@ def test_a_dead_process_costs_its_own_piece_an_attempt(tmp_path):
 
 def test_processes_share_the_cores():
     done = dict(as_done(threads, [(), ()], workers=2))
-    assert set(done.values()) == {max((os.cpu_count() or 1) // 2, 1)}
+    assert set(done.values()) == {max(cores() // 2, 1)}
 
 
 class UnsendableError(Exception):

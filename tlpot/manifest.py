@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from tlpot.config import Split
 from tlpot.data.levels import named_levels
 from tlpot.data.split import Splits
 from tlpot.modelfile import located
+from tlpot.threads import cores
 
 if TYPE_CHECKING:
     from tlpot.run import Prepared
@@ -111,7 +111,7 @@ def hardware(device: torch.device, processes: int) -> dict[str, Any]:
     """What a run ran on; nothing personal."""
     return {
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "device": str(device),
         "processes": processes,

@@ -17,6 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
 from tlpot.modelfile import NAME as MODEL
 from tlpot.sections import Section, load_section
+from tlpot.threads import limit_threads
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task
@@ -56,6 +57,7 @@ def fit(
     columns: Mapping[str, Tensor] | None = None,
 ) -> Progress:
     """Train, from the folder's checkpoint if `resume` and there is one; log as settings say."""
+    limit_threads()
     trainer = Trainer(task, settings, folder, team, columns)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()

@@ -22,6 +22,7 @@ import torch
 
 from tlpot.errors import TlpotError
 from tlpot.sections import read_yaml
+from tlpot.threads import cores
 
 Result = TypeVar("Result")
 Piece = tuple[Any, ...]
@@ -51,7 +52,7 @@ def as_done(
         ``local``; the address of a Dask scheduler whose workers see the same files; or a YAML
         file with keywords of `dask_jobqueue.SLURMCluster`.
     workers
-        Local processes, which share the cores among themselves, or Slurm jobs.
+        Local processes, which share this one's cores among themselves, or Slurm jobs.
     slurm
         Those keywords themselves.
     attempts
@@ -67,7 +68,7 @@ def as_done(
     if scheduler.endswith((".yaml", ".yml")):
         slurm = _keywords(Path(scheduler))
     if scheduler == LOCAL and slurm is None:
-        threads = threads or max((os.cpu_count() or 1) // workers, 1)
+        threads = threads or max(cores() // workers, 1)
         yield from _in_processes(work, pieces, workers, attempts, threads)
         return
     with _dask(scheduler, workers, slurm) as executor:

@@ -1,4 +1,6 @@
-"""Threads that each take a chain of operations, instead of sharing every single one.
+"""Cores and threads: how many there are for this process, and what each thread takes.
+
+Threads each take a chain of operations, instead of sharing every single one.
 
 torch splits single operations over its threads, which meet after each. Ours are small: most of
 that time goes into meeting, and on a busy machine all of it. Inside `own_threads` torch computes
@@ -8,11 +10,14 @@ to each thread.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -22,6 +27,53 @@ Result = TypeVar("Result")
 
 _threads = 0
 """Inside `own_threads`, the number torch had outside."""
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use: by its affinity and by the CPU quota of its cgroups.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    machine = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    return max(math.ceil(min([allowed, *_quotas(root)])), 1)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """CPUs that a cgroup of this process, or one above it, may use: versions 2 and 1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        top = top if top.exists() else root / "sys/fs/cgroup/cpu"
+        inside = top / own.strip("/")
+        for folder in [inside, *inside.parents]:
+            try:
+                if controllers:
+                    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                    quota, period = ((folder / name).read_text() for name in names)
+                else:
+                    quota, period = (folder / "cpu.max").read_text().split()
+                if quota.strip() not in ("max", "-1"):
+                    yield float(quota) / float(period)
+            except (OSError, ValueError, ZeroDivisionError):  # a level without a quota
+                pass
+            if folder == top:
+                break
+
+
+def limit_threads() -> None:
+    """Let torch start no more threads than there are cores for it, unless the user said so."""
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())
 
 
 @contextmanager
@@ -34,6 +86,7 @@ def own_threads() -> Iterator[None]:
     if _threads:
         yield
         return
+    limit_threads()
     _threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

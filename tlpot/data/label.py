@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 
 from tlpot.config import Keys, Label
@@ -161,7 +162,7 @@ def label_frames(
     on_frame(summary)
     waiting = list(todo.values())
     pieces = [(engine, frame.atoms) for frame in waiting]
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    threads = torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1
     for i, found in as_done(label_one, pieces, scheduler, workers, attempts=1, threads=threads):
         if isinstance(found, BaseException):
             reason = f"{type(found).__name__}: {' '.join(str(found).split())}"[:500]
