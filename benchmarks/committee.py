@@ -27,10 +27,10 @@ from scipy.stats import spearmanr
 
 from tlpot.config import Data, Split, parse_config
 from tlpot.data.check import check_frames
+from tlpot.data.groups import IN_MEMORY
 from tlpot.data.read import read_frames
 from tlpot.data.select import farthest, worst
 from tlpot.data.split import split_frames
-from tlpot.data.write import write_frames
 from tlpot.evaluation.metrics import metrics
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
@@ -93,21 +93,21 @@ class NoCheckpoints(Team):
 
 def train(case: Mapping[str, Any], frames: list[Frame], elements: set[str], seed: int) -> Potential:
     """The base fine-tuned on `frames`, none held out."""
+    config = parse_config(
+        {
+            "data": {
+                "files": IN_MEMORY,
+                "split": {"test": 0.0, "validation": 0.0},
+                "bad_frames": "drop",
+            },
+            "model": case["model"],
+            "training": {**case["training"], "seed": seed, "device": "cpu"},
+        }
+    )
+    potential = prepare(config, frames).potential.for_elements(elements)
+    batches = [potential.batch([frame]) for frame in frames]
+    task = PotentialTask(potential, batches, [], config.training)
     with TemporaryDirectory() as folder:
-        config = parse_config(
-            {
-                "data": {
-                    "files": [str(write_frames(Path(folder) / "frames.extxyz", frames))],
-                    "split": {"test": 0.0, "validation": 0.0},
-                    "bad_frames": "drop",
-                },
-                "model": case["model"],
-                "training": {**case["training"], "seed": seed, "device": "cpu"},
-            }
-        )
-        potential = prepare(config).potential.for_elements(elements)
-        batches = [potential.batch([frame]) for frame in frames]
-        task = PotentialTask(potential, batches, [], config.training)
         Trainer(task, config.training, Path(folder), NoCheckpoints()).fit()
     return potential
 

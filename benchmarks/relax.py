@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from common import machine, machine_lines, table, write_results
 
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.csp.structures import read_each
-from tlpot.data.write import write_frames
 from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load
@@ -48,21 +48,23 @@ def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) ->
         picks = np.random.default_rng(0).choice(len(frames), number, replace=False)
         with (DATA / "Target_I.csv").open() as file:
             energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
-        labelled = [
-            Frame(frames[i].atoms, energies[Path(frames[i].source).stem]) for i in sorted(picks)
+        minima = [
+            replace(
+                frames[i],
+                energy=energies[Path(frames[i].source).stem],
+                forces=np.zeros((len(frames[i]), 3)),
+                labels="relaxed",
+            )
+            for i in sorted(picks)
         ]
-        data = write_frames(folder.with_suffix(".extxyz"), labelled)
         finetune(
             {
-                "data": {
-                    "files": str(data),
-                    "relaxed": True,
-                    "split": {"test": 0.0, "validation": 0.1},
-                },
+                "data": {"split": {"test": 0.0, "validation": 0.1}},
                 "model": {"base": base},
                 "training": TRAINING,
                 "output": str(folder),
-            }
+            },
+            frames=minima,
         )
     return load(folder)
 

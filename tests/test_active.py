@@ -1,5 +1,7 @@
 """The active-learning loop: where it begins, what it adds, when it ends, and that it resumes."""
 
+import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,14 +72,32 @@ def test_finished_rounds_are_kept_and_other_settings_refused(config):
         active_learning(config.model_copy(update={"training": other}), 5)
 
 
-def test_minima_and_energies_are_learned_from(config, labelled, write_frames, tmp_path):
-    bare = [replace(frame, forces=None, stress=None) for frame in labelled(20)[16:]]
-    files = str(write_frames(tmp_path / "bare.extxyz", bare))
-    group = Group(files=[files], energy_only=True)
-    data = config.data.model_copy(update={"groups": [group]})
-    mixed = config.model_copy(update={"data": data})
-    chosen, _ = active_learning(mixed, 20)
-    assert sum(frame.forces is None for frame in chosen) == 4
-    data = config.data.model_copy(update={"groups": [group.model_copy(update={"weight": 2.0})]})
-    with pytest.raises(TlpotError, match="takes no weights"):
-        active_learning(config.model_copy(update={"data": data}))
+def test_minima_weights_and_energies_are_learned_from(config, labelled, write_frames, tmp_path):
+    bare = [replace(frame, forces=None, stress=None) for frame in labelled(24)[16:]]
+    minima = write_frames(tmp_path / "minima.extxyz", bare[:4])
+    points = write_frames(tmp_path / "points.extxyz", bare[4:])
+    groups = [
+        Group(files=[str(minima)], relaxed=True, weight=0.5),
+        Group(files=[str(points)], energy_only=True),
+    ]
+    data = config.data.model_copy(update={"groups": groups})
+    chosen, rounds = active_learning(config.model_copy(update={"data": data}), 24)
+    kinds = Counter((frame.labels, frame.weight) for frame in chosen)
+    assert kinds == {("full", 1.0): 16, ("relaxed", 0.5): 4, ("energy", 1.0): 4}
+    last = Path(config.output, f"round-{rounds[-1].number:02d}", "manifest.json")
+    assert json.loads(last.read_text())["data"]["labels"] == {"full": 16, "relaxed": 4, "energy": 4}
+
+
+def test_minima_alone_are_learned_from(config, labelled, write_frames, tmp_path):
+    bare = [replace(frame, forces=None, stress=None) for frame in labelled(16)]
+    minima = write_frames(tmp_path / "minima.extxyz", bare)
+    data = config.data.model_copy(update={"files": [str(minima)], "relaxed": True})
+    chosen, _ = active_learning(config.model_copy(update={"data": data}), 5)
+    assert {frame.labels for frame in chosen} == {"relaxed"}
+
+
+def test_a_round_on_other_frames_is_not_taken_for_this_one(config, labelled, write_frames):
+    active_learning(config, 3)
+    write_frames(Path(config.data.files[0]), labelled(17)[1:])
+    with pytest.raises(TlpotError, match="other settings or frames"):
+        active_learning(config, 3)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tlpot.config import Config, Keys, load_config
+from tlpot.config import Config, load_config
 from tlpot.data.check import check_frames
-from tlpot.data.groups import read_data
+from tlpot.data.groups import read_data, without_files
 from tlpot.data.select import worst
-from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
+from tlpot.manifest import about_frames
 from tlpot.potential import Potential, load, load_base
 from tlpot.run import finetune
 from tlpot.sampling import committee
@@ -74,8 +75,6 @@ def active_learning(
     """
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements)
-    if any(group.weight != 1.0 for group in config.data.groups):
-        raise TlpotError("data.groups: active learning adds frame by frame and takes no weights")
     pool = read_data(config.data)
     pool = check_frames(pool, config.data, base.elements).frames
     limit = min(number or len(pool), len(pool))
@@ -99,25 +98,16 @@ def active_learning(
 
 def _train(config: Config, folder: Path, frames: list[Frame]) -> Potential:
     """The base fine-tuned on `frames`, none held out; a finished run is only loaded."""
-    data = config.data.model_copy(
-        update={
-            "files": [str(folder / "frames.extxyz")],
-            "keys": Keys(),
-            "groups": [],
-            "relaxed": False,
-            "energy_only": any(frame.forces is None for frame in frames),
-            "max_frames": None,
-            "split": config.data.split.model_copy(update={"test": 0.0, "validation": 0.0}),
-        }
-    )
+    split = config.data.split.model_copy(update={"test": 0.0, "validation": 0.0})
+    data = without_files(config.data).model_copy(update={"max_frames": None, "split": split})
     config = config.model_copy(update={"data": data, "output": str(folder)})
     stored = folder / "config.yaml"
-    if not stored.exists():
-        write_frames(folder / "frames.extxyz", frames)
-    elif load_config(stored) != config:
-        raise TlpotError(
-            f"{folder} was made with other settings; undo the change, or choose another output"
-        )
     if not (folder / "report.html").exists() or (folder / CHECKPOINT).exists():
-        return finetune(config, resume=stored.exists()).potential
+        return finetune(config, resume=stored.exists(), frames=frames).potential
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if load_config(stored) != config or manifest["data"]["files"] != about_frames(frames):
+        raise TlpotError(
+            f"{folder} was made with other settings or frames; undo the change, or choose another "
+            "output"
+        )
     return load(folder)

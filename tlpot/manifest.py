@@ -11,11 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tlpot.config import Split
+from tlpot.data.groups import IN_MEMORY
 from tlpot.data.levels import named_levels
 from tlpot.data.split import Splits
+from tlpot.frames import Frame
 from tlpot.modelfile import located
 from tlpot.threads import cores
 
@@ -26,11 +29,12 @@ if TYPE_CHECKING:
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
 
 
-def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[str, Any]:
+def make_manifest(
+    prepared: Prepared, device: torch.device, processes: int, in_memory: bool = False
+) -> dict[str, Any]:
     """What ``manifest.json`` holds before the first step."""
     frames = prepared.checked.frames
     everything = frames + [r.frame for r in prepared.checked.rejected]
-    files = sorted({f.source for f in everything})
     split = prepared.config.data.split
     base, replay = prepared.config.model.base, prepared.replay
     common = common_part(split, prepared.splits, prepared.layers, device, processes, base)
@@ -40,9 +44,11 @@ def make_manifest(prepared: Prepared, device: torch.device, processes: int) -> d
             part: [frame.name for frame in prepared.parts[part]] for part in prepared.parts
         },
         "data": {
-            "files": [
+            "files": about_frames(frames)
+            if in_memory
+            else [
                 {**about_file(path), "frames": sum(f.source == path for f in frames)}
-                for path in files
+                for path in sorted({f.source for f in everything})
             ],
             "levels": named_levels(frames),
             "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
@@ -105,6 +111,18 @@ def versions() -> dict[str, str]:
 def about_file(path: str | Path) -> dict[str, Any]:
     """A file's path and what identifies its content."""
     return {"path": str(path), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def about_frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """As `about_file`, of frames in memory: what identifies structures, labels and weights."""
+    content = hashlib.sha256()
+    for frame in frames:
+        atoms, labels = frame.atoms, (frame.energy, frame.forces, frame.stress)
+        arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        for value in (*arrays, *labels, frame.weight):
+            content.update(b"-" if value is None else np.ascontiguousarray(value).tobytes())
+        content.update(frame.labels.encode())
+    return [{"path": IN_MEMORY, "sha256": content.hexdigest(), "frames": len(frames)}]
 
 
 def hardware(device: torch.device, processes: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames, require_sound
-from tlpot.data.groups import read_data
+from tlpot.data.groups import IN_MEMORY, read_data
 from tlpot.data.read import read_structures
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_frames, thin
@@ -90,8 +90,13 @@ class Run:
     manifest: dict[str, Any]
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     """Read, check and split the data, load the base, fit the reference, freeze.
+
+    Parameters
+    ----------
+    frames
+        As `finetune`'s.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def prepare(config: Config) -> Prepared:
         layers = freeze(base.backbone, config.model.freeze)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)
-    frames = read_data(config.data)
+    frames = read_data(config.data, frames)
     if config.data.bad_frames == "refuse":
         for frame in frames:
             present = set(frame.atoms.symbols)
@@ -143,6 +148,7 @@ def finetune(
     on_start: Callable[[Prepared], None] = lambda prepared: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
     cache: DescriptorCache | None = None,
+    frames: Sequence[Frame] | None = None,
 ) -> Run:
     """Fine-tune as the config says and write the run folder.
 
@@ -157,16 +163,22 @@ def finetune(
         Called before the first step and after each epoch (progress displays).
     cache
         Descriptors that runs in one process share.
+    frames
+        Data in memory instead of what ``data.files`` and ``data.groups`` hold, with the labels
+        and the weight that each `Frame` states; ``data.files`` may be left out. To resume, give
+        the same frames again.
 
     Raises
     ------
     TlpotError
         On bad input; an existing run is never overwritten, nor one that another process is at.
     """
+    if frames is not None and isinstance(config, Mapping):
+        config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
     config, team = as_section(Config, config), Team()
     folder = Path(config.output)
     with claimed(folder, config, resume, team):
-        return _finetune(config, folder, team, resume, on_start, on_epoch, cache)
+        return _finetune(config, folder, team, resume, on_start, on_epoch, cache, frames)
 
 
 def _finetune(
@@ -177,10 +189,11 @@ def _finetune(
     on_start: Callable[[Prepared], None],
     on_epoch: Callable[[Row], None],
     cache: DescriptorCache | None,
+    frames: Sequence[Frame] | None,
 ) -> Run:
     device = choose_device(config.training.device, team)
-    prepared = prepare(config)
-    manifest = make_manifest(prepared, device, team.size)
+    prepared = prepare(config, frames)
+    manifest = make_manifest(prepared, device, team.size, in_memory=frames is not None)
     begin(folder, config, manifest, team, resume)
     if team.writer:
         on_start(prepared)

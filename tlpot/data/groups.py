@@ -1,24 +1,42 @@
-"""All frames of a config: those of ``data.files`` and of ``data.groups``, each with its labels."""
+"""All frames of a config: those given in memory, or of ``data.files`` and ``data.groups``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tlpot.config import Data, Group, Labelled
+from tlpot.config import Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
+from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
+IN_MEMORY = "in memory"
+"""Stands for the file of frames that came from none."""
+_READING = {"groups": [], "keys": Keys(), "relaxed": False, "energy_only": False}
 
-def read_data(settings: Data) -> list[Frame]:
-    """Read ``data.files``, then each of ``data.groups``.
+
+def read_data(settings: Data, given: Sequence[Frame] | None = None) -> list[Frame]:
+    """Read ``data.files``, then each of ``data.groups``; or take the frames that are `given`.
 
     Raises
     ------
     TlpotError
-        As `tlpot.data.read.read_frames`.
+        As `tlpot.data.read.read_frames`; or if frames are given with settings that say how files
+        are to be read, which each frame says itself (`Frame.labels`, `Frame.weight`).
     """
+    if given is not None:
+        for name, default in _READING.items():
+            if getattr(settings, name) != default:
+                raise TlpotError(
+                    f"data.{name}: says how files are read, but these frames are in memory; leave "
+                    "it out and set labels and weight of each Frame"
+                )
+        return [
+            frame if frame.source else replace(frame, source=IN_MEMORY, index=i)
+            for i, frame in enumerate(given)
+        ]
     frames = [
         marked(frame, settings)
         for frame in read_frames(settings.files, settings.keys, settings.energy)
@@ -38,3 +56,8 @@ def marked(frame: Frame, section: Labelled) -> Frame:
     if section.energy_only and frame.forces is None:
         return replace(frame, labels="energy")
     return frame
+
+
+def without_files(settings: Data) -> Data:
+    """The settings for frames that were read by `settings`, and are in memory now."""
+    return settings.model_copy(update=_READING)
