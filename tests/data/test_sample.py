@@ -136,6 +136,19 @@ def test_gamma_phonons_of_a_crystal_leave_its_centre_alone():
         assert moved.get_center_of_mass() == pytest.approx(crystal.get_center_of_mass(), abs=1e-9)
 
 
+def test_a_linear_molecule_that_is_not_quite_straight_keeps_all_its_vibrations():
+    straight = Atoms("CO2", [[0, 0, 0], [0, 0, 1.16], [0, 0, -1.16]])
+    bent = straight.copy()
+    bent.positions[0, 0] += 1e-3
+    assert len(normal_modes(straight, EMT()).stiffness) == 4
+    assert len(normal_modes(bent, EMT()).stiffness) == 4
+
+
+def test_one_atom_a_cell_has_no_modes_to_sample():
+    with pytest.raises(TlpotError, match=r"Cu has no vibration .* sample a supercell"):
+        next(sample_modes(bulk("Cu"), EMT(), 300, np.random.default_rng(0)))
+
+
 def test_relaxing_finds_the_minimum_or_says_that_it_cannot(acetamide, monkeypatch):
     start = acetamide.copy()
     start.rattle(0.1, seed=1)

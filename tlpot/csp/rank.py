@@ -25,7 +25,7 @@ from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
 from tlpot.csp.ranking import Ranked, Ranking
 from tlpot.csp.scores import read_reference, score
 from tlpot.csp.structures import Refused, origin, read_crystals, require_some
-from tlpot.csp.thermo import IMAGINARY, vibrations
+from tlpot.csp.thermo import NOISE, vibrations
 from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
@@ -137,11 +137,12 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             "The structures were not relaxed here: their free energies hold only if they are "
             "minima of this very model."
         )
-    lowest = [c.notes.get("lowest_phonon_THz", 0.0) for c in candidates]
-    if unstable := sum(frequency < IMAGINARY for frequency in lowest):
+    lowest = [c.notes.get("lowest_phonon_THz", np.inf) for c in candidates]
+    if unstable := sum(frequency <= NOISE for frequency in lowest):
         yield (
-            f"{unstable} of the structures with phonons have imaginary modes, which their free "
-            "energies leave out: no minima, or the supercell is too small."
+            f"{unstable} of the structures with phonons have modes that are imaginary or below "
+            f"{NOISE} THz, which their free energies leave out: no minima, or the supercell is too "
+            "small."
         )
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
+from scipy.linalg import null_space
 
 from tlpot.csp.landscape import Energies
-from tlpot.csp.structures import require
+from tlpot.optional import require
 
 STEP = 0.02
 """Å by which atoms are displaced."""
-MESH = 30.0
-"""Å: phonopy's length of the mesh of wave vectors, about 2 π/30 Å⁻¹ between them."""
+MESH = 20.0
+"""Å: wave vectors lie 2π/20 Å⁻¹ apart, or closer."""
 SYMPREC = 1e-3
-"""Å within which symmetry saves displacements."""
-IMAGINARY = -0.1
-"""THz below which a frequency is imaginary, not noise of an acoustic one."""
+"""Å within which symmetry saves displacements and finds the primitive cell."""
+NOISE = 0.05
+"""THz: a frequency this close to 0, from either side, is no vibration; one below −0.05 is
+imaginary."""
+QUANTUM = units._hbar * units.m / np.sqrt(units._e * units._amu)
+"""eV: ħω of 1 u on a spring of 1 eV/Å²."""
+EV_PER_THZ = 1e12 * units._hplanck / units._e
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Vibrations:
     free_energy
         eV of the cell, vibrational: −TS with the zero-point energy, without the lattice energy.
     lowest
-        THz, lowest frequency of the mesh; negative: imaginary.
+        THz, lowest frequency of all but the three uniform translations; negative: imaginary.
     """
 
     free_energy: float
@@ -38,32 +44,92 @@ class Vibrations:
 
     @property
     def stable(self) -> bool:
-        """Whether no mode is imaginary (beyond noise)."""
-        return self.lowest >= IMAGINARY
+        """Whether every mode is a vibration: none is imaginary, none without a frequency."""
+        return self.lowest > NOISE
 
 
 def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: float) -> Vibrations:
     """Harmonic phonons with phonopy (Togo 2023, J. Phys. Soc. Jpn. 92, 012001).
 
+    The free energy is summed over a grid of wave vectors centred on Γ but without it (Monkhorst
+    and Pack 1976, Phys. Rev. B 13, 5188), which integrates the logarithm of acoustic frequencies
+    well, and of the primitive cell, so that all cells of a crystal have the same. Stability is
+    also judged at the wave vectors that fit the supercell, where nothing is interpolated; at Γ the
+    uniform translations are projected out.
+
     Parameters
     ----------
     atoms
-        A relaxed crystal; imaginary modes, which have no free energy, are left out of the sum.
+        A relaxed crystal; imaginary modes, which have no free energy, and whatever else is below
+        `NOISE` are left out of the sum.
     temperature
         K.
     length
         Å that every height of the supercell reaches at least.
     """
-    phonopy = require("phonopy")
-    cell = require("phonopy.structure.atoms").PhonopyAtoms(
-        numbers=atoms.numbers, cell=atoms.cell.array, positions=atoms.positions
+    cell = primitive(atoms)
+    heights = 1.0 / np.linalg.norm(cell.cell.reciprocal().array, axis=1)
+    times = np.ceil(length / heights - 1e-6).clip(min=1).astype(int)
+    dynamical = _dynamical_matrix(cell, energies, times)
+    halves = np.ceil(MESH / heights / 2 - 1e-6).astype(int)
+    mesh = _grid(2 * halves, shift=0.5)
+    mesh = mesh[: len(mesh) // 2]  # the other half is −q, with the same frequencies
+    quanta = np.array([_quanta(dynamical(q)) for q in mesh])
+    fitting = [
+        _quanta(dynamical(q) if q.any() else _without_translations(dynamical(q), cell))
+        for q in _grid(times, shift=0.0)
+    ]
+    free = free_energy(quanta, temperature) / len(mesh) * len(atoms) / len(cell)
+    return Vibrations(free, float(np.concatenate([*quanta, *fitting]).min()) / EV_PER_THZ)
+
+
+def free_energy(quanta: np.ndarray, temperature: float) -> float:
+    """Of harmonic oscillators, eV, zero-point energy included.
+
+    Parameters
+    ----------
+    quanta
+        ħω of each, eV; those below `NOISE` are left out.
+    temperature
+        K.
+    """
+    sound = quanta[quanta > NOISE * EV_PER_THZ]
+    thermal = units.kB * temperature
+    if not thermal:
+        return float(0.5 * sound.sum())
+    return float((0.5 * sound + thermal * np.log(-np.expm1(-sound / thermal))).sum())
+
+
+def primitive(atoms: Atoms) -> Atoms:
+    """The smallest cell of a crystal, its lattice reduced; as it is where none is found."""
+    spglib = require("spglib", "use", "finding the primitive cell")
+    given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    try:
+        cell, places, numbers = spglib.standardize_cell(
+            given, to_primitive=True, no_idealize=True, symprec=SYMPREC
+        )
+        reduced = spglib.niggli_reduce(cell)
+    except Exception:  # newer spglib raises where older returns None, of which none can be unpacked
+        return atoms
+    small = Atoms(numbers, scaled_positions=places, cell=cell, pbc=True)
+    if reduced is not None:
+        small.set_cell(reduced)
+        small.wrap()
+    return small
+
+
+def _dynamical_matrix(
+    cell: Atoms, energies: Energies, times: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """``(3n, 3n)`` eV/Å²/u by wave vector, in units of the reciprocal lattice."""
+    phonopy = require("phonopy", "use", "free energies from phonons")
+    given = require("phonopy.structure.atoms", "use", "phonons").PhonopyAtoms(
+        numbers=cell.numbers, cell=cell.cell.array, positions=cell.positions
     )
-    heights = 1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
-    times = np.ceil(length / heights - 1e-9).clip(min=1).astype(int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         phonons = phonopy.Phonopy(
-            cell, np.diag(times), primitive_matrix=np.eye(3), symprec=SYMPREC, log_level=0
+            given, np.diag(times), primitive_matrix=np.eye(3), symprec=SYMPREC, log_level=0
         )
         phonons.generate_displacements(distance=STEP)
         phonons.forces = [
@@ -71,14 +137,36 @@ def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: flo
         ]
         phonons.produce_force_constants(show_drift=False)
         phonons.symmetrize_force_constants(show_drift=False)
-        phonons.run_mesh(MESH)
-        phonons.run_thermal_properties(temperatures=[temperature])
-    lowest = float(phonons.mesh.frequencies.min())
-    free = phonons.thermal_properties.free_energy[0]
-    return Vibrations(float(free) * units.kJ / units.mol, lowest)
+
+    def at(q: np.ndarray) -> np.ndarray:
+        phonons.dynamical_matrix.run(q)
+        matrix: np.ndarray = phonons.dynamical_matrix.dynamical_matrix
+        return matrix
+
+    return at
 
 
 def _forces(cell: object, energies: Energies) -> np.ndarray:
     atoms = Atoms(cell.symbols, cell.positions, cell=cell.cell, pbc=True)  # type: ignore[attr-defined]
     forces = energies.forces(atoms)
     return forces - forces.mean(axis=0)
+
+
+def _grid(divisions: np.ndarray, shift: float) -> np.ndarray:
+    """``(n, 3)`` wave vectors in units of the reciprocal lattice; the k-th last is −q of the k-th
+    where they are shifted by a half."""
+    indices = np.stack(np.meshgrid(*map(np.arange, divisions), indexing="ij"), axis=-1)
+    return (indices.reshape(-1, 3) + shift) / divisions
+
+
+def _without_translations(matrix: np.ndarray, cell: Atoms) -> np.ndarray:
+    """Of the space of motions in which the centre of mass stands still."""
+    shifts = np.kron(np.sqrt(cell.get_masses()), np.eye(3))
+    inner = null_space(shifts)
+    return inner.T @ matrix @ inner
+
+
+def _quanta(matrix: np.ndarray) -> np.ndarray:
+    """ħω, eV, of a dynamical matrix, lowest first; of imaginary modes negative."""
+    squares = np.linalg.eigvalsh(matrix)
+    return QUANTUM * np.sign(squares) * np.sqrt(np.abs(squares))

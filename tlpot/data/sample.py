@@ -31,6 +31,9 @@ EQUILIBRATION, SPACING = 1000, 200
 TRIES = 20
 """Proposals in a row that may be refused before a structure is given up."""
 
+LINEAR = 0.02
+"""Å, radius of gyration about an axis below which a molecule does not turn about it."""
+
 BROKEN = 10.0
 """Times the set temperature from which MD counts as broken apart."""
 
@@ -93,9 +96,14 @@ def sample_modes(
     Raises
     ------
     TlpotError
-        If the structure does not relax.
+        If the structure does not relax, or has no vibration.
     """
     modes = normal_modes(relax(atoms, calculator), calculator)
+    if not len(modes.stiffness):
+        raise TlpotError(
+            f"{atoms.get_chemical_formula()} has no vibration but the shift of the whole; sample "
+            "a supercell, or by md or rattle"
+        )
     stiffness = modes.stiffness.clip(min=STIFFNESS)
     energy = 3.0 * len(atoms) * units.kB * temperature
     while True:
@@ -180,7 +188,7 @@ def normal_modes(atoms: Atoms, calculator: Calculator) -> NormalModes:
     weighted = hessian(atoms, calculator) * np.outer(weights, weights)
     rigid = _rigid_motions(atoms).reshape(-1, 3 * len(atoms)) / weights
     u, sizes, _ = np.linalg.svd(rigid.T)
-    inner = u[:, int((sizes > 1e-6 * sizes[0]).sum()) :]
+    inner = u[:, int((sizes > LINEAR * np.sqrt(atoms.get_masses().sum())).sum()) :]
     squares, vectors = np.linalg.eigh(inner.T @ weighted @ inner)
     directions = (inner @ vectors).T * weights
     lengths = np.linalg.norm(directions, axis=1)
