@@ -8,6 +8,10 @@ from types import ModuleType
 from tlpot.errors import TlpotError
 
 
+class MissingLibraryError(TlpotError):
+    """An optional dependency is not there: no fault of any one file or frame."""
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a module of an optional dependency.
 
@@ -22,7 +26,7 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
 
     Raises
     ------
-    TlpotError
+    MissingLibraryError
         If the library is missing, naming the command that installs it; if it is there and its
         import fails, with the reason.
     """
@@ -32,6 +36,6 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == library
         state = "which is not installed" if missing else f"whose import fails ({error})"
-        raise TlpotError(
+        raise MissingLibraryError(
             f"{purpose} needs {library}, {state}; pip install 'tlpot[{extra}]'"
         ) from None

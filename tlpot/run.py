@@ -27,6 +27,7 @@ from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
 from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
+from tlpot.optional import require
 from tlpot.potential import Potential, load_base
 from tlpot.prediction import Prediction
 from tlpot.run_folder import (
@@ -35,7 +36,6 @@ from tlpot.run_folder import (
     choose_device,
     claimed,
     fit,
-    require_tensorboard,
     write_json,
 )
 from tlpot.sections import as_section
@@ -104,7 +104,7 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
         For anything that would keep the run from being sound.
     """
     if config.training.tensorboard:
-        require_tensorboard()
+        require("tensorboard", "tensorboard", "training.tensorboard")
     base = load_base(config.model.base, config.model.elements, config.model.schnet)
     layers = freeze(base.backbone, config.model.freeze)
     if config.training.fine_angles and any(x.trained for x in layers if x.name.endswith(".input")):

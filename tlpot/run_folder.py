@@ -201,16 +201,6 @@ def _event_log(folder: Path, wanted: bool) -> Iterator[Callable[[Row], None]]:
         yield log
 
 
-def require_tensorboard() -> None:
-    """Raise a `TlpotError` where `training.tensorboard` cannot be served."""
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError:
-        raise TlpotError(
-            "training.tensorboard: the tensorboard package is missing; pip install tensorboard"
-        ) from None
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
     write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from tlpot.errors import TlpotError
+from tlpot.optional import require
 from tlpot.sections import read_yaml
 from tlpot.threads import cores
 
@@ -227,30 +228,24 @@ def slurm_cluster(keywords: Mapping[str, Any]) -> Any:
     TlpotError
         If dask-jobqueue is not installed or refuses a keyword.
     """
+    jobqueue = require("dask_jobqueue", "dask", "running Slurm jobs")
     try:
-        from dask_jobqueue import SLURMCluster
-    except ImportError:
-        raise TlpotError("dask-jobqueue is not installed; pip install 'tlpot[dask]'") from None
-    try:
-        return SLURMCluster(**keywords)
+        return jobqueue.SLURMCluster(**keywords)
     except (TypeError, ValueError) as error:
         raise TlpotError(f"Slurm: dask-jobqueue refuses these keywords: {error}") from None
 
 
 @contextmanager
 def _dask(scheduler: str, workers: int, slurm: Mapping[str, Any] | None) -> Iterator[Executor]:
-    try:
-        from dask.distributed import Client
-    except ImportError:
-        raise TlpotError("Dask is not installed; pip install 'tlpot[dask]'") from None
+    distributed = require("distributed", "dask", "a Dask scheduler")
     with ExitStack() as stack:
         if slurm is not None:
             cluster = stack.enter_context(slurm_cluster(slurm))
             cluster.scale(jobs=workers)
-            client = stack.enter_context(Client(cluster))
+            client = stack.enter_context(distributed.Client(cluster))
         else:
             try:
-                client = stack.enter_context(Client(scheduler, timeout="10s"))
+                client = stack.enter_context(distributed.Client(scheduler, timeout="10s"))
             except (OSError, ValueError) as error:
                 raise TlpotError(f"no Dask scheduler answers at {scheduler} ({error})") from None
         yield client.get_executor()

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from torch_sim.state import initialize_state
 
 from tlpot.errors import TlpotError
-from tlpot.interfaces.torchsim import TorchSimModel, initialize_state
+from tlpot.interfaces.torchsim import TorchSimModel
 
 
 @pytest.fixture

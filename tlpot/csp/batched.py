@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
 
 import torch
 from ase import Atoms, units
 
-from tlpot.csp.lbfgs import LBFGSState, lbfgs
+from tlpot.csp.lbfgs import lbfgs
 from tlpot.csp.relax import Minimum, Relaxation, deforms, ending, still
 from tlpot.csp.symmetry import Projector, symmetrised
-from tlpot.interfaces.torchsim import InFlightAutoBatcher, TorchSimModel, initialize_state
+from tlpot.interfaces.torchsim import TorchSimModel, torch_sim
 from tlpot.potential import CHUNK, Potential
+
+if TYPE_CHECKING:
+    from tlpot.csp.lbfgs import LBFGSState
 
 STUCK = 1e-6
 """Å of a trust radius below which nothing moves any more."""
@@ -58,7 +62,7 @@ def _minimise(
 
     def states() -> Iterator[LBFGSState]:
         for i, atoms in starts.items():
-            state = initialize_state([atoms], model.device, model.dtype)
+            state = torch_sim("state").initialize_state([atoms], model.device, model.dtype)
             yield init(state, torch.tensor([i], device=model.device))
 
     limit = settings.batch_atoms
@@ -66,7 +70,9 @@ def _minimise(
         limit = CHUNK
     if limit is not None:
         limit = max(limit, *map(len, starts.values()), 0)
-    batcher = InFlightAutoBatcher(model, memory_scales_with="n_atoms", max_memory_scaler=limit)
+    batcher = torch_sim("autobatching").InFlightAutoBatcher(
+        model, memory_scales_with="n_atoms", max_memory_scaler=limit
+    )
     with redirect_stdout(io.StringIO()):
         batcher.load_states(states())
     batch, _ = batcher.next_batch(None, None)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
-from tlpot.csp.structures import require
 from tlpot.data.engines import d3bj
 from tlpot.errors import TlpotError
+from tlpot.optional import require
 from tlpot.potential import Potential
 
 Dispersion = Literal["d3", "d4"]
@@ -51,9 +51,9 @@ def dispersion(kind: Dispersion, model: Potential, functional: str | None = None
         )
     if kind == "d3":
         return d3bj(functional)
-    library = require("dftd4.ase")
+    library = require("dftd4.ase", "use", "D4 dispersion")
     try:
-        require("dftd4.interface").DampingParam(method=functional)
+        require("dftd4.interface", "use", "D4 dispersion").DampingParam(method=functional)
     except RuntimeError:
         raise TlpotError(f"--functional: D4 has no parameters for '{functional}'") from None
     calculator: Calculator = library.DFTD4(method=functional)

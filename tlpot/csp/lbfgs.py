@@ -9,12 +9,17 @@ in the batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tlpot.interfaces.torchsim import SimState, TorchSimModel
+from tlpot.interfaces.torchsim import TorchSimModel, periodic, torch_sim
+
+if TYPE_CHECKING:
+    from torch_sim.state import SimState
 
 MEMORY = 40
 """Steps whose curvature is remembered."""
@@ -33,8 +38,8 @@ Project = Callable[[Tensor, Tensor, "LBFGSState"], tuple[Tensor, Tensor]]
 
 
 @dataclass(kw_only=True)
-class LBFGSState(SimState):
-    """Structures on their way to a minimum; ``A`` atoms, ``S`` structures.
+class Descent:
+    """How far structures are on their way to a minimum; ``A`` atoms, ``S`` structures.
 
     Attributes
     ----------
@@ -74,21 +79,25 @@ class LBFGSState(SimState):
     index: Tensor
     steps: Tensor
 
-    _atom_attributes = SimState._atom_attributes | {"natural", "forces", "slope", "moves", "turns"}
-    _system_attributes = SimState._system_attributes | {
-        "reference_cell",
-        "deformation",
-        "energy",
-        "stress",
-        "enthalpy",
-        "cell_slope",
-        "cell_moves",
-        "cell_turns",
-        "curvature",
-        "radius",
-        "index",
-        "steps",
+
+PER_ATOM = {"natural", "forces", "slope", "moves", "turns"}
+
+if TYPE_CHECKING:
+
+    class LBFGSState(Descent, SimState):
+        """What `_state_class` makes."""
+
+
+@cache
+def _state_class() -> type[LBFGSState]:
+    """`Descent` on top of torch-sim's state, which its batches are made of."""
+    state = torch_sim("state").SimState
+    scopes = {
+        "_atom_attributes": state._atom_attributes | PER_ATOM,
+        "_system_attributes": state._system_attributes
+        | {field.name for field in fields(Descent)} - PER_ATOM,
     }
+    return dataclass(kw_only=True)(type("LBFGSState", (Descent, state), scopes))
 
 
 def lbfgs(
@@ -122,10 +131,10 @@ def lbfgs(
         rows = state.reference_cell @ state.deformation.mT
         state.cell = rows.mT
         state.positions = _each(state.natural, state.deformation.mT, state.system_idx)
-        found = model(state)
+        found, crystals = model(state), periodic(state)
         state.energy, state.forces = found["energy"], found["forces"]
-        state.stress = found["stress"].nan_to_num() if not state.pbc else found["stress"]
-        volume = torch.linalg.det(rows).abs() if state.pbc else torch.zeros_like(state.energy)
+        state.stress = found["stress"] if crystals else found["stress"].nan_to_num()
+        volume = torch.linalg.det(rows).abs() if crystals else torch.zeros_like(state.energy)
         state.enthalpy = state.energy + pressure * volume
         slope, cell_slope = torch.zeros_like(state.forces), torch.zeros_like(state.stress)
         if positions:
@@ -144,7 +153,7 @@ def lbfgs(
         systems, atoms = state.n_systems, state.n_atoms
         new = state.positions.new_zeros
         return evaluate(
-            LBFGSState(
+            _state_class()(
                 **{name: getattr(state, name) for name in _GEOMETRY},
                 natural=state.positions.clone(),
                 reference_cell=state.row_vector_cell.clone(),

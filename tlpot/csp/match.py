@@ -10,7 +10,10 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.csp.landscape import Candidate
-from tlpot.csp.structures import require
+from tlpot.csp.structures import pymatgen_structure
+from tlpot.optional import require
+
+PURPOSE = "comparing crystals"
 
 LENGTHS, SITES, ANGLES = 0.2, 0.3, 5.0
 """Tolerances of pymatgen's StructureMatcher: of cell lengths (relative), of sites (in units of
@@ -50,8 +53,10 @@ class Matcher:
     """
 
     def __init__(self, hydrogen: bool = True) -> None:
-        matcher = require("pymatgen.analysis.structure_matcher").StructureMatcher
-        self._matcher = matcher(ltol=LENGTHS, stol=SITES, angle_tol=ANGLES, primitive_cell=False)
+        library = require("pymatgen.analysis.structure_matcher", "use", PURPOSE)
+        self._matcher = library.StructureMatcher(
+            ltol=LENGTHS, stol=SITES, angle_tol=ANGLES, primitive_cell=False
+        )
         self.hydrogen = hydrogen
         self._kept: dict[int, tuple[Atoms, Any]] = {}
 
@@ -77,9 +82,7 @@ class Matcher:
         if id(atoms) not in self._kept:
             heavy = atoms[atoms.numbers > 1]
             used = atoms if self.hydrogen or not len(heavy) else heavy
-            structure = require("pymatgen.core").Structure(
-                used.cell.array, used.numbers, used.positions, coords_are_cartesian=True
-            )
+            structure = pymatgen_structure(used, PURPOSE)
             reduced = structure.get_primitive_structure().get_reduced_structure("niggli")
             self._kept[id(atoms)] = (atoms, reduced)
         return self._kept[id(atoms)][1]

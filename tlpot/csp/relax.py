@@ -12,10 +12,10 @@ from ase.calculators.calculator import Calculator
 from pydantic import Field
 
 from tlpot.csp.domain import outside, too_close
-from tlpot.csp.structures import require
 from tlpot.csp.symmetry import symmetrised
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
+from tlpot.optional import require
 from tlpot.potential import Potential
 from tlpot.sections import Section
 
@@ -146,7 +146,7 @@ def relax(
     """
     settings = settings or Relaxation()
     if settings.symmetry:
-        require("spglib")
+        require("spglib", "use", "keeping the symmetry")
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
     starts = [bare(frame.atoms) for frame in frames]
     found: dict[int, Relaxed] = {}

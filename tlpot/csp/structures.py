@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +16,7 @@ from tlpot.config import Keys
 from tlpot.data.read import Files, find_files, read_file
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, neighbour_pairs
+from tlpot.optional import MissingLibraryError, require
 
 SHORTEST = 0.6
 """Å below which two atoms cannot be meant to be there both."""
@@ -30,21 +30,6 @@ class Refused:
 
     name: str
     reason: str
-
-
-def require(module: str) -> ModuleType:
-    """Import a library that only crystal-structure prediction needs.
-
-    Raises
-    ------
-    TlpotError
-        Saying how to install it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        name = module.partition(".")[0]
-        raise TlpotError(f"{name} is not installed; pip install 'tlpot[use]'") from None
 
 
 def read_crystals(
@@ -99,6 +84,8 @@ def read_each(files: Files) -> tuple[list[Frame], list[Refused]]:
     for path, index in find_files(files):
         try:
             frames += _read_cif(path, index) if _is_cif(path) else _read_other(path, index)
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             refused.append(Refused(str(path), str(error).removeprefix(f"{path}: ")))
     return frames, refused
@@ -157,6 +144,13 @@ def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
     return None
 
 
+def pymatgen_structure(atoms: Atoms, purpose: str) -> Any:
+    """A crystal as pymatgen's ``Structure``; `purpose` as for `tlpot.optional.require`."""
+    return require("pymatgen.core", "use", purpose).Structure(
+        atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True
+    )
+
+
 def _is_cif(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(".cif")
 
@@ -166,7 +160,8 @@ def _read_other(path: Path, index: slice) -> list[Frame]:
 
 
 def _read_cif(path: Path, index: slice) -> list[Frame]:
-    parser, dummy = require("pymatgen.io.cif").CifParser, require("pymatgen.core").DummySpecies
+    parser = require("pymatgen.io.cif", "use", "reading CIF files").CifParser
+    dummy = require("pymatgen.core", "use", "reading CIF files").DummySpecies
     if not path.stat().st_size:
         raise TlpotError(f"{path}: the file is empty; copy it again")
     with warnings.catch_warnings():

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from scipy.ndimage import grey_opening, uniform_filter1d
 
-from tlpot.csp.structures import require
+from tlpot.csp.structures import pymatgen_structure
 from tlpot.errors import TlpotError
+from tlpot.optional import require
 
 if TYPE_CHECKING:
     from tlpot.powder.classifier import Opinion
 
+PURPOSE = "making powder patterns"
 STEP = 0.02
 """Degrees 2θ between points."""
 FWHM = 0.2
@@ -104,11 +107,8 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     TlpotError
         As `wavelength_of`.
     """
-    library = require("pymatgen.analysis.diffraction.xrd")
-    calculator = library.XRDCalculator(wavelength=wavelength_of(wavelength))
-    structure = require("pymatgen.core").Structure(
-        atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True
-    )
+    calculator = diffraction().XRDCalculator(wavelength=wavelength_of(wavelength))
+    structure = pymatgen_structure(atoms, PURPOSE)
     room = (max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0))
     peaks = calculator.get_pattern(structure, scaled=False, two_theta_range=room)
     intensity = np.zeros(len(angles))
@@ -148,6 +148,11 @@ def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
     return overlap(f, g) / size if size > 0 else float("nan")
 
 
+def diffraction() -> ModuleType:
+    """pymatgen's module of powder patterns; raises TlpotError where it is not installed."""
+    return require("pymatgen.analysis.diffraction.xrd", "use", PURPOSE)
+
+
 def wavelength_of(value: str | float) -> float:
     """Å, of a number or a name such as ``CuKa``, ``MoKa1``.
 
@@ -156,7 +161,7 @@ def wavelength_of(value: str | float) -> float:
     TlpotError
         If there is no such name, or the number is not above 0.
     """
-    known = require("pymatgen.analysis.diffraction.xrd").WAVELENGTHS
+    known = diffraction().WAVELENGTHS
     try:
         number = float(known.get(value, value))
     except ValueError:

@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator, get_calculator_class
 
 from tlpot.config import Label
 from tlpot.errors import TlpotError
+from tlpot.optional import require
 
 XTB = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
 GAMMA_ONLY = 10.0
@@ -156,8 +157,9 @@ class Engine:
     @cached_property
     def _class(self) -> Any:
         name = self.settings.engine
-        path = {"gfn1": "tblite.ase:TBLite", "gfn2": "tblite.ase:TBLite"}.get(name, name)
-        module, colon, attribute = path.partition(":")
+        if name in XTB:
+            return require("tblite.ase", "label", f"label.engine: {name}").TBLite
+        module, colon, attribute = name.partition(":")
         try:
             if colon:
                 return getattr(import_module(module), attribute)
@@ -165,7 +167,6 @@ class Engine:
         except (ImportError, AttributeError) as error:
             package = module.partition(".")[0]
             mend = {
-                "tblite": "pip install 'tlpot[label]'",
                 "gpaw": "pip install gpaw (and its PAW data: gpaw install-data DIR)",
             }.get(package, "name gfn1, gfn2, gpaw, vasp, a calculator of ASE, or module:Class")
             raise TlpotError(f"label.engine: '{name}' is not at hand ({error}); {mend}") from None
@@ -210,17 +211,14 @@ def d3bj(functional: str) -> Calculator:
     TlpotError
         If dftd3 is not installed or has no parameters for it.
     """
-    try:
-        from dftd3.ase import DFTD3
-        from dftd3.interface import RationalDampingParam
-    except ImportError:
-        raise TlpotError("dispersion needs dftd3: pip install 'tlpot[label]'") from None
+    library = require("dftd3.ase", "label", "D3 dispersion")
     tweaks = {"method": functional, "atm": False}
     try:
-        RationalDampingParam(**tweaks)
+        require("dftd3.interface", "label", "D3 dispersion").RationalDampingParam(**tweaks)
     except RuntimeError:
         raise TlpotError(f"dispersion: D3(BJ) has no parameters for '{functional}'") from None
-    return DFTD3(damping="d3bj", params_tweaks=tweaks)
+    calculator: Calculator = library.DFTD3(damping="d3bj", params_tweaks=tweaks)
+    return calculator
 
 
 def describe(parameters: Mapping[str, Any], prefix: str = "") -> str:

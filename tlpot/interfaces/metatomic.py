@@ -2,7 +2,8 @@
 
 Descriptor, networks and energy reference become one TorchScript module, which needs neither tlpot
 nor torchani. TorchScript and metatomic read annotations as they stand: hence no ``annotations``
-import here, and the old names of types.
+import here, and the old names of types. Those of a function's own scope TorchScript knows only if
+the code, not just an annotation, names them: hence ``torch.jit.annotate``.
 """
 # ruff: noqa: UP006, UP035, UP045
 
@@ -17,22 +18,8 @@ from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS, Layer
 from tlpot.errors import TlpotError
+from tlpot.optional import require
 from tlpot.potential import Potential
-
-try:
-    from metatensor.torch import Labels, TensorBlock, TensorMap
-    from metatomic.torch import (
-        AtomisticModel,
-        ModelCapabilities,
-        ModelMetadata,
-        ModelOutput,
-        NeighborListOptions,
-        System,
-    )
-except ImportError as error:
-    raise TlpotError(
-        f"the export needs metatomic ({error}); pip install 'tlpot[metatomic]'"
-    ) from None
 
 
 class Dense(torch.nn.Module):
@@ -71,8 +58,8 @@ class Network(torch.nn.Module):
         return x.clamp(min=0.0) + self.alpha * torch.expm1(x.clamp(max=0.0) / self.alpha)
 
 
-class Model(torch.nn.Module):
-    """Energies of systems by metatomic's interface; forces and stress are its derivatives."""
+class Energies(torch.nn.Module):
+    """Energies of atoms from pairs of neighbours."""
 
     species: Tensor
     reference: Tensor
@@ -86,15 +73,8 @@ class Model(torch.nn.Module):
         self.register_buffer("species", backbone.species.clone())
         self.register_buffer("reference", potential.reference.table().nan_to_num())
         self.hartree = float(Hartree)
-        self.neighbours = NeighborListOptions(
-            cutoff=backbone.cutoff, full_list=False, strict=True, requestor="tlpot"
-        )
 
-    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
-        """Pairs within the cutoff, each once."""
-        return [self.neighbours]
-
-    def atomic_energies(self, numbers: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
         """``[atoms]`` eV in double precision, reference included."""
         species = self.species[numbers]
         vectors = vectors.to(self.aev.radial.shifts.dtype)
@@ -107,51 +87,6 @@ class Model(torch.nn.Module):
             if len(atoms) > 0:
                 energies = energies.index_copy(0, atoms, network(features[atoms]))
         return energies.double() * self.hartree + self.reference.double()[numbers]
-
-    def forward(
-        self,
-        systems: List[System],
-        outputs: Dict[str, ModelOutput],
-        selected_atoms: Optional[Labels] = None,
-    ) -> Dict[str, TensorMap]:
-        """``energy`` of each system or atom, eV, of the atoms that are selected."""
-        results: Dict[str, TensorMap] = {}
-        if "energy" not in outputs:
-            return results
-        numbers: List[Tensor] = []
-        samples: List[Tensor] = []
-        pairs: List[Tensor] = []
-        vectors: List[Tensor] = []
-        atoms = 0
-        for index, system in enumerate(systems):
-            found = system.get_neighbor_list(self.neighbours)
-            pairs.append(found.samples.values[:, :2].long().t() + atoms)
-            vectors.append(found.values.squeeze(-1))
-            numbers.append(system.types.long())
-            place = torch.arange(len(system.types), device=system.types.device)
-            samples.append(torch.stack([torch.full_like(place, index), place], dim=1))
-            atoms += len(system.types)
-        energies = self.atomic_energies(torch.cat(numbers), torch.cat(pairs, 1), torch.cat(vectors))
-        labels = Labels(["system", "atom"], torch.cat(samples).int())
-        if selected_atoms is not None:
-            chosen = labels.select(selected_atoms.to(energies.device))
-            labels = Labels(["system", "atom"], labels.values[chosen])
-            energies = energies[chosen]
-        if outputs["energy"].sample_kind != "atom":
-            owner = labels.values[:, 0].long()
-            total = torch.zeros(len(systems), dtype=energies.dtype, device=energies.device)
-            energies = total.index_add(0, owner, energies)
-            every = torch.arange(len(systems), device=energies.device, dtype=torch.int32)
-            labels = Labels(["system"], every[:, None])
-        zero = torch.zeros(1, 1, dtype=torch.int32, device=energies.device)
-        block = TensorBlock(
-            values=energies.to(systems[0].positions.dtype)[:, None],
-            samples=labels,
-            components=torch.jit.annotate(List[Labels], []),
-            properties=Labels(["energy"], zero),
-        )
-        results["energy"] = TensorMap(Labels(["_"], zero), [block])
-        return results
 
 
 def export_metatomic(potential: Potential, path: Path) -> Path:
@@ -168,6 +103,78 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
         raise TlpotError(
             f"the backbone {potential.backbone.kind} cannot be exported to metatomic; ANI can"
         )
+    for module in ("metatomic.torch", "metatensor.torch"):
+        require(module, "metatomic", "tlpot export --to metatomic")
+    from metatensor.torch import Labels, TensorBlock, TensorMap
+    from metatomic.torch import (
+        AtomisticModel,
+        ModelCapabilities,
+        ModelMetadata,
+        ModelOutput,
+        NeighborListOptions,
+        System,
+    )
+
+    class Model(torch.nn.Module):
+        """Energies of systems by metatomic's interface; forces and stress are its derivatives."""
+
+        def __init__(self, energies: Energies, cutoff: float) -> None:
+            super().__init__()
+            self.energies = energies
+            self.neighbours = NeighborListOptions(
+                cutoff=cutoff, full_list=False, strict=True, requestor="tlpot"
+            )
+
+        def requested_neighbor_lists(self) -> List[NeighborListOptions]:
+            """Pairs within the cutoff, each once."""
+            return [self.neighbours]
+
+        def forward(
+            self,
+            systems: List[System],
+            outputs: Dict[str, ModelOutput],
+            selected_atoms: Optional[Labels] = None,
+        ) -> Dict[str, TensorMap]:
+            """``energy`` of each system or atom, eV, of the atoms that are selected."""
+            results: Dict[str, TensorMap] = {}
+            if "energy" not in outputs:
+                return results
+            numbers: List[Tensor] = []
+            samples: List[Tensor] = []
+            pairs: List[Tensor] = []
+            vectors: List[Tensor] = []
+            atoms = 0
+            for index, system in enumerate(torch.jit.annotate(List[System], systems)):
+                found = system.get_neighbor_list(self.neighbours)
+                pairs.append(found.samples.values[:, :2].long().t() + atoms)
+                vectors.append(found.values.squeeze(-1))
+                numbers.append(system.types.long())
+                place = torch.arange(len(system.types), device=system.types.device)
+                samples.append(torch.stack([torch.full_like(place, index), place], dim=1))
+                atoms += len(system.types)
+            energies = self.energies(torch.cat(numbers), torch.cat(pairs, 1), torch.cat(vectors))
+            labels = Labels(["system", "atom"], torch.cat(samples).int())
+            if selected_atoms is not None:
+                chosen = labels.select(selected_atoms.to(energies.device))
+                labels = Labels(["system", "atom"], labels.values[chosen])
+                energies = energies[chosen]
+            wanted = torch.jit.annotate(ModelOutput, outputs["energy"])
+            if wanted.sample_kind != "atom":
+                owner = labels.values[:, 0].long()
+                total = torch.zeros(len(systems), dtype=energies.dtype, device=energies.device)
+                energies = total.index_add(0, owner, energies)
+                every = torch.arange(len(systems), device=energies.device, dtype=torch.int32)
+                labels = Labels(["system"], every[:, None])
+            zero = torch.zeros(1, 1, dtype=torch.int32, device=energies.device)
+            block = TensorBlock(
+                values=energies.to(systems[0].positions.dtype)[:, None],
+                samples=labels,
+                components=torch.jit.annotate(List[Labels], []),
+                properties=Labels(["energy"], zero),
+            )
+            results["energy"] = TensorMap(Labels(["_"], zero), [block])
+            return results
+
     capabilities = ModelCapabilities(
         outputs={"energy": ModelOutput(unit="eV", sample_kind="atom")},
         atomic_types=sorted(atomic_numbers[symbol] for symbol in potential.elements),
@@ -181,5 +188,6 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
         description=f"fine-tuned from {potential.metadata.get('base', 'a tlpot model')}; "
         f"energy reference {potential.reference.kind}",
     )
-    AtomisticModel(Model(potential).eval(), metadata, capabilities).save(str(path))
+    model = Model(Energies(potential), potential.backbone.cutoff).eval()
+    AtomisticModel(model, metadata, capabilities).save(str(path))
     return path

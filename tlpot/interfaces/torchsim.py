@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,23 +16,40 @@ from vesin import NeighborList
 from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
 from tlpot.frames import Batch
+from tlpot.optional import require
 from tlpot.potential import Potential
 
-try:
-    from torch_sim.autobatching import InFlightAutoBatcher
-    from torch_sim.models.interface import ModelInterface
-    from torch_sim.state import SimState, initialize_state
-except ImportError:
-    raise TlpotError("torch-sim is not installed; pip install 'tlpot[use]'") from None
-
-__all__ = ["InFlightAutoBatcher", "SimState", "TorchSimModel", "initialize_state"]
+if TYPE_CHECKING:
+    from torch_sim.state import SimState
 
 SKIN = 1.0
 """Å beyond the cutoff that neighbour lists hold."""
 
 
-class TorchSimModel(ModelInterface):
+def torch_sim(module: str) -> ModuleType:
+    """A module of torch-sim, 0.3 or later; raises TlpotError where it is not installed."""
+    return require(f"torch_sim.{module}", "use", "relaxing in batches (unlike --engine ase)")
+
+
+def periodic(state: SimState) -> bool:
+    """Whether a state is periodic; torch-sim 0.3 has one truth of it, later ones three.
+
+    Raises
+    ------
+    TlpotError
+        If it is periodic in one or two directions only.
+    """
+    pbc = torch.as_tensor(state.pbc)
+    if pbc.any() != pbc.all():
+        raise TlpotError("a state for torch-sim is periodic in all three directions or in none")
+    return bool(pbc.all())
+
+
+class TorchSimModel(torch.nn.Module):
     """The ensemble mean of a potential, for torch-sim's optimisers and integrators.
+
+    It has all that torch-sim's ``ModelInterface`` asks for, without being its child: so it can be
+    imported where torch-sim is not installed.
 
     Parameters
     ----------
@@ -60,16 +78,17 @@ class TorchSimModel(ModelInterface):
         super().__init__()
         self.potential = potential if elements is None else potential.for_elements(elements)
         self.skin = skin
-        self._device, self._dtype = potential.device, torch.float64
-        self._compute_forces = self._compute_stress = True
-        self._memory_scales_with = "n_atoms"
+        self.device, self.dtype = potential.device, torch.float64
+        self.compute_forces = self.compute_stress = True
+        self.memory_scales_with = "n_atoms"
         self._lists: dict[int, _List] = {}
-        self._numbers = torch.empty(0, device=self._device)
+        self._numbers = torch.empty(0, device=self.device)
         self._held: _Held | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, Tensor]:
         """As torch-sim's ``ModelInterface.forward``; raises TlpotError on an unknown element."""
-        state = SimState(**state) if isinstance(state, dict) else state
+        if isinstance(state, dict):
+            state = torch_sim("state").SimState(**state)
         output = self.potential.evaluate(self.batch(state))
         volumes = output.batch.volumes[:, None, None]
         return {
@@ -81,10 +100,10 @@ class TorchSimModel(ModelInterface):
     def batch(self, state: SimState) -> Batch:
         """The structures of `state` with all their neighbours within the cutoff."""
         cells, system = state.row_vector_cell, state.system_idx
-        held = self._neighbours(state)
+        held, crystals = self._neighbours(state), periodic(state)
         first, second = held.pairs
         vectors = state.positions[second] - state.positions[first]
-        if state.pbc:
+        if crystals:
             vectors = vectors + torch.einsum("pi,pij->pj", held.shifts, cells[system[first]])
         near = (vectors.square().sum(1) <= self.potential.backbone.cutoff**2).nonzero().squeeze(1)
         nan, systems = vectors.new_full((), float("nan")), len(cells)
@@ -93,7 +112,7 @@ class TorchSimModel(ModelInterface):
             frame=system,
             pairs=held.pairs[:, near],
             vectors=vectors[near],
-            volumes=torch.linalg.det(cells).abs() if state.pbc else nan.expand(systems),
+            volumes=torch.linalg.det(cells).abs() if crystals else nan.expand(systems),
             energy=nan.expand(systems),
             forces=nan.expand(len(system), 3),
             stress=nan.expand(systems, 3, 3),
@@ -129,12 +148,11 @@ class TorchSimModel(ModelInterface):
         require_elements(symbols, self.potential.elements, self.potential.backbone.symbols)
         positions = state.positions[atoms].detach()
         cell = state.row_vector_cell[n].detach()
-        box = cell if state.pbc else torch.zeros_like(cell)
+        crystal = periodic(state)
+        box = cell if crystal else torch.zeros_like(cell)
         reach = self.potential.backbone.cutoff + self.skin
         finder = NeighborList(cutoff=reach, full_list=False)
-        pairs, shifts = finder.compute(
-            positions.cpu().numpy(), box.cpu().numpy(), bool(state.pbc), "PS"
-        )
+        pairs, shifts = finder.compute(positions.cpu().numpy(), box.cpu().numpy(), crystal, "PS")
         return _List(
             torch.from_numpy(pairs.astype(np.int64).T.copy()).to(self.device),
             torch.from_numpy(shifts.astype(np.float64)).to(self.device),
@@ -182,7 +200,7 @@ class _Held:
         and each moved by at most d beyond that, no closer than σ_min(F) R − 2 d.
         """
         positions, least = self.positions, self.positions.new_ones(len(self.keys))
-        if state.pbc:
+        if periodic(state):
             deformation = torch.linalg.solve(self.cells, state.row_vector_cell)
             least = torch.linalg.svdvals(deformation)[:, -1]
             positions = torch.einsum("ai,aij->aj", positions, deformation[state.system_idx])

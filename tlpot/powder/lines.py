@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import spglib
 from ase import Atoms
 
-from tlpot.csp.structures import require
+from tlpot.csp.structures import pymatgen_structure
 from tlpot.errors import TlpotError
+from tlpot.optional import require
+
+PURPOSE = "making powder patterns"
 
 SYSTEMS = (
     "triclinic",
@@ -105,11 +107,9 @@ def lines_of(atoms: Atoms, rotations: np.ndarray = IDENTITY) -> Lines:
     TlpotError
         If it has no lines.
     """
-    library = require("pymatgen.analysis.diffraction.xrd")
-    structure = require("pymatgen.core").Structure(
-        atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True
-    )
-    calculator = library.XRDCalculator(wavelength=WAVELENGTH)
+    structure = pymatgen_structure(atoms, PURPOSE)
+    diffraction = require("pymatgen.analysis.diffraction.xrd", "use", PURPOSE)
+    calculator = diffraction.XRDCalculator(wavelength=WAVELENGTH)
     try:
         found = calculator.get_pattern(structure, two_theta_range=(0.0, LAST))
     except ValueError as error:
@@ -135,6 +135,7 @@ def symmetry(atoms: Atoms, symprec: float) -> dict:
     TlpotError
         If there is none within `symprec` (Å).
     """
+    spglib = require("spglib", "use", "finding the symmetry of crystals")
     given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     try:
         found = spglib.get_symmetry_dataset(given, symprec=symprec)

@@ -15,6 +15,7 @@ from tlpot.data.split import Splits, split_frames
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part
 from tlpot.modelfile import NAME as MODEL
+from tlpot.optional import require
 from tlpot.powder.classifier import Classifier, first_lines, load
 from tlpot.powder.config import Augmentation, PowderConfig
 from tlpot.powder.data import Example, read_examples
@@ -28,7 +29,6 @@ from tlpot.run_folder import (
     choose_device,
     claimed,
     fit,
-    require_tensorboard,
     write_json,
 )
 from tlpot.sections import as_section
@@ -105,7 +105,7 @@ def _train(
     examples: Sequence[Example] | None,
 ) -> Run:
     if config.training.tensorboard:
-        require_tensorboard()
+        require("tensorboard", "tensorboard", "training.tensorboard")
     device = choose_device(config.training.device, team)
     prepared = prepare(config, on_crystal, examples)
     manifest = _manifest(prepared, device, team.size)

@@ -14,6 +14,7 @@ from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part
+from tlpot.optional import require
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, by_id, read_crystals
 from tlpot.property.elements import element_table
@@ -29,7 +30,6 @@ from tlpot.run_folder import (
     choose_device,
     claimed,
     fit,
-    require_tensorboard,
     write_json,
 )
 from tlpot.sections import as_section
@@ -111,7 +111,7 @@ def _train(
     crystals: Crystals | None,
 ) -> Run:
     if config.training.tensorboard:
-        require_tensorboard()
+        require("tensorboard", "tensorboard", "training.tensorboard")
     device = choose_device(config.training.device, team)
     prepared = prepare(config, crystals)
     manifest = _manifest(prepared, device, team.size)
