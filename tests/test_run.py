@@ -323,7 +323,7 @@ def test_a_folder_is_one_processes_at_a_time(settings, resume):
 
 
 def test_without_tensorboard_its_option_is_refused(settings, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     settings["training"]["tensorboard"] = True
     with pytest.raises(TlpotError, match=r"training\.tensorboard.*pip install"):
         tlpot.finetune(settings)
