@@ -35,7 +35,7 @@ from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import KJ_PER_MOL, centred_spread, spread_of_differences
 from tlpot.csp.molecules import find_molecules, find_unit
 from tlpot.csp.scores import SCORES, score
-from tlpot.csp.structures import read_crystals
+from tlpot.data.crystals import read_crystals
 from tlpot.data.reference import fit_reference
 from tlpot.data.select import doubt_near_top, worst
 from tlpot.frames import Batch, Frame

@@ -26,7 +26,7 @@ import numpy as np
 from common import machine, machine_lines, table, write_results
 
 from tlpot.csp.relax import Relaxation, relax
-from tlpot.csp.structures import read_each
+from tlpot.data.crystals import read_each
 from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, load

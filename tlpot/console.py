@@ -20,7 +20,7 @@ from tlpot.active import Round, active_learning
 from tlpot.config import Config
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.relax_files import Outcome as RelaxedFolder
-from tlpot.csp.structures import stem
+from tlpot.data.crystals import stem
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_summary

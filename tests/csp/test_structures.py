@@ -4,7 +4,7 @@ import ase.io
 import pytest
 from ase.build import bulk, molecule
 
-from tlpot.csp.structures import find_flaw, read_crystals
+from tlpot.data.crystals import find_flaw, read_crystals
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
@@ -37,11 +37,11 @@ def test_bad_files_are_named_and_the_rest_goes_on(landscape, tmp_path):
     assert len(frames) == 5
     reasons = {one.name.split("/")[-1]: one.reason for one in refused}
     assert set(reasons) == {
-        "empty.cif", "broken.cif", "half.cif", "silver.vasp#0", "close.vasp#0"
+        "empty.cif", "broken.cif#0", "half.cif#0", "silver.vasp#0", "close.vasp#0"
     }  # fmt: skip
     assert "empty" in reasons["empty.cif"]
-    assert "mend it" in reasons["broken.cif"]
-    assert "keep one orientation" in reasons["half.cif"]
+    assert "_cell_length_b" in reasons["broken.cif#0"]
+    assert "keep one orientation" in reasons["half.cif#0"]
     assert "unsupported element Ag" in reasons["silver.vasp#0"]
     assert "overlap, 0.30 Å" in reasons["close.vasp#0"]
 
@@ -49,7 +49,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(landscape, tmp_path):
 def test_nothing_left_names_file_and_mend(tmp_path):
     file = tmp_path / "broken.cif"
     file.write_text("nonsense")
-    with pytest.raises(TlpotError, match=r"broken\.cif: cannot be read as CIF .*mend it"):
+    with pytest.raises(TlpotError, match=r"broken\.cif: is no CIF: .*data_"):
         read_crystals(str(file))
 
 
@@ -62,8 +62,8 @@ def test_atoms_of_no_element_and_no_atoms_at_all_are_named(landscape, tmp_path):
     unknown.numbers[:] = 0
     ase.io.write(tmp_path / "unknown.xyz", unknown, format="extxyz")
     for name, said in (
-        ("dummy.cif", "Xx: no known element"),
-        ("nothing.cif", "it has no atoms"),
+        ("dummy.cif", "'Xx' is no known element"),
+        ("nothing.cif", "it holds no atoms"),
         ("unknown.xyz", "no known element"),
     ):
         with pytest.raises(TlpotError, match=rf"{name}.*{said}"):

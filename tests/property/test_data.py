@@ -57,7 +57,7 @@ def test_structures_with_the_property_in_their_info(tmp_path, name):
         ("Si,5.4mp-1,1.0", ["row 2", "3 cells", "first row 2"]),
         ("mp-1,1.0", ["row 2 (mp-1)", "mp-1.cif"]),
         ("C,5.4", ["row 2", "'C'", "row 1"]),
-        ("empty,1.0", ["empty.cif", "holds no structure"]),
+        ("empty,1.0", ["empty.cif", "holds no atoms"]),
         ("bare,1.0", ["bare.cif", "holds no atoms"]),
         ("unknown,1.0", ["unknown.cif", "'Qq' is no known element"]),
         ("partial,1.0", ["row 2 (partial)", "partly occupied"]),

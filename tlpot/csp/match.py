@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.csp.landscape import Candidate
-from tlpot.csp.structures import pymatgen_structure
+from tlpot.data.crystals import pymatgen_structure
 from tlpot.optional import require
 
 PURPOSE = "comparing crystals"

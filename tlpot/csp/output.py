@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.shards import FOLDER, interrupted
-from tlpot.csp.structures import stem
+from tlpot.data.crystals import stem
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write

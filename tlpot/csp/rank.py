@@ -24,9 +24,9 @@ from tlpot.csp.match import find_duplicates, find_experimental
 from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
 from tlpot.csp.ranking import Ranked, Ranking
 from tlpot.csp.scores import read_reference, score
-from tlpot.csp.structures import Refused, origin, read_crystals, require_some
 from tlpot.csp.thermo import NOISE, vibrations
 from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
+from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
@@ -50,7 +50,7 @@ def rank(
     Parameters
     ----------
     files
-        CIF, POSCAR, RES, extended XYZ …, as for `tlpot.csp.structures.read_crystals`.
+        CIF, POSCAR, RES, extended XYZ …, as for `tlpot.data.crystals.read_crystals`.
     settings
         What to look for and how.
     progress

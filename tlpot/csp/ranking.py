@@ -13,7 +13,7 @@ from tlpot.csp.landscape import GAUSSIAN, Candidate
 from tlpot.csp.match import Match
 from tlpot.csp.molecules import Unit
 from tlpot.csp.relax import Relaxation
-from tlpot.csp.structures import Refused
+from tlpot.data.crystals import Refused
 from tlpot.powder.classifier import Opinion
 from tlpot.sections import Section
 from tlpot.spread import Scale

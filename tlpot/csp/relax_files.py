@@ -18,7 +18,7 @@ from ase import Atoms, units
 from tlpot.csp.landscape import GRAM_PER_CM3
 from tlpot.csp.relax import Relaxation, Relaxed, relax
 from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
-from tlpot.csp.structures import Refused, read_each, require_some
+from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError

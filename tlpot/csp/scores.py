@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from tlpot.csp.structures import origin, stem
+from tlpot.data.crystals import origin, stem
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from scipy.ndimage import grey_opening, uniform_filter1d
 
-from tlpot.csp.structures import pymatgen_structure
+from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 

@@ -16,9 +16,11 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype
 
 from tlpot.config import Keys
+from tlpot.data.cif import Unreadable, read_cif
 from tlpot.data.compression import DAMAGE, damaged, open_binary, plain_name, unpacked
 from tlpot.data.labels import EnergyKind, make_frames
 from tlpot.data.outcar import read_outcar
+from tlpot.data.shelx import read_shelx
 from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.errors import TlpotError
@@ -27,7 +29,9 @@ from tlpot.frames import Frame, bare
 Files = str | Path | Sequence[str | Path]
 
 LABELLED = (".traj", ".extxyz", ".xyz", ".db")
-STRUCTURES = (".cif", ".res", ".vasp", ".poscar")
+STRUCTURES = (".cif", ".res", ".ins", ".vasp", ".poscar")
+CIFS = (".cif", ".mcif")
+SHELX = (".res", ".ins", ".shelx")
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
 
@@ -156,20 +160,31 @@ def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[
 
 def read_images(path: Path, index: slice) -> tuple[list[Atoms], range]:
     """Structures of one file as ASE has them, and their places in it; raises as `read_frames`."""
+    entries, places = read_entries(path, index)
+    images = []
+    for entry, place in zip(entries, places, strict=True):
+        if isinstance(entry, Unreadable):
+            raise TlpotError(f"{path}#{place}: {entry}")
+        images.append(entry)
+    return images, places
+
+
+def read_entries(path: Path, index: slice) -> tuple[Sequence[Atoms | Unreadable], range]:
+    """As `read_images`, but what is no structure (a disordered block of a CIF) is an entry too."""
     try:
-        images = _read_any(path)
+        entries = _read_any(path)
     except PermissionError:
         raise TlpotError(f"{path}: no permission to read this file.") from None
-    if not images:
+    if not entries:
         raise TlpotError(f"{path}: the file holds no structure.")
-    places = range(len(images))[index]
+    places = range(len(entries))[index]
     if not places:
         picked = ":".join("" if n is None else str(n) for n in (index.start, index.stop))
-        raise TlpotError(f"{path}@{picked}: picks none of the file's {len(images)} frames.")
-    return images[index], places
+        raise TlpotError(f"{path}@{picked}: picks none of the file's {len(entries)} frames.")
+    return entries[index], places
 
 
-def _read_any(path: Path) -> list[Atoms]:
+def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
     try:
         with open_binary(path) as file:
             head = file.read(1000)
@@ -190,6 +205,10 @@ def _read_any(path: Path) -> list[Atoms]:
         return read_outcar(path)
     if is_vasprun(path) or b"<modeling>" in head:
         return read_vasprun(path)
+    if _ends(path, CIFS) or re.match(rb"(\xef\xbb\xbf)?\s*data_\S*\s", head):
+        return read_cif(path)
+    if _ends(path, SHELX):
+        return read_shelx(path)
     with unpacked(path) as plain:
         return _read_ase(path, plain)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlpot.csp.structures import Refused, read_crystals, require_some, stem
+from tlpot.data.crystals import Refused, read_crystals, require_some, stem
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.powder.config import PowderData

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from tlpot.csp.structures import pymatgen_structure
+from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tlpot.csp.structures import read_crystals
 from tlpot.csp.xrd import read_pattern
+from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import lines_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tlpot.csp.structures import Refused
+from tlpot.data.crystals import Refused
 from tlpot.data.split import Splits, split_frames
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part

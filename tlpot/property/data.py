@@ -7,18 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from ase import Atoms
 
-from tlpot.data.read import Files, find_files, read_images
+from tlpot.data.cif import Unreadable
+from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
-
-FULL = 1e-3
-"""How far the occupancy of a site may be from 1."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def read_crystals(settings: PropertyData) -> Crystals:
                     f"data.property: name the key under which {path} holds the property"
                 )
             name = settings.property
-            for frame in _frames(path, index):
-                take(lambda: (_sound(frame, frame.name), _of_info(frame, name)))  # noqa: B023
+            for place, entry in _entries(path, index):
+                take(lambda: _with_value(_frame(path, place, entry), name))  # noqa: B023
         names.add(name)
     if len(names) > 1:
         raise TlpotError(f"data.files hold different properties: {', '.join(sorted(names))}")
@@ -167,61 +165,67 @@ def _structure(folder: Path, key: str, where: str) -> Frame:
             f"{where}: no structure: neither {key} nor {key}.cif is in {folder}; "
             "data.structures names the folder"
         )
-    frames = _frames(path, slice(None))
-    if len(frames) != 1:
-        raise TlpotError(f"{where}: {path} holds {len(frames)} structures, not one")
-    frame = _sound(frames[0], where)
+    try:
+        entries = _entries(path, slice(None))
+        if len(entries) != 1:
+            raise TlpotError(f"{path} holds {len(entries)} structures, not one")
+        frame = _frame(path, *entries[0])
+    except TlpotError as error:
+        raise TlpotError(f"{where}: {error}") from None
     return replace(frame, info={**frame.info, "id": key})
 
 
-def _frames(path: Path, index: slice) -> list[Frame]:
-    """Structures with what their file says of each, labels or not."""
-    frames = []
-    for atoms, place in zip(*read_images(path, index), strict=True):
-        info = {**atoms.info, **atoms.info.get("key_value_pairs", {})}
-        info |= atoms.calc.results if atoms.calc else {}
-        frames.append(Frame(bare(atoms), source=str(path), index=place, info=info))
-    return frames
+def _entries(path: Path, index: slice) -> list[tuple[int, Atoms | Unreadable]]:
+    entries, places = read_entries(path, index)
+    return list(zip(places, entries, strict=True))
 
 
-def _sound(frame: Frame, where: str) -> Frame:
+def _frame(path: Path, place: int, entry: Atoms | Unreadable) -> Frame:
+    """A structure with what its file says of it, labels or not."""
+    if isinstance(entry, Unreadable):
+        raise TlpotError(f"{path}#{place}: {entry}")
+    info = {**entry.info, **entry.info.get("key_value_pairs", {})}
+    info |= entry.calc.results if entry.calc else {}
+    return _sound(Frame(bare(entry), source=str(path), index=place, info=info))
+
+
+def _sound(frame: Frame) -> Frame:
     if not len(frame):
-        raise TlpotError(f"{where}: the structure has no atoms")
+        raise TlpotError(f"{frame.name}: the structure has no atoms")
     if not frame.atoms.numbers.all():
-        raise TlpotError(f"{where}: holds an atom of no known element")
-    sites: Any = frame.info.get("occupancy") or {}
-    for site in sites.values():
-        if len(site) > 1 or abs(sum(site.values()) - 1.0) > FULL:
-            raise TlpotError(
-                f"{where}: a site is shared or partly occupied ({site}); only ordered crystals "
-                "have a graph"
-            )
+        raise TlpotError(f"{frame.name}: holds an atom of no known element")
     return frame
 
 
-def _of_info(frame: Frame, name: str) -> float:
+def _with_value(frame: Frame, name: str) -> tuple[Frame, float]:
     if name not in frame.info:
         known = ", ".join(sorted(frame.info)) or "nothing"
         raise TlpotError(f"{frame.name}: no '{name}' in its info, which holds {known}")
-    return _number(frame.info[name], frame.name)
+    return frame, _number(frame.info[name], frame.name)
 
 
 def read_structures(files: Files, drop_bad: bool = False) -> tuple[list[Frame], list[str]]:
-    """Structures to predict, without values, and one line for each file that cannot be used.
+    """Structures to predict, without values, and one line for each that cannot be used.
 
     Raises
     ------
     TlpotError
-        As `read_crystals`, naming every file that cannot be used; with `drop_bad` only if nothing
+        As `read_crystals`, naming everything that cannot be used; with `drop_bad` only if nothing
         is left.
     """
     frames: list[Frame] = []
     rejected: list[str] = []
     for path, index in find_files(files):
         try:
-            frames += [_sound(frame, frame.name) for frame in _frames(path, index)]
+            entries = _entries(path, index)
         except TlpotError as error:
+            entries = []
             rejected.append(str(error))
+        for place, entry in entries:
+            try:
+                frames.append(_frame(path, place, entry))
+            except TlpotError as error:
+                rejected.append(str(error))
     if rejected and not (drop_bad and frames):
         mend = "\n--drop-bad predicts the others" if frames else ""
         raise TlpotError("\n".join(rejected) + mend)

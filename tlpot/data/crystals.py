@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,12 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config import Keys
-from tlpot.data.read import Files, find_files, read_file
+from tlpot.data.contacts import overlap
+from tlpot.data.labels import make_frames
+from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, neighbour_pairs
-from tlpot.optional import MissingLibraryError, require
-
-SHORTEST = 0.6
-"""Å below which two atoms cannot be meant to be there both."""
-SITE_TOLERANCE = 0.01
-"""Fractional: copies of an atom that symmetry puts this close together are one atom."""
+from tlpot.frames import Frame
+from tlpot.optional import require
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ def read_crystals(
 ) -> tuple[list[Frame], list[Refused]]:
     """Read crystals from CIF, POSCAR, RES, extended XYZ or anything else that tlpot knows.
 
-    CIFs are read by pymatgen, which merges atoms that a rounded symmetry operation puts twice.
+    See `tlpot.data.cif` and `tlpot.data.shelx` for what a structure must agree with.
 
     Parameters
     ----------
@@ -83,11 +79,11 @@ def read_each(files: Files) -> tuple[list[Frame], list[Refused]]:
     refused: list[Refused] = []
     for path, index in find_files(files):
         try:
-            frames += _read_cif(path, index) if _is_cif(path) else _read_other(path, index)
-        except MissingLibraryError:
-            raise
+            good, bad = _read_file(path, index)
         except TlpotError as error:
-            refused.append(Refused(str(path), str(error).removeprefix(f"{path}: ")))
+            good, bad = [], [Refused(str(path), str(error).removeprefix(f"{path}: "))]
+        frames += good
+        refused += bad
     return frames, refused
 
 
@@ -136,12 +132,8 @@ def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
             f"unsupported element {', '.join(strange)} (the model knows {known}); fine-tune a "
             "model with it: tlpot elements"
         )
-    pairs, vectors = neighbour_pairs(atoms, 2.5)
-    distances = np.linalg.norm(vectors, axis=1)
-    if distances.min(initial=np.inf) < SHORTEST:
-        i, j = (f"{k} ({atoms.symbols[k]})" for k in pairs[:, distances.argmin()])
-        return f"atoms {i} and {j} overlap, {distances.min():.2f} Å apart; look at the geometry"
-    return None
+    close = overlap(atoms)
+    return None if close is None else f"{close}; look at the geometry"
 
 
 def pymatgen_structure(atoms: Atoms, purpose: str) -> Any:
@@ -151,45 +143,11 @@ def pymatgen_structure(atoms: Atoms, purpose: str) -> Any:
     )
 
 
-def _is_cif(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(".cif")
-
-
-def _read_other(path: Path, index: slice) -> list[Frame]:
-    return read_file(path, index, Keys(), "free_energy")
-
-
-def _read_cif(path: Path, index: slice) -> list[Frame]:
-    parser = require("pymatgen.io.cif", "use", "reading CIF files").CifParser
-    dummy = require("pymatgen.core", "use", "reading CIF files").DummySpecies
-    if not path.stat().st_size:
-        raise TlpotError(f"{path}: the file is empty; copy it again")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            cif = parser(path, site_tolerance=SITE_TOLERANCE)
-            structures = cif.parse_structures(primitive=False, symmetrized=False)
-        except Exception as error:  # pymatgen's parser raises anything on a broken file
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if isinstance(error, ZeroDivisionError):  # its formula of no atoms at all
-                text = "it has no atoms"
-            raise TlpotError(
-                f"{path}: cannot be read as CIF ({text}); mend it, or convert it to POSCAR"
-            ) from None
-    frames = []
-    for place in range(len(structures))[index]:
-        structure = structures[place]
-        if not structure.is_ordered:
-            site = next(site for site in structure if not site.is_ordered)
-            raise TlpotError(
-                f"{path}: disordered ({site.species_string} on one site); keep one orientation, "
-                "delete the others and set its occupancy to 1"
-            )
-        if strange := {s.specie.symbol for s in structure if isinstance(s.specie, dummy)}:
-            raise TlpotError(
-                f"{path}: {', '.join(sorted(strange))}: no known element; mend the file"
-            )
-        numbers = [site.specie.Z for site in structure]
-        atoms = Atoms(numbers, structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
-        frames.append(Frame(atoms, source=str(path), index=place))
-    return frames
+def _read_file(path: Path, index: slice) -> tuple[list[Frame], list[Refused]]:
+    entries, places = read_entries(path, index)
+    images = {i: x for i, x in zip(places, entries, strict=True) if isinstance(x, Atoms)}
+    frames = make_frames(
+        list(images.values()), list(images), str(path), Keys(), energy="free_energy"
+    )
+    bad = {i: x for i, x in zip(places, entries, strict=True) if not isinstance(x, Atoms)}
+    return frames, [Refused(f"{path}#{i}", str(entry)) for i, entry in bad.items()]
