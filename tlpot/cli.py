@@ -17,14 +17,17 @@ from tlpot.cli_shared import (
     Files,
     Overrides,
     Resume,
+    Verbs,
     err,
     out,
+    refuse_idle,
     stoppable,
 )
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
+from tlpot.sections import STARTED, Needs, parse_section
 
-app = typer.Typer(
+app = Verbs(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +36,9 @@ app = typer.Typer(
 app.add_typer(cli_use.app)
 app.add_typer(cli_property.app, name="property")
 app.add_typer(cli_xrd.app, name="xrd")
+
+COMPUTES = Needs(collect=False)
+HERE = Needs(engine="!vasp")
 
 Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
@@ -165,7 +171,9 @@ def sample(
         typer.Option("--from", help="folder of tlpot rank: choose what to compute with DFT next"),
     ] = None,
     window: Annotated[
-        float, typer.Option(min=0, help="--from: kJ/mol above the lowest that matter")
+        float,
+        typer.Option(min=0, help="--from: kJ/mol above the lowest that matter"),
+        Needs(ranking=True),
     ] = 7.0,
     number: Annotated[
         int | None,
@@ -179,17 +187,37 @@ def sample(
         Literal["committee", "farthest", "random", "active"] | None,
         typer.Option(help="choose among the structures of FILES"),
     ] = None,
-    model: Annotated[str, typer.Option(help="model file, run folder or base name")] = "ani2x",
+    model: Annotated[
+        str,
+        typer.Option(help="model file, run folder or base name"),
+        Needs(method=("modes", "md"), pick=("committee", "farthest")),
+    ] = "ani2x",
     known: Annotated[
-        list[str] | None, typer.Option(help="farthest: files of frames that you have already")
+        list[str] | None,
+        typer.Option(help="farthest: files of frames that you have already"),
+        Needs(pick="farthest"),
     ] = None,
-    temperature: Annotated[float, typer.Option(min=1, help="K, of modes and md")] = 300.0,
-    strain: Annotated[float, typer.Option(min=0, help="of rattle, of the cell")] = 0.02,
-    rattle: Annotated[float, typer.Option(min=0, help="of rattle, Å on every coordinate")] = 0.05,
-    min_distance: Annotated[float, typer.Option(min=0, help="shortest distance, Å")] = 0.6,
-    seed: Annotated[int, typer.Option(min=0, help="of all that is random")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=1, help="K, of modes and md"), Needs(method=("modes", "md"))
+    ] = 300.0,
+    strain: Annotated[
+        float, typer.Option(min=0, help="of rattle, of the cell"), Needs(method="rattle")
+    ] = 0.02,
+    rattle: Annotated[
+        float, typer.Option(min=0, help="of rattle, Å on every coordinate"), Needs(method="rattle")
+    ] = 0.05,
+    min_distance: Annotated[
+        float, typer.Option(min=0, help="shortest distance, Å"), Needs(method=True)
+    ] = 0.6,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="of all that is random"),
+        Needs(method=True, pick="random"),
+    ] = 0,
     config: Annotated[
-        Path | None, typer.Option(help="YAML config whose recipe --pick active trains with")
+        Path | None,
+        typer.Option(help="YAML config whose recipe --pick active trains with"),
+        Needs(pick="active"),
     ] = None,
 ) -> None:
     """Propose geometries to label, or choose the frames most worth it.
@@ -253,6 +281,7 @@ def sample(
 
 @app.command()
 def label(
+    context: typer.Context,
     files: Files,
     output: Annotated[
         Path, typer.Option(help=".extxyz file; a new folder with vasp", show_default=False)
@@ -260,12 +289,17 @@ def label(
     engine: Annotated[
         str | None,
         typer.Option(help="gfn1, gfn2, gpaw, vasp, a calculator of ASE or module:Class"),
+        COMPUTES,
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML config whose label section has the settings")
+        Path | None,
+        typer.Option(help="YAML config whose label section has the settings"),
+        COMPUTES,
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes, one thread each")] = 1,
-    scheduler: Annotated[str, typer.Option(help=SCHEDULER)] = "local",
+    workers: Annotated[
+        int, typer.Option(min=1, help="processes, one thread each"), COMPUTES, HERE, STARTED
+    ] = 1,
+    scheduler: Annotated[str, typer.Option(help=SCHEDULER), COMPUTES, HERE] = "local",
     collect: Annotated[
         bool, typer.Option(help="FILES are folders that vasp wrote and that VASP has run in")
     ] = False,
@@ -287,7 +321,9 @@ def label(
     if config is not None:
         settings = load_config(config, [f"data.files={json.dumps(files)}"]).label
     if engine is not None:
-        settings = settings.model_copy(update={"engine": engine})
+        values = settings.model_dump() | {"engine": engine}
+        settings = parse_section(Label, values, "cannot label like this")
+    refuse_idle(context, engine=settings.engine)
     if collect:
         summary = collect_jobs(files, output)
     elif settings.engine == "vasp":

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, err, out, stoppable
+from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, Verbs, err, out, stoppable
 from tlpot.errors import TlpotError
 
-app = typer.Typer(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
+app = Verbs(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
 
 Models = Annotated[
     list[str],

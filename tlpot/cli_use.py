@@ -8,15 +8,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from tlpot.cli_shared import SCHEDULER, Files, err, out, stoppable
+from tlpot.cli_shared import SCHEDULER, Files, Verbs, err, out, stoppable
 from tlpot.errors import TlpotError
+from tlpot.sections import STARTED, Needs
 
-app = typer.Typer()
+app = Verbs()
 
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 Scheduler = Annotated[str, typer.Option(help=SCHEDULER)]
-Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs")]
+Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs"), STARTED]
+RELAXES = Needs(relax=True)
+DEFORMS = Needs(free=("all", "cell"))
 
 
 @app.command()
@@ -25,10 +28,16 @@ def rank(
     model: Model = "ani2x",
     output: Annotated[Path, typer.Option(help="folder to write")] = Path("ranking"),
     relax: Annotated[bool, typer.Option(help="cell and positions, before energies")] = True,
-    symmetry: Annotated[bool, typer.Option(help="keep space groups as they relax")] = False,
-    pressure: Annotated[float, typer.Option(help="GPa, of relaxation and enthalpy")] = 0.0,
-    fmax: Annotated[float, typer.Option(help="eV/Å, largest force of a relaxed one")] = 0.01,
-    steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
+    symmetry: Annotated[
+        bool, typer.Option(help="keep space groups as they relax"), RELAXES
+    ] = False,
+    pressure: Annotated[float, typer.Option(help="GPa, of relaxation and enthalpy"), RELAXES] = 0.0,
+    fmax: Annotated[
+        float, typer.Option(help="eV/Å, largest force of a relaxed one"), RELAXES
+    ] = 0.01,
+    steps: Annotated[
+        int, typer.Option(help="evaluations that a structure may take"), RELAXES
+    ] = 1000,
     molecule: Annotated[
         str | None, typer.Option(help="file with the molecules of one formula unit")
     ] = None,
@@ -42,21 +51,33 @@ def rank(
         Literal["d3", "d4"] | None, typer.Option(help="add D3(BJ) or D4 to a model without")
     ] = None,
     functional: Annotated[
-        str | None, typer.Option(help="of the labels, where the model does not say")
+        str | None,
+        typer.Option(help="of the labels, where the model does not say"),
+        Needs(dispersion=True),
     ] = None,
     duplicates: Annotated[bool, typer.Option(help="leave out copies of one crystal")] = True,
     phonons: Annotated[
         int, typer.Option(min=0, help="lowest so many structures get a free energy")
     ] = 0,
-    temperature: Annotated[float, typer.Option(min=0, help="K, of the free energy")] = 298.15,
-    supercell: Annotated[float, typer.Option(min=1, help="Å, its height for phonons")] = 10.0,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="K, of the free energy"), Needs(phonons=True)
+    ] = 298.15,
+    supercell: Annotated[
+        float, typer.Option(min=1, help="Å, its height for phonons"), Needs(phonons=True)
+    ] = 10.0,
     pattern: Annotated[
         str | None, typer.Option(help="measured powder pattern, .xy, to compare with")
     ] = None,
-    wavelength: Annotated[str, typer.Option(help="of the pattern: Å, or as MoKa1")] = "CuKa",
-    shift: Annotated[float, typer.Option(help="degrees 2θ that peaks may be off")] = 1.0,
+    wavelength: Annotated[
+        str, typer.Option(help="of the pattern: Å, or as MoKa1"), Needs(pattern=True)
+    ] = "CuKa",
+    shift: Annotated[
+        float, typer.Option(help="degrees 2θ that peaks may be off"), Needs(pattern=True)
+    ] = 1.0,
     classifier: Annotated[
-        str | None, typer.Option(help="of tlpot xrd train: its opinion on the pattern")
+        str | None,
+        typer.Option(help="of tlpot xrd train: its opinion on the pattern"),
+        Needs(pattern=True),
     ] = None,
     device: Device = "auto",
     scheduler: Scheduler = "local",
@@ -116,17 +137,27 @@ def relax(
     free: Annotated[
         Literal["all", "positions", "cell"], typer.Option(help="what may change")
     ] = "all",
-    pressure: Annotated[float, typer.Option(help="GPa")] = 0.0,
+    pressure: Annotated[float, typer.Option(help="GPa"), DEFORMS] = 0.0,
     symmetry: Annotated[bool, typer.Option(help="keep the space group of the input")] = False,
-    symprec: Annotated[float, typer.Option(help="Å within which it is found")] = 0.01,
-    fmax: Annotated[float, typer.Option(help="largest force at the end, eV/Å")] = 0.01,
-    smax: Annotated[float, typer.Option(help="largest stress off the pressure, GPa")] = 0.005,
+    symprec: Annotated[
+        float, typer.Option(help="Å within which it is found"), Needs(symmetry=True)
+    ] = 0.01,
+    fmax: Annotated[
+        float,
+        typer.Option(help="largest force at the end, eV/Å"),
+        Needs(free=("all", "positions")),
+    ] = 0.01,
+    smax: Annotated[
+        float, typer.Option(help="largest stress off the pressure, GPa"), DEFORMS
+    ] = 0.005,
     steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
     engine: Annotated[
         Literal["torch-sim", "ase"], typer.Option(help="in batches, or one by one")
     ] = "torch-sim",
     batch_atoms: Annotated[
-        int | None, typer.Option(help="atoms in a batch; left out: by memory")
+        int | None,
+        typer.Option(help="atoms in a batch; left out: by memory"),
+        Needs(engine="torch-sim"),
     ] = None,
     max_spread: Annotated[
         float | None, typer.Option(help="of the ensemble, eV per √N; left out: by the training")
@@ -181,7 +212,7 @@ def md(
         Literal["nve", "nvt", "npt"], typer.Option(help="what is held constant")
     ] = "nvt",
     temperature: Annotated[float, typer.Option(help="K")] = 300.0,
-    pressure: Annotated[float, typer.Option(help="GPa, of npt")] = 0.0,
+    pressure: Annotated[float, typer.Option(help="GPa, of npt"), Needs(ensemble="npt")] = 0.0,
     timestep: Annotated[float, typer.Option(help="fs")] = 0.5,
     seed: Annotated[int, typer.Option(help="of velocities and thermostat")] = 0,
     settings: Annotated[

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, err, out, stoppable
+from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, Verbs, err, out, stoppable
 
-app = typer.Typer(no_args_is_help=True, help="Crystal systems from powder patterns.")
+app = Verbs(no_args_is_help=True, help="Crystal systems from powder patterns.")
 
 
 @app.command()

@@ -13,9 +13,18 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
-from tlpot.sections import Section, WithFiles, load_section, parse_section, parse_whole
+from tlpot.sections import (
+    Needs,
+    Section,
+    WithFiles,
+    load_section,
+    no_effect,
+    parse_section,
+    parse_whole,
+)
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Action = Literal["drop", "refuse"]
@@ -149,7 +158,7 @@ class Model(Section):
         description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file; `emodes` (for any "
         "element) and `schnet` start from scratch",
     )
-    schnet: SchNetSizes | None = Field(
+    schnet: Annotated[SchNetSizes | None, Needs(base="schnet")] = Field(
         None, description="sizes of `base: schnet`: cutoff, features, interactions, members …"
     )
     elements: dict[str, NewElement] = Field(
@@ -182,12 +191,6 @@ class Model(Section):
             )
         sizes = {"schnet": values.get("schnet") or {}} if base == "schnet" else {}
         return {**values, **sizes, "init": "scratch"}
-
-    @model_validator(mode="after")
-    def _sizes_are_of_a_new_schnet(self) -> Model:
-        if self.schnet and self.base != "schnet":
-            raise ValueError("schnet: sizes are for base: schnet; a trained model has its own")
-        return self
 
     @model_validator(mode="after")
     def _new_weights_need_old_ones(self) -> Model:
@@ -255,10 +258,10 @@ class Training(Optimisation):
     fit: Literal["mean", "members"] = Field(
         "members", description="what the loss judges: the ensemble mean, or each member by itself"
     )
-    fine_angles: bool = Field(
-        True,
-        description="ANI: add finer angular terms to the base's; they begin without weight, so "
-        "that nothing changes before training",
+    fine_angles: bool | None = Field(
+        None,
+        description="ANI, yes if left out: add finer angular terms to the base's; they begin "
+        "without weight, so that nothing changes before training",
     )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
@@ -295,6 +298,10 @@ class Training(Optimisation):
             del values["force_share"]
         return {**PRESETS.get(str(values.get("preset", "default")), {}), **values}
 
+    def left_out(self, name: str, field: FieldInfo) -> Any:
+        """What the preset says, or else the field's default."""
+        return PRESETS[self.preset].get(field.alias or name, super().left_out(name, field))
+
 
 class Active(Section):
     """Active learning (`tlpot sample --pick active`): train, add what the committee doubts."""
@@ -307,6 +314,10 @@ class Active(Section):
     stop: Share = Field(0.05, description="share of frames in doubt below which learning ends")
 
 
+COMPUTED = Needs(engine="!vasp")
+"""Of vasp tlpot writes the input: what it computes is in ``parameters``."""
+
+
 class Label(Section):
     """What labels geometries, and how (`tlpot label --config`)."""
 
@@ -317,18 +328,31 @@ class Label(Section):
         default_factory=dict,
         description="the engine's settings, e.g. `{xc: PBE, cutoff: 700, kpts: [2, 2, 2]}`",
     )
-    dispersion: str | None = Field(
+    dispersion: Annotated[str | None, COMPUTED] = Field(
         None, description="add D3(BJ) with the parameters of this functional, e.g. `PBE`"
     )
-    replicate: float | None = Field(
+    replicate: Annotated[float | None, COMPUTED] = Field(
         None, ge=0, description="repeat cells to this height, Å, and fold back; gfn1, gfn2: 10"
     )
-    stress: bool | None = Field(
+    stress: Annotated[bool | None, COMPUTED] = Field(
         None, description="label the stress; left out: if the engine has it (GPAW: from 900 eV)"
     )
 
 
-class Config(Section):
+class WholeRun(Section):
+    """A training run: its ``data``, ``model``, ``training`` and ``output``."""
+
+    data: Any
+    training: Any
+
+    @model_validator(mode="after")
+    def _patience_has_something_to_judge(self) -> Self:
+        if self.training.patience is not None and not self.data.split.validation:
+            raise ValueError(no_effect("training.patience", "without data.split.validation"))
+        return self
+
+
+class Config(WholeRun):
     """A whole run: `tlpot finetune config.yaml`."""
 
     data: Data

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlpot.backbones.ani import ANI
+from tlpot.backbones.schnet import SchNet
 from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames, require_sound
@@ -38,7 +40,7 @@ from tlpot.run_folder import (
     fit,
     write_json,
 )
-from tlpot.sections import as_section
+from tlpot.sections import as_section, no_effect
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.parallel import Team
@@ -107,9 +109,11 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
         require("tensorboard", "tensorboard", "training.tensorboard")
     base = load_base(config.model.base, config.model.elements, config.model.schnet)
     layers = freeze(base.backbone, config.model.freeze)
-    if config.training.fine_angles and any(x.trained for x in layers if x.name.endswith(".input")):
+    fine = config.training.fine_angles
+    if fine is not False and any(x.trained for x in layers if x.name.endswith(".input")):
         base = base.with_fine_angles()
         layers = freeze(base.backbone, config.model.freeze)
+    _require_effect(config, base)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)
     frames = read_data(config.data, frames)
@@ -122,6 +126,9 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
+    weighed = config.training.stress_weight and "stress_weight" in config.training.changed()
+    if weighed and all(frame.stress is None for frame in parts["train"]):
+        raise TlpotError(no_effect("training.stress_weight", "without a frame that has a stress"))
     used = base.backbone.networks_of({s for f in checked.frames for s in f.atoms.symbols})
     if config.model.train == "new" and not used & set(base.clones):
         raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
@@ -140,6 +147,27 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     again = config.training.replay
     replay = replayed(base, again, config.data.min_distance) if again else []
     return Prepared(config, checked, splits, parts, base, potential, layers, replay)
+
+
+def _require_effect(config: Config, base: Potential) -> None:
+    """Refuse what was set and does nothing with this base, that of `config` made ready."""
+    settings, name, backbone = config.training, config.model.base, base.backbone
+    given = settings.changed()
+    if isinstance(backbone, SchNet) and "keep_gb" in given:
+        raise TlpotError(no_effect("training.keep_gb", f"with {name}, a SchNet"))
+    if "fine_angles" not in given or settings.fine_angles is None:
+        return
+    lacking = ""
+    if not isinstance(backbone, ANI):
+        lacking = f"with {name}, which is no ANI network"
+    elif settings.fine_angles is False and backbone.architecture.fine:
+        lacking = f"with {name}, which has them"
+    elif settings.fine_angles and not backbone.architecture.fine:
+        lacking = "with model.freeze: input"
+    if lacking:
+        raise TlpotError(
+            no_effect(f"training.fine_angles: {settings.fine_angles}".lower(), lacking)
+        )
 
 
 def finetune(

@@ -3,19 +3,84 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from tlpot.errors import TlpotError
 
 
+class Needs:
+    """What an option or a field of a config has no effect without.
+
+    Stands in its annotation: ``Annotated[float, Needs(pattern=True)]``. One of the others that it
+    names must be as it says; where several `Needs` stand, each of them must be met.
+
+    Parameters
+    ----------
+    others
+        ``True``: is given, or on. ``False``: is not. Otherwise one of these values, shell wildcards
+        allowed; ``!vasp``: any but this one.
+    """
+
+    def __init__(self, **others: bool | str | tuple[str, ...]) -> None:
+        self.others = {k: (v,) if isinstance(v, str) else v for k, v in others.items()}
+
+    def lacking(
+        self, values: Mapping[str, Any], say: Callable[[str, Any], str] = "{}: {}".format
+    ) -> str | None:
+        """``with …`` or ``without …`` what there is no effect; None: there is one.
+
+        Parameters
+        ----------
+        values
+            Of all options or fields, by name.
+        say
+            Words for a name and its value; for ``None`` those for the name alone, for ``False`` of
+            something that is on by default those for turning it off.
+        """
+        if any(_meets(values.get(key), wanted) for key, wanted in self.others.items()):
+            return None
+        for key in self.others:
+            value = values.get(key)
+            if value or (value is False and say(key, False) != say(key, None)):
+                return f"with {say(key, value)}"
+        wanted = [
+            say(key, None if isinstance(one, bool) else one)
+            for key, some in self.others.items()
+            for one in (some if isinstance(some, tuple) else (some,))
+        ]
+        return f"without {' or '.join(wanted)}"
+
+
+def _meets(value: Any, wanted: bool | tuple[str, ...]) -> bool:
+    if isinstance(wanted, bool):
+        return bool(value) is wanted
+    return any(
+        str(value) != one[1:] if one[0] == "!" else fnmatchcase(str(value), one) for one in wanted
+    )
+
+
+STARTED = Needs(scheduler=("local", "*.yaml", "*.yml"))
+"""What a number of workers needs: a scheduler at an address has its own."""
+
+
+def no_effect(what: str, lacking: str) -> str:
+    """The one sentence that refuses an option or a field without an effect."""
+    mend = "drop one of them"
+    if lacking.startswith("without "):
+        mend = f"add {lacking.removeprefix('without ')}, or drop {what}"
+    return f"{what} has no effect {lacking}; {mend}"
+
+
 class Section(BaseModel):
-    """Common behaviour: frozen, unknown keys refused."""
+    """Common behaviour: frozen, unknown keys refused, fields that could do nothing too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -24,9 +89,56 @@ class Section(BaseModel):
     def _empty_section_is_default(cls, values: Any) -> Any:
         return {} if values is None else values
 
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        """Given is what differs from its default: a template names every field."""
+        self.require_effect(self.changed())
+        return self
+
+    def changed(self) -> list[str]:
+        """Fields whose value is not what they have when they are left out."""
+        fields = type(self).model_fields.items()
+        return [k for k, field in fields if vars(self)[k] != self.left_out(k, field)]
+
+    def left_out(self, name: str, field: FieldInfo) -> Any:
+        """Value that a field has when it is left out."""
+        return field.get_default(call_default_factory=True)
+
+    def require_effect(self, given: Iterable[str], place: str = "") -> None:
+        """Refuse fields that are `given` and need others (`Needs`) to do anything.
+
+        Raises
+        ------
+        TlpotError
+            Naming the first, with its `place` before it.
+        """
+        fields, values = type(self).model_fields, vars(self)
+        for name in given:
+            for needs in fields[name].metadata:
+                if isinstance(needs, Needs) and (lacking := needs.lacking(values, self._say)):
+                    raise TlpotError(no_effect(place + (fields[name].alias or name), lacking))
+
+    def _say(self, name: str, value: Any) -> str:
+        field = type(self).model_fields[name]
+        key = field.alias or name
+        if value is None or isinstance(value, Section) or (value is False and not field.default):
+            return key
+        return f"{key}: {str(value).lower() if isinstance(value, bool) else value}"
+
     def dump(self) -> str:
-        """As YAML, with everything that was left out."""
-        return yaml.safe_dump(self.model_dump(by_alias=True, mode="json"), sort_keys=False)
+        """As YAML, with everything that was left out, but for what would have no effect."""
+        return yaml.safe_dump(_effective(self), sort_keys=False)
+
+
+def _effective(section: Section) -> dict[str, Any]:
+    plain, values = section.model_dump(by_alias=True, mode="json"), vars(section)
+    for name, field in type(section).model_fields.items():
+        key, notes = field.alias or name, field.metadata
+        if any(isinstance(needs, Needs) and needs.lacking(values) for needs in notes):
+            del plain[key]
+        elif isinstance(values[name], Section) and isinstance(plain[key], dict):
+            plain[key] = _effective(values[name])
+    return plain
 
 
 class WithFiles(Section):
@@ -156,6 +268,8 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: required, but not given"
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], Mapping):  # a whole section: what is wrong is in the message
+        return f"{key}: {message}" if key else message
     return f"{key or 'config'}: {message} (got {problem['input']!r})"
 
 

@@ -433,7 +433,7 @@ def test_seeds_and_members_differ(energies, tmp_path):
         ({"freeze": ["input"]}, "matches no layer"),
         ({"schnet": {"feature": 8}}, "features"),
         ({"schnet": {"cutoff": -1.0}}, "cutoff"),
-        ({"base": "mini"}, "sizes are for base: schnet"),
+        ({"base": "mini"}, "schnet has no effect with base: mini"),
     ],
 )
 def test_settings_that_make_no_sense_here(energies, tmp_path, model, message):

@@ -116,5 +116,5 @@ def test_the_ranking_shows_what_the_classifier_says(mini, landscape, crystals, t
     page = (folder / "ranking.html").read_text()
     assert f"The measured pattern is<b>{found.opinion.best}</b>" in page
     assert "lies outside what the classifier was trained on: it ends at 60" in page
-    with pytest.raises(ValidationError, match="give one with --pattern"):
+    with pytest.raises(ValidationError, match="classifier has no effect without pattern"):
         Ranking(classifier=str(model))

@@ -66,8 +66,8 @@ def test_what_is_there_is_not_written_over(tmp_path, ice):
     write_jobs(ice, VASP, tmp_path / "jobs")
     with pytest.raises(TlpotError, match="not empty"):
         write_jobs(ice, VASP, tmp_path / "jobs")
-    with pytest.raises(TlpotError, match="IVDW"):
-        write_jobs(ice, Label(engine="vasp", dispersion="PBE"), tmp_path / "other")
+    with pytest.raises(ValueError, match="dispersion has no effect with engine: vasp"):
+        Label(engine="vasp", dispersion="PBE")
     assert not (tmp_path / "other").exists()
 
 

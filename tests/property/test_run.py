@@ -236,7 +236,7 @@ def test_the_example_is_a_config():
         (["data.files=[none.csv]"], ["none.csv"]),
         (["data.structures=none"], ["row 1 (C)", "C.cif is in none"]),
         (["model.freeze=[conv1]"], ["freeze", "base"]),
-        (["model.base=none.safetensors"], ["fixed by the base"]),
+        (["model.base=none.safetensors"], ["width has no effect with base: none.safetensors"]),
         (["model={base: none.safetensors}"], ["none.safetensors", "no such model file"]),
         (["model.elements=none.json"], ["none.json"]),
         (["data.split.test=0.99"], ["below 1"]),

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from tlpot.config import Config, parse_config
 from tlpot.errors import TlpotError
-from tlpot.sections import Section, parse_section, read_yaml, set_key
+from tlpot.sections import STARTED, Needs, Section, parse_section, read_yaml, set_key
 
 SEEDED = ("data.split.seed", "training.seed")
 """What a sweep's seeds set, both to the same."""
@@ -33,12 +33,12 @@ class Sweep(Section):
     seeds: list[int] = Field([0], description="each point runs once a seed (split and training)")
     output: str = Field("runs/sweep", description="folder of the points, the table, the figures")
     keep_models: bool = Field(False, description="keep each point's model file")
-    workers: int = Field(1, gt=0, description="points that run at once")
+    workers: Annotated[int, STARTED] = Field(1, gt=0, description="points that run at once")
     scheduler: str = Field(
         "local",
         description="`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords",
     )
-    slurm: dict[str, Any] | None = Field(
+    slurm: Annotated[dict[str, Any] | None, Needs(scheduler="local")] = Field(
         None, description="keywords of dask_jobqueue.SLURMCluster: run in Slurm jobs"
     )
 
@@ -149,7 +149,10 @@ def _label(value: Any) -> str:
 
 def settings(config: Config) -> str:
     """All that decides what a run gives."""
-    return json.dumps(config.model_dump(by_alias=True, exclude={"output"}), sort_keys=True)
+    values = config.model_dump(by_alias=True, exclude={"output"})
+    if values["training"]["fine_angles"] is None:
+        values["training"]["fine_angles"] = True  # as it was written before it could be left out
+    return json.dumps(values, sort_keys=True)
 
 
 def name_of(config: Config) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tlpot.csp.landscape import GAUSSIAN, Candidate
 from tlpot.csp.match import Match
@@ -15,7 +15,7 @@ from tlpot.csp.molecules import Unit
 from tlpot.csp.relax import Relaxation
 from tlpot.data.crystals import Refused
 from tlpot.powder.classifier import Opinion
-from tlpot.sections import Section
+from tlpot.sections import Needs, Section
 from tlpot.spread import Scale
 
 
@@ -41,29 +41,29 @@ class Ranking(Section):
     dispersion: Literal["d3", "d4"] | None = Field(
         None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"
     )
-    functional: str | None = Field(
+    functional: Annotated[str | None, Needs(dispersion=True)] = Field(
         None, description="of labels without dispersion, for a model that does not say"
     )
     duplicates: bool = Field(True, description="leave out copies of one crystal")
     phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
-    temperature: float = Field(298.15, ge=0, description="K, of the free energy")
-    supercell: float = Field(10.0, gt=0, description="Å, height of the phonons' supercell")
+    temperature: Annotated[float, Needs(phonons=True)] = Field(
+        298.15, ge=0, description="K, of the free energy"
+    )
+    supercell: Annotated[float, Needs(phonons=True)] = Field(
+        10.0, gt=0, description="Å, height of the phonons' supercell"
+    )
     pattern: str | None = Field(
         None, description="measured powder pattern (.xy: 2θ in degrees, intensity) to compare with"
     )
-    wavelength: str = Field("CuKa", description="of the pattern: Å, or a name as MoKa1")
-    classifier: str | None = Field(
+    wavelength: Annotated[str, Needs(pattern=True)] = Field(
+        "CuKa", description="of the pattern: Å, or a name as MoKa1"
+    )
+    classifier: Annotated[str | None, Needs(pattern=True)] = Field(
         None, description="run folder or model of tlpot xrd train: its opinion on the pattern"
     )
-    shift: float = Field(
+    shift: Annotated[float, Needs(pattern=True)] = Field(
         1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
     )
-
-    @model_validator(mode="after")
-    def _classifies_a_pattern(self) -> Ranking:
-        if self.classifier is not None and self.pattern is None:
-            raise ValueError("classifier judges a measured pattern: give one with --pattern")
-        return self
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from ase import Atoms
@@ -17,7 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.optional import require
 from tlpot.potential import Potential
-from tlpot.sections import Section
+from tlpot.sections import Needs, Section
 
 SWELLING = 2.5
 """Factor by which a volume may grow or shrink before it counts as exploded."""
@@ -29,18 +29,22 @@ class Relaxation(Section):
     free: Literal["all", "positions", "cell"] = Field(
         "all", description="what may change; with `cell`, atoms follow it"
     )
-    pressure: float = Field(0.0, description="GPa")
+    pressure: Annotated[float, Needs(free=("all", "cell"))] = Field(0.0, description="GPa")
     symmetry: bool = Field(False, description="keep the space group of the input")
-    symprec: float = Field(0.01, gt=0, description="Å within which the space group is found")
-    fmax: float = Field(0.01, gt=0, description="eV/Å, largest force on an atom at the end")
-    smax: float = Field(
+    symprec: Annotated[float, Needs(symmetry=True)] = Field(
+        0.01, gt=0, description="Å within which the space group is found"
+    )
+    fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
+        0.01, gt=0, description="eV/Å, largest force on an atom at the end"
+    )
+    smax: Annotated[float, Needs(free=("all", "cell"))] = Field(
         0.005, gt=0, description="GPa, largest deviation of a stress component from the pressure"
     )
     steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
     engine: Literal["torch-sim", "ase"] = Field(
         "torch-sim", description="many at a time, or one after the other with ASE's BFGS"
     )
-    batch_atoms: int | None = Field(
+    batch_atoms: Annotated[int | None, Needs(engine="torch-sim")] = Field(
         None, ge=1, description="atoms at a time; default: as many as fit the GPU, 1024 on a CPU"
     )
     max_spread: float | None = Field(

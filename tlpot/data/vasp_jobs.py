@@ -71,11 +71,6 @@ def write_jobs(frames: Sequence[Frame], settings: Label, folder: str | Path) -> 
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TlpotError(f"{folder} is there already and not empty; name another folder")
-    if settings.dispersion is not None or settings.replicate is not None:
-        raise TlpotError(
-            "label.dispersion and label.replicate are not for vasp: set IVDW and kpts in "
-            "label.parameters"
-        )
     jobs = []
     for i, frame in enumerate(frames):
         job = folder / f"{i:04d}"

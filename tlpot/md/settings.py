@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from ase import Atoms
@@ -12,23 +12,31 @@ from pydantic import Field
 
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
-from tlpot.sections import Section, parse_section
+from tlpot.sections import Needs, Section, parse_section
 
 
 class Dynamics(Section):
     """How molecular dynamics runs, and when it stops by itself."""
 
     ensemble: Literal["nve", "nvt", "npt"] = Field("nvt", description="what is held constant")
-    thermostat: Literal["langevin", "bussi"] = Field(
+    thermostat: Annotated[Literal["langevin", "bussi"], Needs(ensemble="nvt")] = Field(
         "langevin", description="of nvt; npt has bussi"
     )
     temperature: float = Field(300.0, gt=0, description="K; of nve, of the initial velocities")
-    pressure: float = Field(0.0, description="GPa, of npt")
-    isotropic: bool = Field(False, description="npt: only the volume changes, not the shape")
+    pressure: Annotated[float, Needs(ensemble="npt")] = Field(0.0, description="GPa, of npt")
+    isotropic: Annotated[bool, Needs(ensemble="npt")] = Field(
+        False, description="npt: only the volume changes, not the shape"
+    )
     timestep: float = Field(0.5, gt=0, description="fs")
-    tau: float = Field(100.0, gt=0, description="fs, time constant of the thermostat")
-    tau_cell: float = Field(1000.0, gt=0, description="fs, time constant of the cell")
-    compressibility: float = Field(0.1, gt=0, description="1/GPa; sets how fast the cell moves")
+    tau: Annotated[float, Needs(ensemble=("nvt", "npt"))] = Field(
+        100.0, gt=0, description="fs, time constant of the thermostat"
+    )
+    tau_cell: Annotated[float, Needs(ensemble="npt")] = Field(
+        1000.0, gt=0, description="fs, time constant of the cell"
+    )
+    compressibility: Annotated[float, Needs(ensemble="npt")] = Field(
+        0.1, gt=0, description="1/GPa; sets how fast the cell moves"
+    )
     seed: int = Field(0, ge=0, description="of velocities and thermostat")
     log_every: int = Field(10, ge=1, description="steps between two rows of the log and two checks")
     frame_every: int = Field(100, ge=1, description="steps between two frames of the trajectory")
@@ -58,13 +66,21 @@ def parse_dynamics(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> 
     TlpotError
         Naming what is unknown or impossible.
     """
-    values = dict(values)
+    values, further = dict(values), {}
     for override in overrides:
         name, equals, text = override.partition("=")
+        name = name.strip()
         if not equals:
             raise TlpotError(f"--set {override}: must read name=value, e.g. thermostat=bussi")
-        values[name.strip()] = yaml.safe_load(text)
-    return parse_section(Dynamics, values, "cannot run dynamics like this")
+        if name in values:
+            raise TlpotError(f"--set {override}: is set twice; write --{name} {text}, once")
+        try:
+            values[name] = further[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise TlpotError(f"--set {override}: the value is not valid YAML") from None
+    dynamics = parse_section(Dynamics, values, "cannot run dynamics like this")
+    dynamics.require_effect(further, "--set ")
+    return dynamics
 
 
 def read_start(file: str, supercell: str = "1x1x1") -> Atoms:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tlpot.config import Action, Optimisation, Split
-from tlpot.sections import Section, WithFiles
+from tlpot.config import Action, Optimisation, Split, WholeRun
+from tlpot.sections import Needs, Section, WithFiles
 
 
 class Augmentation(Section):
@@ -49,6 +49,12 @@ class Augmentation(Section):
         return self
 
 
+PATTERN = ("two_theta", "log_q")
+"""What a network can see of a pattern that is the pattern itself."""
+NEW = Needs(base=False)
+"""A base keeps its network."""
+
+
 class Convolutions(Section):
     """Convolutions along the pattern, each with ReLU, average pooling and dropout."""
 
@@ -66,37 +72,28 @@ class Network(Section):
     base: str | None = Field(
         None, description="model file to start from, whose network is kept; null: from scratch"
     )
-    freeze: list[str] = Field(
+    freeze: Annotated[list[str], Needs(base=True)] = Field(
         default_factory=list, description="layers of `base` to keep: `conv1`, `dense*`, `output` …"
     )
-    sees: Literal["lines", "two_theta", "log_q"] = Field(
+    sees: Annotated[Literal["lines", "two_theta", "log_q"], NEW] = Field(
         "lines",
         description="`lines`: the first so many lines found in the pattern; `two_theta`: the "
         "pattern; `log_q`: the pattern on an axis where another size of the lattice is a shift",
     )
-    lines: int = Field(40, ge=5, le=500, description="how many lines it sees, from low angles")
-    pool: int = Field(
+    lines: Annotated[int, NEW, Needs(sees="lines")] = Field(
+        40, ge=5, le=500, description="how many lines it sees, from low angles"
+    )
+    pool: Annotated[int, NEW, Needs(sees=PATTERN)] = Field(
         10, ge=1, le=500, description="points of 0.01° averaged into one that it sees of a pattern"
     )
-    intensity: Literal["linear", "sqrt"] = Field(
+    intensity: Annotated[Literal["linear", "sqrt"], NEW, Needs(sees=PATTERN)] = Field(
         "sqrt", description="of patterns; `sqrt` lets weak lines count: they tell symmetries apart"
     )
-    convolutions: Convolutions | None = Field(
+    convolutions: Annotated[Convolutions | None, NEW, Needs(sees=PATTERN)] = Field(
         None, description="along a pattern, before the dense layers"
     )
-    dense: list[int] = Field([512, 256], description="widths of the dense layers")
-    dropout: float = Field(0.3, ge=0, lt=1, description="after each dense layer")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Network:
-        if self.sees == "lines" and self.convolutions is not None:
-            raise ValueError("convolutions run along a pattern: sees must be two_theta or log_q")
-        own = sorted(self.model_fields_set - {"base", "freeze"})
-        if self.base is not None and own:
-            raise ValueError(f"{', '.join(own)}: the base's network is kept; leave it out")
-        if self.base is None and self.freeze:
-            raise ValueError("freeze keeps layers of a base, and there is none: name one")
-        return self
+    dense: Annotated[list[int], NEW] = Field([512, 256], description="widths of the dense layers")
+    dropout: Annotated[float, NEW] = Field(0.3, ge=0, lt=1, description="after each dense layer")
 
 
 class PowderSplit(Split):
@@ -147,7 +144,7 @@ class PowderTraining(Optimisation):
     )
 
 
-class PowderConfig(Section):
+class PowderConfig(WholeRun):
     """A whole run: `tlpot xrd train config.yaml`."""
 
     data: PowderData

@@ -175,6 +175,7 @@ def prepare(
 
 def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState]]:
     how, settings = config.model, config.training
+    how.require_effect(how.model_fields_set, "model.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if how.base is None:

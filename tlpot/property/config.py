@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tlpot.config import Action, Optimisation, Split
-from tlpot.sections import Section, WithFiles
+from tlpot.config import Action, Optimisation, Split, WholeRun
+from tlpot.sections import Needs, Section, WithFiles
+
+NEW = Needs(base=False)
+"""A base keeps its network."""
 
 
 class PropertyData(WithFiles):
@@ -40,41 +43,23 @@ class PropertyNetwork(Section):
     base: str | None = Field(
         None, description="model file to fine-tune; left out, training starts from scratch"
     )
-    freeze: list[str] = Field(
+    freeze: Annotated[list[str], Needs(base=True)] = Field(
         default_factory=list,
         description="layers to keep: `embedding`, `conv1`, `conv*`, `dense1`, `output`",
     )
-    elements: str = Field(
+    elements: Annotated[str, NEW] = Field(
         "periodic",
         description="what atoms start from: `periodic` (place in the periodic table), `modes` "
         "(elemental modes, H to Rn), or a JSON file like CGCNN's atom_init.json",
     )
-    width: int = Field(64, gt=0, description="numbers that an atom carries")
-    convolutions: int = Field(3, gt=0, description="graph convolutions")
-    dense: int = Field(128, gt=0, description="width of the dense layers")
-    layers: int = Field(1, gt=0, description="dense layers before the output")
-    gate: bool = Field(
+    width: Annotated[int, NEW] = Field(64, gt=0, description="numbers that an atom carries")
+    convolutions: Annotated[int, NEW] = Field(3, gt=0, description="graph convolutions")
+    dense: Annotated[int, NEW] = Field(128, gt=0, description="width of the dense layers")
+    layers: Annotated[int, NEW] = Field(1, gt=0, description="dense layers before the output")
+    gate: Annotated[bool, NEW] = Field(
         False,
         description="a second output says whether the property is zero, as a metal's band gap is",
     )
-
-    @model_validator(mode="after")
-    def _sizes_belong_to_a_new_one(self) -> PropertyNetwork:
-        given = self.model_fields_set - {"base", "freeze"}
-        changed = [
-            k for k in sorted(given) if getattr(self, k) != type(self).model_fields[k].default
-        ]
-        if self.base is not None and changed:
-            raise ValueError(
-                f"{', '.join(changed)}: fixed by the base; leave it out, or train without base"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _freezing_keeps_something(self) -> PropertyNetwork:
-        if self.base is None and self.freeze:
-            raise ValueError("freeze keeps layers of a base, and there is none; name a model.base")
-        return self
 
 
 class PropertyTraining(Optimisation):
@@ -90,7 +75,7 @@ class PropertyTraining(Optimisation):
     seed: int = Field(0, description="seed of shuffling and of a new network's weights")
 
 
-class PropertyConfig(Section):
+class PropertyConfig(WholeRun):
     """A whole run: `tlpot property train config.yaml`."""
 
     data: PropertyData

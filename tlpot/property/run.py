@@ -164,6 +164,7 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
         For anything that would keep the run from being sound.
     """
     settings = config.model
+    settings.require_effect(settings.model_fields_set, "model.")
     model = None if settings.base is None else PropertyModel.load(settings.base)
     data = read_crystals(config.data) if crystals is None else crystals
     splits = split_frames(data.frames, config.data.split)
