@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
-import tlpot.data.sample
+from tlpot.csp import landscape
 from tlpot.csp.landscape import Candidate, Energies, gas_energy, spread_of_differences
-from tlpot.csp.molecules import Unit, find_molecules
+from tlpot.csp.molecules import Unit, constitution, find_molecules
 from tlpot.errors import TlpotError
 
 
@@ -31,11 +32,40 @@ def test_gas_molecule_does_not_depend_on_the_start(mini, crystals):
 
 
 def test_gas_molecule_that_does_not_relax_is_named(mini, monkeypatch):
-    monkeypatch.setattr(tlpot.data.sample, "RELAX_STEPS", 0)
+    monkeypatch.setattr(landscape, "GAS", landscape.GAS.model_copy(update={"steps": 1}))
     stretched = molecule("CH3OH")
     stretched.rattle(0.1, seed=0)
-    with pytest.raises(TlpotError, match=r"gas molecule CH4O .*--molecule"):
+    with pytest.raises(TlpotError, match=r"gas molecule CH4O .*1 steps.*--molecule"):
         gas_energy(Unit((("CH4O", 1),)), {"CH4O": [stretched]}, Energies(mini))
+
+
+@pytest.fixture(scope="module")
+def bursting():
+    """CH2O bonded as HC-OH, from where it falls downhill into CO and H2."""
+    return Atoms("COHH", [[0, 0, 0], [1.2, 0, 0], [0.3, 1.1, 0], [1.0, 1.05, 0]])
+
+
+def test_a_component_that_falls_apart_alone_is_told(mini, bursting):
+    unit = Unit((("CH2O", 1), ("H2O", 2)))
+    starts, remarks = {"CH2O": [bursting], "H2O": [molecule("H2O")]}, []
+    _, alone = gas_energy(unit, starts, Energies(mini), remarks.append)
+    assert len(alone) == 2
+    (remark,) = remarks
+    assert "gas molecule CH2O does not stay" in remark
+    assert "broken bonds C0-H2 O1-H3" in remark
+    assert "falls apart into CO + H2" in remark
+    assert "above the lowest do not depend" in remark
+
+
+def test_a_start_that_stays_what_it_is_counts_before_one_that_does_not(mini, bursting):
+    whole, remarks = molecule("H2CO"), []
+    energies = Energies(mini)
+    unit = Unit((("CH2O", 1),))
+    found, alone = gas_energy(unit, {"CH2O": [bursting, whole]}, energies, remarks.append)
+    lone, _ = gas_energy(unit, {"CH2O": [whole]}, energies)
+    assert not remarks
+    np.testing.assert_allclose(found, lone, atol=1e-3)
+    assert constitution(alone[0]) == constitution(whole)
 
 
 def test_what_members_share_cancels_in_differences():

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
+from tlpot.csp.molecules import (
+    Unit,
+    constitution,
+    find_molecules,
+    find_unit,
+    holds_cation,
+    wrong_unit,
+)
 from tlpot.errors import TlpotError
 
 
@@ -38,3 +45,19 @@ def test_missing_atom_is_a_wrong_count(crystals):
     short = crystals[0].copy()
     del short[short.symbols.search("H")[0]]
     assert "its 15 atoms are not Z × CH4N2O" in (wrong_unit(find_molecules(short), unit) or "")
+
+
+def test_constitution_tells_isomers_and_nothing_else():
+    ethanol, ether = molecule("CH3CH2OH"), molecule("CH3OCH3")
+    assert constitution(ethanol) != constitution(ether)
+    shuffled = ethanol[np.random.default_rng(0).permutation(len(ethanol))]
+    shuffled.rattle(0.05, seed=0)
+    shuffled.rotate(50, (1, 2, 3))
+    assert constitution(shuffled) == constitution(ethanol)
+
+
+def test_a_nitrogen_with_four_bonds_is_a_cation():
+    ammonium = molecule("CH4")
+    ammonium.symbols[0] = "N"
+    assert holds_cation(ammonium)
+    assert not any(holds_cation(molecule(name)) for name in ("NH3", "CH3NO2", "CH4"))

@@ -3,6 +3,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
 from tlpot.calculator import TLPotCalculator
@@ -20,6 +21,25 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.potential import Potential
 from tlpot.spread import Calibration, Scale
+
+
+@pytest.fixture(scope="module")
+def glycine():
+    """Its zwitterion, alone in a cell."""
+    symbols = "CCOONHHHHH"
+    places = [
+        [0, 0, 0],
+        [1.53, 0, 0],
+        [-0.6, 1.08, 0],
+        [-0.62, -1.1, 0],
+        [2.05, -1.4, 0],
+        [1.2, -2.0, 0],
+        [1.9, 0.53, 0.88],
+        [1.9, 0.53, -0.88],
+        [2.62, -1.55, 0.82],
+        [2.62, -1.55, -0.82],
+    ]
+    return Atoms(symbols, places, cell=[7.0, 7.0, 6.0], pbc=True)
 
 
 def names(ranked):
@@ -116,6 +136,34 @@ def test_given_molecule_decides_what_the_unit_is(mini, landscape, tmp_path):
     ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
     with pytest.raises(TlpotError, match=r"a\.cif#0: its 16 atoms are not Z × H2O"):
         rank(landscape, mini, Ranking(molecule=str(tmp_path / "water.xyz")))
+
+
+def test_an_isomer_given_as_the_molecule_is_told(mini, landscape, tmp_path):
+    isourea = Atoms(
+        "CNNOHHHH",
+        [
+            [0, 0, 0],
+            [1.27, 0, 0],
+            [-0.7, 1.2, 0],
+            [-0.68, -1.17, 0],
+            [1.6, 0.96, 0],
+            [-0.2, 2.07, 0],
+            [-1.7, 1.2, 0],
+            [-1.6, -0.9, 0],
+        ],
+    )
+    ase.io.write(tmp_path / "isourea.xyz", isourea)
+    found = rank(str(landscape / "a.cif"), mini, Ranking(molecule=str(tmp_path / "isourea.xyz")))
+    assert "1 of 1 crystals" in found.remarks[0]
+    assert "CH4N2O with other bonds than the gas molecule" in found.remarks[0]
+
+
+def test_a_zwitterion_is_told(mini, tmp_path, glycine):
+    ase.io.write(tmp_path / "glycine.cif", glycine)
+    (remark,) = rank(str(tmp_path / "glycine.cif"), mini).remarks[:1]
+    assert "gas molecule C2H5NO2" in remark
+    assert "neutral" in remark
+    assert "--molecule" in remark or "does not stay" in remark
 
 
 def test_dispersion_holds_crystals_together(mini, landscape, ranked):

@@ -159,6 +159,14 @@ def test_relaxing_finds_the_minimum_or_says_that_it_cannot(acetamide, monkeypatc
         next(sample_modes(start, Springs(acetamide), 300, np.random.default_rng(0)))
 
 
+def test_relaxing_into_another_molecule_is_an_error():
+    water = molecule("H2O")
+    torn = water.copy()
+    torn.positions[1] += [0, 1.0, 0]
+    with pytest.raises(TlpotError, match=r"H2O does not stay what it is .*new bonds O0-H1"):
+        next(sample_modes(torn, Springs(water), 300, np.random.default_rng(0)))
+
+
 def test_md_holds_the_temperature(acetamide, monkeypatch):
     monkeypatch.setattr(sample, "EQUILIBRATION", 300)
     monkeypatch.setattr(sample, "SPACING", 60)

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from tlpot.data.contacts import bond_changes, shortest_contacts
+from tlpot.data.contacts import changed_bonds, shortest_contacts
 from tlpot.frames import Frame
 from tlpot.potential import Potential
 from tlpot.prediction import Prediction
@@ -87,12 +87,8 @@ def outside(
     known = potential.metadata.get("domain", {})
     if reason := too_close(after, known.get("contacts", {})):
         return reason
-    if bonds:
-        broken, made = bond_changes(before, after)
-        if broken or made:
-            changes = [("broken", broken), ("new", made)]
-            said = [f"{what} bonds {_some(names)}" for what, names in changes if names]
-            return ", ".join(said)
+    if bonds and (changes := changed_bonds(before, after)):
+        return changes
     max_spread = allowed_spread(potential, max_spread)
     spread = prediction.energy_std / np.sqrt(len(after))
     if max_spread is not None and spread > max_spread:
@@ -101,7 +97,3 @@ def outside(
             f"more than {1e3 * max_spread:.1f}"
         )
     return None
-
-
-def _some(names: list[str]) -> str:
-    return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -12,8 +12,9 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 
 from tlpot.calculator import TLPotCalculator
-from tlpot.csp.molecules import Unit
-from tlpot.data.sample import relax
+from tlpot.csp.molecules import Unit, find_molecules, find_unit
+from tlpot.csp.relax import Relaxation, Relaxed, relax
+from tlpot.data.contacts import changed_bonds
 from tlpot.errors import TlpotError
 from tlpot.potential import CHUNK, Potential
 
@@ -27,6 +28,8 @@ SHAKE = 0.02
 """Å: molecules are shaken before they relax; symmetry could hold them on a saddle."""
 CONFORMERS = 3
 """Molecules of lowest energy that are relaxed to find the gas molecule."""
+GAS = Relaxation(free="positions", engine="ase")
+"""How they are relaxed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +123,10 @@ def chunks(structures: Sequence[Atoms]) -> list[list[Atoms]]:
 
 
 def gas_energy(
-    unit: Unit, molecules: Mapping[str, Sequence[Atoms]], energies: Energies
+    unit: Unit,
+    molecules: Mapping[str, Sequence[Atoms]],
+    energies: Energies,
+    on_remark: Callable[[str], None] = lambda remark: None,
 ) -> tuple[np.ndarray, list[Atoms]]:
     """Energy of the molecules of a formula unit, each relaxed alone.
 
@@ -128,7 +134,10 @@ def gas_energy(
     ----------
     molecules
         Formula → geometries to start from; the `CONFORMERS` of lowest energy are relaxed, and
-        the lowest minimum counts.
+        the lowest minimum counts, before all of those that `tlpot.csp.relax` finds no fault with.
+    on_remark
+        Told of a molecule that has no minimum without fault, as a zwitterion whose proton goes
+        back, and what that means.
 
     Returns
     -------
@@ -141,26 +150,46 @@ def gas_energy(
     """
     total, relaxed = np.zeros(1), []
     for formula, count in unit.parts:
-        starts = molecules[formula]
-        order = np.argsort(energies.members(starts).mean(axis=1), kind="stable")
-        minima, reason = [], ""
-        for i in order[:CONFORMERS].tolist():
-            start = starts[i].copy()
+        order = np.argsort(energies.members(molecules[formula]).mean(axis=1), kind="stable")
+        starts = [molecules[formula][i].copy() for i in order[:CONFORMERS].tolist()]
+        for start in starts:
             start.rattle(SHAKE, seed=0)
-            try:
-                minima.append(relax(start, energies.calculator()))
-            except TlpotError as error:
-                reason = str(error)
+        ends = relax(starts, energies.model, GAS, extra=energies.extra)
+        minima = [end for end in ends if end.reason is None]
+        minima = minima or [end for end in ends if _is_minimum(end, energies)]
         if not minima:
             raise TlpotError(
-                f"the gas molecule {formula} does not relax ({reason}); name a better start with "
-                "--molecule"
+                f"the gas molecule {formula} does not relax ({ends[0].reason}); name a better "
+                "start with --molecule"
             )
-        found = energies.members(minima)
+        found = energies.members([end.atoms for end in minima])
         lowest = int(found.mean(axis=1).argmin())
+        if minima[lowest].reason is not None:
+            on_remark(_astray(formula, minima[lowest]))
         total = total + count * found[lowest]
-        relaxed.append(minima[lowest])
+        relaxed.append(minima[lowest].atoms)
     return total, relaxed
+
+
+def _is_minimum(end: Relaxed, energies: Energies) -> bool:
+    """Whether nothing but the verdict on the minimum is against it."""
+    if end.energy is None:
+        return False
+    return bool(np.linalg.norm(energies.forces(end.atoms), axis=1).max() < GAS.fmax)
+
+
+def _astray(formula: str, end: Relaxed) -> str:
+    """What is wrong with a gas molecule, and which energies it touches."""
+    rest = "Energies above the lowest do not depend on it."
+    if not changed_bonds(end.start, end.atoms):
+        return f"The gas molecule {formula}: {end.reason}. Lattice energies share its error. {rest}"
+    fragments = find_molecules(end.atoms)
+    apart = f"; it falls apart into {find_unit(fragments)[0]}" if len(fragments) > 1 else ""
+    return (
+        f"The gas molecule {formula} does not stay what it is in the crystal: {end.reason}{apart}. "
+        "Lattice energies are against what it became: of a zwitterion against the neutral "
+        f"molecule, as measured ones are; where the model is wrong there, they are too. {rest}"
+    )
 
 
 def spread_of_differences(energies: np.ndarray, factor: float) -> np.ndarray:

@@ -18,6 +18,10 @@ from tlpot.evaluation.metrics import bonds
 MISMATCH = 0.1
 """Å by which a bond may miss its atom before it must lead to another image of the molecule."""
 
+NITROGEN = 7
+SHELLS = 4
+"""Bonds away from an atom that tell it from another of its element."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -67,6 +71,32 @@ def find_molecules(atoms: Atoms) -> list[Atoms]:
     if len(i) and np.abs(whole[j] - whole[i] - vectors).max() > MISMATCH:
         raise TlpotError("its bonds run on for ever: a network or polymer, not molecules")
     return [Atoms(atoms.numbers[member == m], whole[member == m]) for m in range(count)]
+
+
+def constitution(molecule: Atoms) -> tuple[int, ...]:
+    """The same for molecules that are bonded alike, whatever their shape and order of atoms.
+
+    Elements, refined by those of their neighbours `SHELLS` times (Weisfeiler and Leman 1968).
+    """
+    (i, j), _ = bonds(molecule)
+    labels: list[int] = molecule.numbers.tolist()
+    for _ in range(SHELLS):
+        around: list[list[int]] = [[] for _ in labels]
+        for a, b in zip(i.tolist(), j.tolist(), strict=True):
+            around[a].append(labels[b])
+            around[b].append(labels[a])
+        labels = [hash((own, *sorted(near))) for own, near in zip(labels, around, strict=True)]
+    return tuple(sorted(labels))
+
+
+def holds_cation(molecule: Atoms) -> bool:
+    """Whether a nitrogen has four bonds to H and C: ammonium, as in zwitterions."""
+    (i, j), _ = bonds(molecule)
+    partners = [
+        molecule.numbers[np.concatenate([j[i == atom], i[j == atom]])]
+        for atom in np.flatnonzero(molecule.numbers == NITROGEN)
+    ]
+    return any(len(others) == 4 and set(others.tolist()) <= {1, 6} for others in partners)
 
 
 def find_unit(molecules: Sequence[Atoms]) -> tuple[Unit, int]:

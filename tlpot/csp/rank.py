@@ -21,7 +21,14 @@ from tlpot.csp.landscape import (
     spread_of_differences,
 )
 from tlpot.csp.match import find_duplicates, find_experimental
-from tlpot.csp.molecules import Unit, find_molecules, find_unit, wrong_unit
+from tlpot.csp.molecules import (
+    Unit,
+    constitution,
+    find_molecules,
+    find_unit,
+    holds_cation,
+    wrong_unit,
+)
 from tlpot.csp.ranking import Ranked, Ranking
 from tlpot.csp.scores import read_reference, score
 from tlpot.csp.thermo import NOISE, vibrations
@@ -81,13 +88,16 @@ def rank(
     kept = [frame for frame in frames if frame.name in molecules]
     require_some(kept, refused)
     labels = read_reference(kept, settings.reference)
+    starts = _starts(settings.molecule, [molecules[frame.name] for frame in kept])
+    remarks: list[str] = []
+    gas, alone = gas_energy(unit, starts, energies, remarks.append)
+    if not remarks:
+        remarks += _gas_remarks(alone, molecules)
     evaluated = evaluated or partial(evaluate, energies=energies, settings=settings)
     found = list(zip(kept, evaluated(kept, progress=progress), strict=True))
     refused += [Refused(frame.name, one.reason) for frame, one in found if one.reason]
     found = [(frame, one) for frame, one in found if one.reason is None]
     require_some(found, refused)
-    starts = _starts(settings.molecule, [molecules[frame.name] for frame, _ in found])
-    gas, alone = gas_energy(unit, starts, energies)
     pressure = settings.relaxation.pressure if settings.relaxation else 0.0
     candidates = []
     for frame, one in found:
@@ -125,7 +135,7 @@ def rank(
             [np.nan if c.reference is None else c.reference for c in unique],
         ),
         settings=settings,
-        remarks=list(_remarks(unique, settings)),
+        remarks=[*remarks, *_remarks(unique, settings)],
         opinion=opinion,
     )
 
@@ -146,6 +156,33 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
         )
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."
+
+
+def _gas_remarks(gas: Sequence[Atoms], crystals: Mapping[str, Sequence[Atoms]]) -> Iterator[str]:
+    """Where lattice energies are against another species than the crystals hold, or an ion."""
+    rest = "Energies above the lowest do not depend on the gas molecule."
+    for alone in gas:
+        formula, bonded = alone.get_chemical_formula(mode="hill"), constitution(alone)
+        unlike = [
+            name
+            for name, molecules in crystals.items()
+            for molecule in molecules
+            if molecule.get_chemical_formula(mode="hill") == formula
+            if constitution(molecule) != bonded
+        ]
+        if names := list(dict.fromkeys(unlike)):
+            yield (
+                f"{len(names)} of {len(crystals)} crystals ({names[0]}) hold {formula} with other "
+                "bonds than the gas molecule: a zwitterion, tautomer or isomer of it, and lattice "
+                f"energies count the difference. {rest}"
+            )
+        elif holds_cation(alone):
+            yield (
+                f"The gas molecule {formula} has a nitrogen with four bonds: an ion, or a "
+                "zwitterion that stays one with this model, where a real one would be neutral. "
+                "Lattice energies are not those of sublimation; give the neutral molecule with "
+                f"--molecule. {rest}"
+            )
 
 
 def _one(file: str) -> Atoms:

@@ -56,6 +56,12 @@ def bond_changes(before: Atoms, after: Atoms) -> tuple[list[str], list[str]]:
     return _names(was - still, after), _names(now - near, after)
 
 
+def changed_bonds(before: Atoms, after: Atoms) -> str | None:
+    """`bond_changes` in words, or None."""
+    changes = zip(("broken", "new"), bond_changes(before, after), strict=True)
+    return ", ".join(f"{kind} bonds {_some(names)}" for kind, names in changes if names) or None
+
+
 def _bonds(atoms: Atoms, factor: float) -> set[tuple[int, ...]]:
     """``(i, j, shift …)`` of pairs closer than so many times their covalent radii."""
     radii = covalent_radii[atoms.numbers]
@@ -73,3 +79,7 @@ def _bonds(atoms: Atoms, factor: float) -> set[tuple[int, ...]]:
 
 def _names(bonds: set[tuple[int, ...]], atoms: Atoms) -> list[str]:
     return [f"{atoms.symbols[i]}{i}-{atoms.symbols[j]}{j}" for i, j, *_ in sorted(bonds)]
+
+
+def _some(names: list[str]) -> str:
+    return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -12,6 +12,7 @@ from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.optimize import BFGS
 
+from tlpot.data.contacts import changed_bonds
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare, neighbour_pairs
 
@@ -96,7 +97,7 @@ def sample_modes(
     Raises
     ------
     TlpotError
-        If the structure does not relax, or has no vibration.
+        If the structure does not relax or does not stay what it is, or has no vibration.
     """
     modes = normal_modes(relax(atoms, calculator), calculator)
     if not len(modes.stiffness):
@@ -171,13 +172,24 @@ def sample_rattle(
 
 
 def relax(atoms: Atoms, calculator: Calculator) -> Atoms:
-    """The nearest minimum in the given cell (forces below `FMAX`); raises as `sample_modes`."""
+    """The nearest minimum in the given cell (forces below `FMAX`).
+
+    Raises
+    ------
+    TlpotError
+        If there is none within reach, or bonds break or are made on the way.
+    """
     moving = bare(atoms)
     moving.calc = calculator
     if not BFGS(moving, logfile=None).run(fmax=FMAX, steps=RELAX_STEPS):
         raise TlpotError(
             f"{moving.get_chemical_formula()} does not relax to {FMAX} eV/Å in {RELAX_STEPS} steps "
             "with this model; start from a better structure, or sample by md."
+        )
+    if changes := changed_bonds(atoms, moving):
+        raise TlpotError(
+            f"{moving.get_chemical_formula()} does not stay what it is as it relaxes with this "
+            f"model ({changes}); start from a better structure, or sample by md."
         )
     return bare(moving)
 
