@@ -73,6 +73,20 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, files):
         relax_files(files, "mini", folder, shard=1)
 
 
+def test_a_file_of_any_name_is_relaxed_and_named(tmp_path):
+    """A line break in a name made the shards unreadable after all the work."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ["two\nlines.xyz", "C:\\new.xyz", 'a "b" = [c].xyz', "\udcff.xyz"]
+    for name in names:
+        ase.io.write(folder / "plain.xyz", molecule("H2O"), format="extxyz")
+        (folder / "plain.xyz").rename(folder / name)
+    outcome = relax_files(folder, "mini", tmp_path / "out")
+    assert outcome.relaxed == len(names)
+    found = [frame.info["name"] for frame in read_frames(tmp_path / "out/relaxed.extxyz")]
+    assert found == [f"{path}#0" for path in sorted(folder.iterdir())]
+
+
 def test_a_dead_dask_worker_costs_its_shard_only(tmp_path, files):
     """One of two is killed at work; every structure is once in the result."""
     distributed = pytest.importorskip("distributed")

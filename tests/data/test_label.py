@@ -1,5 +1,7 @@
 """Labelling: what is recorded, what fails alone, and what an interruption leaves."""
 
+from dataclasses import replace
+
 import pytest
 from ase import Atoms
 from ase.build import bulk
@@ -126,3 +128,25 @@ def test_a_file_of_someone_else_is_left_alone(tmp_path, frames, text):
         assert output.read_text() == text
     with pytest.raises(TlpotError, match="extxyz"):
         label_frames(frames, SETTINGS, tmp_path / "labels.csv")
+
+
+AWKWARD = {"id": "007", "flag": "T", "path": "C:\\new", "text": 'two\n"lines"', "empty": ""}
+
+
+def test_awkward_notes_outlive_an_interruption(tmp_path, frames):
+    """A line break in a note made the ledger unreadable after all the work."""
+    output = tmp_path / "out.extxyz"
+    awkward = [replace(frame, info=AWKWARD | {"n": i}) for i, frame in enumerate(frames)]
+    label_frames(awkward[:2], SETTINGS, output)
+    summary = label_frames(awkward, SETTINGS, output)
+    assert (summary.labelled, summary.kept) == (2, 2)
+    for i, frame in enumerate(read_frames(output)):
+        assert AWKWARD | {"n": i} == {k: frame.info[k] for k in (*AWKWARD, "n")}
+
+
+def test_a_note_that_no_file_can_keep_is_refused_before_the_work(tmp_path, frames):
+    seen = []
+    bad = [*frames[:3], replace(frames[3], info={"note": object()})]
+    with pytest.raises(TlpotError, match=r"in\.extxyz#3: the note 'note' .*cannot be written"):
+        label_frames(bad, SETTINGS, tmp_path / "out.extxyz", on_frame=lambda s: seen.append(s))
+    assert not seen

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import ase.io
 import numpy as np
 from ase import Atoms
 
@@ -18,6 +16,7 @@ from tlpot.csp.landscape import Energies
 from tlpot.csp.ranking import Ranking
 from tlpot.csp.relax import relax
 from tlpot.csp.shards import SHARD, in_shards, loaded
+from tlpot.data.read import read_frames
 from tlpot.data.write import to_text
 from tlpot.files import write_whole
 from tlpot.frames import Frame
@@ -114,13 +113,14 @@ def evaluate_shard(
 
 
 def _to_text(one: Evaluated) -> str:
-    info: dict[str, object] = {"reason": one.reason}
-    if one.reason is None:
-        info["energy_members"] = np.atleast_1d(one.energies)
-    return to_text(Frame(one.atoms, info=info))
+    notes: dict[str, object] = {
+        "energies": np.atleast_1d(one.energies),
+        "reason": one.reason,
+    }
+    return to_text(Frame(one.atoms, info=notes))
 
 
 def _read(path: Path) -> Iterator[Evaluated]:
-    for atoms in ase.io.read(io.StringIO(path.read_text()), ":", format="extxyz"):
-        info, atoms.info = atoms.info, {}
-        yield Evaluated(atoms, np.atleast_1d(info.get("energy_members", [])), info.get("reason"))
+    for frame in read_frames(path):
+        energies, reason = frame.info["energies"], frame.info["reason"]
+        yield Evaluated(frame.atoms, energies, reason)  # type: ignore[arg-type]

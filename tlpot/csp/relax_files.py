@@ -119,7 +119,8 @@ def as_frame(one: Relaxed, model: str) -> Frame:
         "settings": f"model {model}",
     }
     atoms = one.atoms if sound else one.start
-    return Frame(atoms, one.energy, one.forces, one.stress, info=notes)
+    known = {name: note for name, note in notes.items() if note is not None}
+    return Frame(atoms, one.energy, one.forces, one.stress, info=known)
 
 
 def _finish(

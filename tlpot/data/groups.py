@@ -49,7 +49,8 @@ def read_data(settings: Data, given: Sequence[Frame] | None = None) -> list[Fram
 
 def marked(frame: Frame, section: Labelled) -> Frame:
     """The frame as its section says: a minimum, with zero forces if the file has none; weighted."""
-    frame = replace(frame, weight=section.weight if isinstance(section, Group) else 1.0)
+    if isinstance(section, Group):
+        frame = replace(frame, weight=frame.weight * section.weight)
     if section.relaxed:
         forces = np.zeros((len(frame), 3)) if frame.forces is None else frame.forces
         return replace(frame, labels="relaxed", forces=forces)

@@ -144,8 +144,8 @@ def label_frames(
     Raises
     ------
     TlpotError
-        If the engine is not at hand or refuses its settings, or `output` holds frames of another
-        level.
+        If the engine is not at hand or refuses its settings, `output` holds frames of another
+        level, or a frame has a note that no file can keep.
     """
     engine = Engine(settings)
     engine.check()
@@ -158,6 +158,7 @@ def label_frames(
         elif reason := _unfit(frame):
             summary.failed.append((frame.name, reason))
         else:
+            to_text(frame)  # complains now, not when it is labelled
             todo.setdefault(_key(frame.atoms), frame)
     on_frame(summary)
     waiting = list(todo.values())
@@ -197,7 +198,7 @@ def _unfit(frame: Frame) -> str | None:
 
 
 def _key(atoms: Atoms) -> bytes:
-    """What makes a geometry the same, before and after it was written with eight decimals."""
+    """What makes a geometry the same, with all its digits or the eight that older files have."""
     places = np.char.mod("%.8f", np.vstack([atoms.positions, atoms.cell.array]))
     return atoms.numbers.tobytes() + atoms.pbc.tobytes() + "".join(places.ravel()).encode()
 

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config import Keys
+from tlpot.data.notes import FOREIGN, from_own, own_note
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 
@@ -87,17 +88,17 @@ def make_frames(
 def _pool(atoms: Atoms) -> dict[str, Any]:
     """Everything the file says about a frame by name; the calculator's results come first."""
     pool = dict(atoms.calc.results) if atoms.calc else {}
-    extra = [atoms.info.get(name) for name in ("key_value_pairs", "data")]
+    extra = [atoms.info.get(name) for name in FOREIGN]
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
-    for found in (atoms.info, arrays, *extra):
-        for key, value in (found or {}).items():
-            if key in pool and _kind(key) and not _equal(_kind(key), atoms, pool[key], value):
+    for found in (atoms.info, arrays, *(more for more in extra if isinstance(more, dict))):
+        for key, value in found.items():
+            if key in pool and label_of(key) and not _equal(label_of(key), atoms, pool[key], value):
                 key = f"{key} (in info)"
             pool.setdefault(key, value)
     return {key: value for key, value in pool.items() if value is not None}
 
 
-def _kind(key: str) -> str:
+def label_of(key: str) -> str:
     """Which label a name stands for, or an empty string."""
     for kind, pattern in _NAMES.items():
         match = pattern.fullmatch(key.removesuffix(" (in info)").lower())
@@ -145,7 +146,7 @@ def _require_named(pools: list[dict[str, Any]], source: str, keys: Keys) -> None
 def _make_frame(
     atoms: Atoms, pool: dict[str, Any], unlabelled: Frame, keys: Keys, energy_kind: EnergyKind
 ) -> Frame:
-    info = _notes(atoms)
+    info, own = _notes(atoms), own_note(atoms.info)
     labels: dict[str, np.ndarray | None] = {}
     prefix = None
     for kind, named in keys:
@@ -172,6 +173,8 @@ def _make_frame(
         source=unlabelled.source,
         index=unlabelled.index,
         info=info,
+        labels=own.get("labels", "full"),
+        weight=own.get("weight", 1.0),
     )
     if frame.stress is not None and frame.kind == "molecule":
         del info["stress_key"]
@@ -180,15 +183,18 @@ def _make_frame(
 
 
 def _notes(atoms: Atoms) -> dict[str, object]:
-    """The plain values in ``atoms.info`` that are no label, and the magnetic moment."""
+    """What ``atoms.info`` says that is no label, and the magnetic moment."""
     notes: dict[str, object] = {}
     results = atoms.calc.results if atoms.calc else {}
     known = {"magmom": results["magmom"]} if "magmom" in results else {}
-    for key, value in {**known, **atoms.info, **atoms.info.get("key_value_pairs", {})}.items():
+    pairs = atoms.info.get("key_value_pairs")
+    for key, value in {**known, **atoms.info, **(pairs if isinstance(pairs, dict) else {})}.items():
         value = value.item() if isinstance(value, np.generic) else value
-        if (value is None or isinstance(value, str | bool | int | float)) and not _kind(key):
+        plain = value is None or isinstance(value, str | bool | int | float)
+        numbers = isinstance(value, np.ndarray) and value.dtype.kind in "bif"
+        if (plain or numbers) and not label_of(key):
             notes[key] = value
-    return notes
+    return notes | from_own(own_note(atoms.info))
 
 
 def _choose(
@@ -204,7 +210,7 @@ def _choose(
     found = []
     for key, value in pool.items():
         match = _NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
-        if key == named or (named is None and match and _kind(key) == kind):
+        if key == named or (named is None and match and label_of(key) == kind):
             groups = match.groupdict() if match else {}
             label = _Label(
                 key,

@@ -17,18 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-import ase.io
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.md.md import MolecularDynamics
 
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
+from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
-from tlpot.frames import bare
+from tlpot.frames import Frame, bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
@@ -271,15 +270,14 @@ def _row(step: int, moving: MolecularDynamics, settings: Dynamics) -> dict[str, 
 
 def _text(atoms: Atoms, notes: dict[str, Any], labels: bool) -> str:
     """One frame as extended XYZ with momenta, and with what the model says of it if `labels`."""
-    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=notes)
-    frame.set_momenta(atoms.get_momenta())
-    if labels:
-        frame.info["engine"] = f"tlpot {version('tlpot')}"
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
-    text = io.StringIO()
-    ase.io.write(text, frame, format="extxyz")
-    return text.getvalue()
+    moving = bare(atoms)
+    moving.set_momenta(atoms.get_momenta())
+    if not labels:
+        return to_text(Frame(moving, info=notes))
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+    return to_text(
+        Frame(moving, energy, forces, info=notes | {"engine": f"tlpot {version('tlpot')}"})
+    )
 
 
 def _stop(folder: Path, guard: Guard, step: int, reason: str) -> None:
