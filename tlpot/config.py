@@ -79,7 +79,7 @@ class Group(Labelled):
     files: list[str] = Field(description="files, folders or globs")
     keys: Keys | None = Field(None, description="label names; left out, those of data.keys")
     weight: float = Field(
-        1.0, gt=0, description="of the frames' squared errors; those of data.files have 1"
+        1.0, gt=0, description="of the frames' squared errors, times what a file says"
     )
 
 
