@@ -88,6 +88,7 @@ def evaluate(
     """Judge a model on labelled structures."""
     from tlpot.data.check import check_frames
     from tlpot.data.groups import read_data
+    from tlpot.data.levels import other_levels
     from tlpot.evaluation import metrics, report
     from tlpot.potential import load
 
@@ -97,6 +98,9 @@ def evaluate(
     checked = check_frames(read_data(settings), settings, potential.elements)
     if checked.rejected:
         err.print(checked.table())
+    trained = potential.metadata.get("data", {}).get("levels", [])
+    for remark in (*checked.remarks, *other_levels(trained, checked.frames)):
+        err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     result = metrics.evaluate(potential, checked.frames)
     if as_json:
         print(json.dumps(result | {"checked": checked.summary()}, indent=2))

@@ -261,6 +261,8 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
         console.print(f"all {len(checked.frames)} frames used")
     if labels := label_counts(checked.frames):
         console.print(labels)
+    for remark in checked.remarks:
+        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
     console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
     reference = prepared.potential.reference

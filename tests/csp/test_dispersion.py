@@ -28,6 +28,13 @@ def test_dispersion_binds(mini, kind):
         {"engine": "GPAW 26.7.0", "settings": "d3bj=PBE xc=PBE"},
         {"engine": "TBLite 0.6.0", "settings": "method=GFN1-xTB"},
         {"engine": "VASP 6.4", "xc": "vdW-DF2"},
+        {"engine": "VASP 6.4", "xc": "PBE", "dispersion": "D3(BJ) (IVDW = 12)"},
+        {"engine": "VASP 6.4", "xc": "vdW-DF2", "dispersion": "nonlocal (LUSE_VDW)"},
+        {"engine": "VASP 6.4", "xc": "PBE", "dispersion": "unnamed"},
+        {"engine": "VASP 6.4", "settings": "ENCUT=520 GGA=PE IVDW=12"},
+        {"engine": "VASP 6.4", "settings": "ENCUT=520 GGA=ML LUSE_VDW=.TRUE."},
+        {"functional": "PBE+MBD"},
+        {"level_of_theory": "r2SCAN-3c"},
     ],
     ids=str,
 )
@@ -40,6 +47,20 @@ def test_plain_functional_is_taken_from_the_labels(mini):
     said = {"engine": "GPAW 26.7.0", "settings": "cutoff=700 xc=PBE"}
     assert label_functional(trained(mini, said).metadata) == ("PBE", "")
     assert label_functional(mini.metadata) == ("wB97X", "")
+    for said in (
+        {"engine": "VASP 6.4", "xc": "PBE", "dispersion": "none", "potentials": "C=PAW_PBE C"},
+        {"engine": "VASP 6.4", "settings": "ENCUT=520 GGA=PE IVDW=0"},
+    ):
+        assert label_functional(trained(mini, said).metadata) == ("PBE", "")
+
+
+def test_another_functional_than_that_of_the_labels_is_refused(mini):
+    said = {"engine": "VASP 6.4", "xc": "PBE", "dispersion": "none"}
+    with pytest.raises(TlpotError, match="labels are of PBE"):
+        dispersion("d3", trained(mini, said), "B3LYP")
+    with pytest.raises(TlpotError, match="labels are of wB97X"):
+        dispersion("d3", mini, "PBE")
+    dispersion("d3", trained(mini, said), "pbe")
 
 
 def test_unknown_labels_ask(mini):

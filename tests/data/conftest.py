@@ -19,8 +19,11 @@ OUTCAR_HEAD = """ vasp.6.3.0 20Jan22 complex
    ISIF   =      {isif}    stress and relaxation
    ZVAL   =   1.00  6.00
    NELECT =       {electrons}    total number of electrons
-"""
-OUTCAR_SCF = " Iteration      {step}(   {scf})  ---\n free energy    TOTEN  =  -1.0 eV\n"
+{tags}"""
+OUTCAR_SCF = (
+    " Iteration      {step}(   {scf})  ---\n free energy    TOTEN  =  -1.0 eV\n"
+    " number of electron       8.0000000 magnetization {moment}\n"
+)
 OUTCAR_STEP = """ ------ aborting loop because EDIFF is reached ------
   in kB       1.00000     2.00000     3.00000     4.00000     5.00000     6.00000
       direct lattice vectors                 reciprocal lattice vectors
@@ -45,10 +48,19 @@ OUTCAR_STEP = """ ------ aborting loop because EDIFF is reached ------
 def outcar_text() -> Callable[..., str]:
     """Builds an OUTCAR of water from the number of electronic steps of each ionic step."""
 
-    def build(*scf_steps: int, nelm: int = 60, isif: int = 2, electrons: float = 8.0) -> str:
-        text = OUTCAR_HEAD.format(nelm=nelm, isif=isif, electrons=electrons)
+    def build(
+        *scf_steps: int,
+        nelm: int = 60,
+        isif: int = 2,
+        electrons: float = 8.0,
+        tags: str = "",
+        moment: str = "",
+    ) -> str:
+        lines = "".join(f"   {line}\n" for line in tags.splitlines())
+        text = OUTCAR_HEAD.format(nelm=nelm, isif=isif, electrons=electrons, tags=lines)
         for step, count in enumerate(scf_steps, 1):
-            text += "".join(OUTCAR_SCF.format(step=step, scf=k) for k in range(1, count + 1))
+            for k in range(1, count + 1):
+                text += OUTCAR_SCF.format(step=step, scf=k, moment=moment)
             text += OUTCAR_STEP.format(free=-14.2 - step, zero=-14.1 - step, z=0.59 + 0.01 * step)
         return text
 
@@ -57,11 +69,12 @@ def outcar_text() -> Callable[..., str]:
 
 XML_HEAD = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <modeling>
+ <generator><i name="version" type="string">6.3.0  </i></generator>
  <parameters>
   <separator name="electronic convergence"><i type="int" name="NELM">{nelm}</i></separator>
   <i name="NELECT">8.0</i><i name="PSTRESS">{pstress}</i><i type="int" name="ISIF">2</i>
   <i type="logical" name="ML_LMLFF"> {learned} </i><i type="int" name="NELM">1</i>
- </parameters>
+{tags} </parameters>
  <atominfo>
   <array name="atoms"><set>
    <rc><c>H </c><c>1</c></rc><rc><c>H </c><c>1</c></rc><rc><c>O </c><c>2</c></rc>
@@ -90,10 +103,20 @@ XML_STEP = """  <structure>
 def vasprun_text() -> Callable[..., str]:
     """Builds a vasprun.xml of water from the number of electronic steps of each ionic step."""
 
-    def build(*scf_steps: int, nelm: int = 60, pstress: float = 0.0, learned: str = "F") -> str:
-        text = XML_HEAD.format(nelm=nelm, pstress=pstress, learned=learned)
+    def build(
+        *scf_steps: int,
+        nelm: int = 60,
+        pstress: float = 0.0,
+        learned: str = "F",
+        tags: str = "",
+        more: str = "",
+    ) -> str:
+        """`tags` as ``NAME = value`` lines; `more` stands at the end of every step."""
+        items = [line.split(" = ") for line in tags.splitlines()]
+        lines = "".join(f'  <i name="{name}">{value}</i>\n' for name, value in items)
+        text = XML_HEAD.format(nelm=nelm, pstress=pstress, learned=learned, tags=lines)
         for count in scf_steps:
-            text += f" <calculation>\n{XML_SCF * count}{XML_STEP} </calculation>\n"
+            text += f" <calculation>\n{XML_SCF * count}{XML_STEP}{more} </calculation>\n"
         return text + "</modeling>\n"
 
     return build

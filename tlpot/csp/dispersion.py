@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ase.calculators.calculator import Calculator
 
 from tlpot.data.engines import d3bj
+from tlpot.data.levels import same_functional, stated
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 from tlpot.potential import Potential
@@ -22,6 +23,7 @@ CORRELATED = "ani1ccx"
 HAS_DISPERSION = re.compile(r"d3|d4|vdw|mbd|vv10|beef|gfn|xtb|3c|\+ts\b|-[dv]\b|ccsd|mp2", re.I)
 """How engines, functionals and settings with dispersion are called."""
 XC = re.compile(r"(?:^|[ ,])xc[= ](\S+)", re.I)
+"""In the settings of `tlpot label`."""
 
 
 def dispersion(kind: Dispersion, model: Potential, functional: str | None = None) -> Calculator:
@@ -37,12 +39,18 @@ def dispersion(kind: Dispersion, model: Potential, functional: str | None = None
     Raises
     ------
     TlpotError
-        If the labels contain dispersion already, if nobody says, or if there are no parameters.
+        If the labels contain dispersion already or are of another functional, if nobody says, or
+        if there are no parameters.
     """
     known, why = label_functional(model.metadata)
     if known is None and why:
         raise TlpotError(f"--dispersion {kind}: {why}, which contain dispersion already; leave out")
-    functional = functional or known
+    if known and functional and not same_functional(known, functional):
+        raise TlpotError(
+            f"--functional {functional}: the model's training labels are of {known}; leave the "
+            "option out"
+        )
+    functional = known or functional
     if functional is None:
         raise TlpotError(
             f"--dispersion {kind}: the model does not say whether its training labels contain "
@@ -75,9 +83,19 @@ def label_functional(metadata: Mapping[str, Any]) -> tuple[str | None, str]:
         return BASES.get(str(base)), ""
     found = set()
     for said in metadata.get("data", {}).get("levels", []):
-        text = ", ".join(f"{key} {value}" for key, value in said.items())
-        if HAS_DISPERSION.search(text):
-            return None, f"the model was trained on labels of {text}"
-        xc = XC.search(text)
-        found.add(xc[1].strip(",") if xc else None)
+        facts = stated(said)
+        if why := _dispersed(facts):
+            return None, f"the model was trained on labels of {why}"
+        xc = XC.search(facts.get("settings", ""))
+        found.add(facts.get("xc") or (xc[1].strip(",") if xc else None))
     return (found.pop() if len(found) == 1 else None), ""
+
+
+def _dispersed(facts: Mapping[str, str]) -> str:
+    """The words that tell of dispersion in a level's facts, if there are any."""
+    if facts.get("dispersion", "none") != "none":
+        return f"{facts.get('xc', '')} with dispersion {facts['dispersion']}".strip()
+    vasp = facts.get("engine", "").startswith("VASP")  # whose settings are facts already
+    names = ("engine", "xc", "level_of_theory", *(() if vasp else ("settings",)))
+    text = ", ".join(f"{name} {facts[name]}" for name in names if name in facts)
+    return text if HAS_DISPERSION.search(text) else ""

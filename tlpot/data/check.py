@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tlpot.config import Data
-from tlpot.data.levels import require_one_level
+from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, neighbour_pairs
@@ -77,11 +77,14 @@ class Checked:
         Frames that failed a check or repeat another, in file order.
     surplus
         Good frames that `data.max_frames` left out.
+    remarks
+        What to know about the frames that are used.
     """
 
     frames: list[Frame]
     rejected: list[Rejection]
     surplus: int = 0
+    remarks: list[str] = field(default_factory=list)
 
     def table(self) -> Table:
         """Each reason with its count, first example and mend."""
@@ -171,7 +174,7 @@ def sort_frames(
         random = np.random.default_rng(settings.split.seed)
         picks = np.sort(random.choice(len(good), settings.max_frames, replace=False))
         kept = [good[i] for i in picks]
-    return Checked(kept, rejected, len(good) - len(kept))
+    return Checked(kept, rejected, len(good) - len(kept), loose_differences(kept))
 
 
 def _refusal(rejected: list[Rejection], total: int, setting: str | None) -> str:

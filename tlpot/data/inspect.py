@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.table import Table
 from tlpot.config import Data
 from tlpot.data.check import Checked, sort_frames
 from tlpot.data.groups import marked
-from tlpot.data.levels import require_one_level
+from tlpot.data.levels import described, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
 from tlpot.errors import TlpotError
@@ -87,6 +87,8 @@ class Inspection:
         PNG files written.
     conflict
         Why the frames cannot be used together, if they cannot.
+    levels
+        Levels of theory of the labels, each with the files that state it.
     """
 
     checked: Checked
@@ -94,6 +96,7 @@ class Inspection:
     unreadable: list[str]
     pictures: list[Path] = field(default_factory=list)
     conflict: str = ""
+    levels: list[str] = field(default_factory=list)
 
     def print(self, console: Console) -> None:
         """Write all tables and messages."""
@@ -101,6 +104,8 @@ class Inspection:
             console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
         if self.conflict:
             console.print(self.conflict, markup=False, highlight=False, soft_wrap=True)
+        for remark in (*self.levels, *self.checked.remarks):
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
         if self.groups:
             console.print(self.table())
         if self.checked.rejected:
@@ -169,7 +174,22 @@ def inspect_files(
         for name, draw in drawn.items():
             draw([group for group in groups if group.frames]).savefig(output / name)
             pictures.append(output / name)
-    return Inspection(checked, groups, unreadable, pictures, _conflict(frames))
+    return Inspection(
+        checked, groups, unreadable, pictures, _conflict(frames), list(_levels(frames))
+    )
+
+
+def _levels(frames: Sequence[Frame]) -> Iterator[str]:
+    files: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        files[frame.source].append(frame)
+    found: dict[str, list[str]] = defaultdict(list)
+    for file, own in files.items():
+        for level in named_levels(own):
+            found[described(level)].append(Path(file).name)
+    for words, names in found.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"labels of {', '.join(names[:3])}{more}: {words}"
 
 
 def _conflict(frames: Sequence[Frame]) -> str:

@@ -1,4 +1,4 @@
-"""VASP's OUTCAR, step by step: which ionic steps are converged DFT, and which are not."""
+"""VASP's OUTCAR, run by run and step by step: which steps are converged DFT, which are not."""
 
 from __future__ import annotations
 
@@ -11,24 +11,36 @@ from typing import TextIO
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from tlpot.data.compression import DAMAGE, damaged, open_binary
-from tlpot.data.vasp import KBAR, UNFINISHED, label_step, note_charge, numbers
+from tlpot.data.vasp import (
+    CUT_SHORT,
+    KBAR,
+    UNFINISHED,
+    label_step,
+    note_charge,
+    note_moment,
+    numbers,
+    require_labels,
+)
+from tlpot.data.vasp_tags import Tags, element_of, parameters
 from tlpot.errors import TlpotError
 
 NO_POSITIONS = "OUTCAR holds no positions and forces for this step (NWRITE < 2); see vasprun.xml"
+HEADER = re.compile(r" ?vasp\.\d+\.\d")
+"""The line that begins a run."""
 
 
 def read_outcar(path: Path) -> list[Atoms]:
-    """All ionic steps of an OUTCAR.
+    """All ionic steps of an OUTCAR, also of several runs that follow each other in one file.
 
     Returns
     -------
     One Atoms an ionic step, labels (`energy`: sigma→0, `free_energy`: TOTEN; eV, eV/Å, eV/Å³) in
     a SinglePointCalculator. ``info`` has `converged` (False also where the electronic steps used up
     NELM: VASP 5 then claims that EDIFF is reached); where it applies `incomplete` (a reason;
-    positions may be NaN and there are no labels), `machine_learned` (no labels), and `charge`.
+    positions may be NaN and there are no labels), `machine_learned` (no labels), `charge`, and
+    `magmom` (μB) where the run is spin-polarised; and the level of theory of the step's own run.
 
     Raises
     ------
@@ -39,21 +51,9 @@ def read_outcar(path: Path) -> list[Atoms]:
         lines = _Lines(io.TextIOWrapper(file, encoding="latin-1"))
         try:
             steps = list(_outcar_steps(lines, path))
-        except TlpotError:
-            raise
         except DAMAGE as error:
             raise TlpotError(damaged(path, error)) from None
-        except (ValueError, IndexError) as error:
-            raise TlpotError(
-                f"{path}: line {lines.number} is not what an OUTCAR has there ({error}). "
-                "Copy the file again, or leave it out of data.files."
-            ) from None
-    if not any(atoms.calc for atoms in steps):
-        raise TlpotError(
-            f"{path}: no finished ionic step in {lines.number} lines; the run was stopped early, "
-            "failed, or the file is cut. Copy it again, or leave it out of data.files."
-        )
-    return steps
+    return require_labels(steps, path, f"no finished ionic step in {lines.number} lines")
 
 
 class _Lines:
@@ -61,48 +61,85 @@ class _Lines:
 
     def __init__(self, file: TextIO) -> None:
         self.file, self.number = file, 0
+        self.pushed: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
-        for line in self.file:
+        while line := (self.pushed.pop() if self.pushed else self.file.readline()):
             self.number += 1
             yield line
 
     def take(self, count: int) -> list[str]:
-        lines = [self.file.readline() for _ in range(count)]
-        self.number += count
+        lines: list[str] = []
+        for _ in range(count):
+            line = self.file.readline()
+            if HEADER.match(line):
+                self.pushed.append(line)
+                raise _CutError
+            lines.append(line)
+            self.number += 1
         if not all(line.endswith("\n") for line in lines):
             raise _CutError
         return lines
 
 
 class _CutError(Exception):
-    """The file ends inside a table."""
+    """The file, or its run, ends inside a table."""
 
 
 def _outcar_steps(lines: _Lines, path: Path) -> Iterator[Atoms]:
-    header, step = _Header(path), _Step()
-    in_header = True
-    learned: Atoms | None = None  # an ML prediction, held back: DFT of the same step may follow
-    try:
-        for line in lines:
-            in_header = in_header and "Iteration" not in line and "TOTAL-FORCE" not in line
-            if in_header:
-                header.read(line)
-            step.read(line, lines, header)
-            if step.energies:
-                atoms = step.build(header)
-                if learned is not None and not _same_place(learned, atoms):
-                    yield learned
-                learned = atoms if "machine_learned" in atoms.info else None
-                if learned is None:
-                    yield atoms
-                step = _Step(step.cell)
-    except _CutError:
-        step.scf_steps += 1
-    if learned is not None:
-        yield learned
-    if step.scf_steps:
-        yield step.build(header)
+    run = _Run(path)
+    for line in lines:
+        if HEADER.match(line):
+            yield from run.rest(CUT_SHORT)
+            run = _Run(path)
+        yield from run.read(line, lines)
+    yield from run.rest(UNFINISHED)
+
+
+class _Run:
+    """One run while it is being read: its header holds for its own steps only."""
+
+    def __init__(self, path: Path) -> None:
+        self.header = _Header(path)
+        self.step = _Step()
+        self.in_header = True
+        self.finished = 0
+        self.learned: Atoms | None = None  # held back: DFT of the same step may follow
+
+    def read(self, line: str, lines: _Lines) -> Iterator[Atoms]:
+        started = "Iteration" in line or "TOTAL-FORCE" in line
+        self.in_header = self.in_header and not started
+        try:
+            if self.in_header:
+                self.header.read_parameters(line)
+            else:
+                self.header.read_later(line)
+            self.step.read(line, lines, self.header)
+        except _CutError:
+            self.step.begun = True
+        except (ValueError, IndexError) as error:
+            self.step.begun = True
+            if line.endswith("\n"):
+                what = f"line {lines.number} is not what an OUTCAR has there ({error})"
+                self.step.broken = f"{what}; the run's vasprun.xml may hold it whole"
+        if self.step.energies:
+            atoms = self.step.build(self.header, "")
+            if self.learned is not None and not _same_place(self.learned, atoms):
+                yield self.learned
+            self.learned = atoms if "machine_learned" in atoms.info else None
+            if self.learned is None:
+                yield atoms
+            self.step = _Step(self.step.cell)
+            self.finished += 1
+            self.header.over = False
+
+    def rest(self, reason: str) -> Iterator[Atoms]:
+        """What is left when the run is over: a step that has no end, for that `reason`."""
+        if self.learned is not None:
+            yield self.learned
+        responding = self.header.tags.responds and self.finished
+        if self.step.begun and not (self.header.over or responding):
+            yield self.step.build(self.header, reason)
 
 
 def _same_place(one: Atoms, two: Atoms) -> bool:
@@ -110,21 +147,24 @@ def _same_place(one: Atoms, two: Atoms) -> bool:
 
 
 class _Header:
-    """What the top of an OUTCAR says about the whole run."""
+    """What an OUTCAR says about one whole run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.tags = Tags()
+        self.version = ""
         self.titles: list[str] = []
         self.potcars: list[str] = []
         self.valences: list[float] = []
         self.counts: list[int] = []
-        self.atoms = 0
-        self.nelm = 0
-        self.isif = 2
-        self.electrons: float | None = None
+        self.mesh = ""
+        self.dispersed = False
+        self.over = False
 
-    def read(self, line: str) -> None:
-        if "TITEL" in line:
+    def read_parameters(self, line: str) -> None:
+        if HEADER.match(line):
+            self.version = line.split()[0].removeprefix("vasp.")
+        elif "TITEL" in line:
             self.titles.append(line.split("=")[1])
         elif "POTCAR:" in line:
             self.potcars.append(line.split(":")[1])
@@ -132,61 +172,85 @@ class _Header:
             self.valences = list(numbers(line.split("=")[1]))
         elif "ions per type" in line:
             self.counts = [int(word) for word in line.split("=")[1].split()]
-        elif "NIONS" in line:
-            self.atoms = self.atoms or int(line.split()[-1])
-        elif match := re.match(r"\s+(NELM|ISIF)\s*=\s*(\d+)", line):
-            setattr(self, match[1].lower(), int(match[2]))
-        elif match := re.match(r"\s+NELECT\s*=\s*([\d.]+)", line):
-            self.electrons = float(match[1])
+        elif "generate k-points for:" in line:
+            self.mesh = "x".join(line.split(":")[1].split()[:3])
+        elif "=" in line:
+            for name, value in parameters(line).items():
+                self.tags.note(name, value)
+
+    def read_later(self, line: str) -> None:
+        """What is told only behind the first iteration: dispersion, responses, the end."""
+        if re.match(r"\s+IVDW\s*=", line):
+            self.tags.note("IVDW", line.split("=")[1])
+        elif line.lstrip().startswith("Edisp"):
+            self.dispersed = True
+        elif line.startswith((" General timing", " Linear response")):
+            self.over = True
 
     @cached_property
     def symbols(self) -> list[str]:
-        titles = self.titles or self.potcars[: len(self.potcars) // 2]
-        species = [_element(title, self.path) for title in titles]
-        if self.atoms != sum(self.counts) or len(species) != len(self.counts):
+        species = [self._element(title) for title in self.species]
+        atoms = int(self.tags.number("NIONS", 0))
+        if atoms != sum(self.counts) or len(species) != len(self.counts):
             raise TlpotError(
-                f"{self.path}: the header lists {len(species)} species for {self.atoms} atoms, but "
+                f"{self.path}: the header lists {len(species)} species for {atoms} atoms, but "
                 f"'ions per type' places {sum(self.counts)} atoms on {len(self.counts)} species"
                 f"{' (VASP cuts that line at ten)' if len(self.counts) == 10 else ''}, so the "
                 "element of each atom is unknown. Use the run's vasprun.xml instead."
             )
         return [s for s, count in zip(species, self.counts, strict=True) for _ in range(count)]
 
+    @property
+    def species(self) -> list[str]:
+        """Titles of the POTCARs, one a species."""
+        return self.titles or self.potcars[: len(self.potcars) // 2]
+
+    def _element(self, title: str) -> str:
+        symbol = element_of(title)
+        if symbol is None:
+            raise TlpotError(f"{self.path}: no element symbol found in '{title.strip()}'.")
+        return symbol
+
     def charge(self) -> float | None:
-        if self.electrons is None or len(self.valences) != len(self.counts):
+        electrons = self.tags.number("NELECT", np.nan)
+        if np.isnan(electrons) or len(self.valences) != len(self.counts):
             return None
-        return float(np.dot(self.valences, self.counts)) - self.electrons
+        return float(np.dot(self.valences, self.counts)) - electrons
 
-
-def _element(title: str, path: Path) -> str:
-    words = title.split()
-    symbol = re.split(r"[^A-Za-z]", words[1] if len(words) > 1 else "")[0]
-    if symbol not in atomic_numbers:
-        raise TlpotError(f"{path}: no element symbol found in '{title.strip()}'.")
-    return symbol
+    def level(self) -> dict[str, object]:
+        """What a frame's ``info`` says of its level."""
+        notes: dict[str, object] = {"engine": f"VASP {self.version}".strip()}
+        notes |= self.tags.notes(self.species, self.dispersed)
+        return notes | ({"kpts": self.mesh} if self.mesh else {})
 
 
 class _Step:
     """One ionic step while it is being read."""
 
     def __init__(self, cell: np.ndarray | None = None) -> None:
+        self.begun = False
         self.scf_steps = 0
+        self.loop = ""
         self.aborted = False
         self.learned = False
+        self.broken = ""
         self.cell = cell
         self.positions: np.ndarray | None = None
         self.forces: np.ndarray | None = None
         self.stress: np.ndarray | None = None
+        self.moment: float | None = None
         self.energies = ""
 
     def read(self, line: str, lines: _Lines, header: _Header) -> None:
         if "Iteration " in line:
-            self.scf_steps += 1
+            self._count(line)
         elif "EDIFF was not reached" in line or "hard stop was set" in line:
             self.aborted = True
+        elif line.startswith(" number of electron "):
+            self.moment = _moment(line)
         elif "direct lattice vectors" in line and "position" not in line:
             self.cell = _table(lines.take(3))
-        elif line.startswith("  in kB") and header.isif >= 2:
+        elif line.startswith("  in kB") and header.tags.number("ISIF", 2) >= 2:
             self.stress = -KBAR * numbers(line.split("kB")[1])[[0, 1, 2, 4, 5, 3]]
         elif "POSITION" in line and "TOTAL-FORCE" in line:
             lines.take(1)
@@ -196,32 +260,48 @@ class _Step:
             self.learned = "ML FREE" in line
             self.energies = "".join(lines.take(4))
 
-    def build(self, header: _Header) -> Atoms:
+    def _count(self, line: str) -> None:
+        """Another electronic step; those of an earlier loop (a linear response) do not count."""
+        loop = line.partition("Iteration")[2].partition("(")[0].strip()
+        if loop != self.loop:
+            self.loop, self.scf_steps, self.aborted = loop, 0, False
+        self.begun = True
+        self.scf_steps += 1
+
+    def build(self, header: _Header, ended: str) -> Atoms:
+        """The step; `ended` says why where it has no end."""
         n_atoms = len(header.symbols)
         missing = np.full((n_atoms, 3), np.nan)
         positions = missing if self.positions is None else self.positions
         atoms = Atoms(header.symbols, positions, cell=self.cell, pbc=True)
         atoms.info["converged"] = None
         note_charge(atoms, header.charge())
-        if not self.energies:
-            atoms.info["incomplete"] = UNFINISHED
+        note_moment(atoms, self.moment)
+        if self.broken or not self.energies:
+            atoms.info["incomplete"] = self.broken or ended
         elif self.learned:
             atoms.info["machine_learned"] = True
         elif self.positions is None:
             atoms.info["incomplete"] = NO_POSITIONS
         else:
-            atoms.info["converged"] = not self.aborted and self.scf_steps < header.nelm
+            limit = header.tags.number("NELM", np.inf)
+            atoms.info["converged"] = not self.aborted and self.scf_steps < limit
             free = _search(r"TOTEN\s*=\s*(\S+)", self.energies)
             extrapolated = _search(r"energy\(sigma->0\)\s*=\s*(\S+)", self.energies)
             label_step(atoms, extrapolated, free, self.forces, self.stress)
+            atoms.info.update(header.level())
         return atoms
+
+
+def _moment(line: str) -> float | None:
+    """Size of the magnetic moment in ``number of electron 8.0 magnetization 2.0``, μB."""
+    words = numbers(line.partition("magnetization")[2])
+    return float(np.linalg.norm(words)) if len(words) else None
 
 
 def _search(pattern: str, text: str) -> float:
     match = re.search(pattern, text)
-    if match is None:
-        raise ValueError(f"no {pattern.split(chr(92))[0]} after FREE ENERGIE")
-    return float(numbers(match[1])[0])
+    return float(numbers(match[1])[0]) if match else float("nan")
 
 
 def _table(lines: list[str], columns: int = 3) -> np.ndarray:

@@ -3,7 +3,8 @@
 ASE reads these files too, but drops what does not fit (unfinished steps, machine-learned steps)
 or gives up on the whole file, and does not tell whether the electronic steps converged. A run
 that is killed or cut, or writes less (NWRITE), leaves good steps beside useless ones; here every
-step keeps its place, and one without a label says why in ``atoms.info["incomplete"]``.
+step keeps its place, and one without a label says why in ``atoms.info["incomplete"]``. A header
+begins a run: elements, NELM, spin and level of theory hold for the steps of that run.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from tlpot.data.compression import plain_name
+from tlpot.errors import TlpotError
 
 KBAR = 0.1 * GPa
 UNFINISHED = "the file ends inside this ionic step: the run was stopped or the copy is cut"
+CUT_SHORT = "the run was stopped inside this ionic step; another run begins behind it"
 
 
 def is_outcar(path: Path) -> bool:
@@ -47,6 +50,32 @@ def label_step(
 def note_charge(atoms: Atoms, charge: float | None) -> None:
     if charge is not None and abs(charge) > 1e-3:
         atoms.info["charge"] = round(charge, 3)
+
+
+def note_moment(atoms: Atoms, moment: float | None) -> None:
+    """Note the cell's magnetic moment, μB, of a spin-polarised run."""
+    if moment is not None:
+        atoms.info["magmom"] = round(moment, 3)
+
+
+def require_labels(steps: list[Atoms], path: Path, what: str) -> list[Atoms]:
+    """The `steps`, if one of them has labels.
+
+    Raises
+    ------
+    TlpotError
+        Saying `what` is not there, and the first step's own reason.
+    """
+    if any(atoms.calc for atoms in steps):
+        return steps
+    if any(atoms.info.get("machine_learned") for atoms in steps):
+        reason = "VASP predicted its steps with a force field of its own"
+    else:
+        reason = next(
+            (str(atoms.info["incomplete"]) for atoms in steps if "incomplete" in atoms.info),
+            "the run was stopped before its first step ended, or the copy is cut",
+        )
+    raise TlpotError(f"{path}: {what}: {reason}. Leave it out of data.files, or repeat the run.")
 
 
 def numbers(text: str) -> np.ndarray:
