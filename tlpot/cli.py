@@ -87,6 +87,7 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled structures."""
     from tlpot.data.check import check_frames
+    from tlpot.data.fingerprints import model_lines
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
     from tlpot.evaluation import metrics, report
@@ -96,12 +97,13 @@ def evaluate(
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     checked = check_frames(read_data(settings), settings, potential.elements)
+    result = metrics.evaluate(potential, checked.frames)
+    report.print_seen(model_lines(result["seen"]), err if as_json else out)
     if checked.rejected:
         err.print(checked.table())
     trained = potential.metadata.get("data", {}).get("levels", [])
     for remark in (*checked.remarks, *other_levels(trained, checked.frames)):
         err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
-    result = metrics.evaluate(potential, checked.frames)
     if as_json:
         print(json.dumps(result | {"checked": checked.summary()}, indent=2))
     else:

@@ -79,7 +79,7 @@ def evaluate(
     """Judge models on crystals whose property is known."""
     from tlpot.property.config import PropertyData
     from tlpot.property.data import read_crystals
-    from tlpot.property.evaluate import errors
+    from tlpot.property.evaluate import errors, with_seen
     from tlpot.property.model import Ensemble
     from tlpot.property.report import print_errors, print_never_seen
 
@@ -89,6 +89,7 @@ def evaluate(
     print_never_seen(ensemble.never_seen(crystals.frames), err)
     mean, spread = ensemble.predict(crystals.graphs)
     result = errors(crystals.values, mean, spread, ensemble.interval)
+    result = with_seen(result, crystals.values, mean, ensemble.seen(crystals.frames))
     if as_json:
         print(json.dumps(result, indent=2))
     else:

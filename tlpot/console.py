@@ -21,9 +21,10 @@ from tlpot.config import Config
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.relax_files import Outcome as RelaxedFolder
 from tlpot.data.crystals import stem
+from tlpot.data.fingerprints import base_lines
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
-from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_summary
+from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_seen, print_summary
 from tlpot.frames import Frame, Labels
 from tlpot.md.dynamics import Progress as MDProgress
 from tlpot.run import Prepared, Run
@@ -254,6 +255,7 @@ def learn(config: Config, number: int | None, console: Console) -> list[Frame]:
 
 def print_prepared(prepared: Prepared, console: Console) -> None:
     """Data used and rejected, split, energy reference, and the table of what trains."""
+    print_seen(base_lines(prepared.seen_by_base), console)
     checked = prepared.checked
     if checked.rejected or checked.surplus:
         console.print(checked.table())
@@ -296,6 +298,7 @@ def label_counts(frames: Sequence[Frame]) -> str:
 
 def print_run(run: Run, console: Console) -> None:
     """Errors before and after, and where to find the rest."""
+    print_seen(base_lines(run.metrics["seen_by_base"]), console)
     print_summary(run.metrics, console)
     before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
     for line in made_worse(before, after):

@@ -16,10 +16,11 @@ from tlpot.backbones.schnet import SchNet
 from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames, require_sound
+from tlpot.data.fingerprints import Overlap, TrainingSet
 from tlpot.data.groups import IN_MEMORY, read_data
 from tlpot.data.read import read_structures
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
-from tlpot.data.split import Splits, split_frames, thin
+from tlpot.data.split import Splits, split_unseen, thin
 from tlpot.data.units import check_units
 from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
@@ -67,6 +68,10 @@ class Prepared:
         One row a layer: does it train?
     replay
         What `base` labelled for ``training.replay``.
+    known
+        What the base was trained on.
+    seen_by_base
+        How much of the data that is.
     """
 
     config: Config
@@ -77,6 +82,8 @@ class Prepared:
     potential: Potential
     layers: list[LayerState]
     replay: list[Frame]
+    known: TrainingSet
+    seen_by_base: Overlap
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,8 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
             present = set(frame.atoms.symbols)
             require_elements(present, base.elements, base.backbone.symbols, frame.name)
     checked = check_frames(frames, config.data, base.elements)
-    splits = split_frames(checked.frames, config.data.split)
+    known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
+    splits, counts = split_unseen(checked.frames, config.data.split, known)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
@@ -146,7 +154,7 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     again = config.training.replay
     replay = replayed(base, again, config.data.min_distance) if again else []
-    return Prepared(config, checked, splits, parts, base, potential, layers, replay)
+    return Prepared(config, checked, splits, parts, base, potential, layers, replay, known, counts)
 
 
 def _require_effect(config: Config, base: Potential) -> None:
@@ -232,17 +240,21 @@ def _finetune(
         return Run(folder, potential, {}, manifest)
     potential.calibration = calibrate(potential, prepared.parts["validation"])
     judgement = judge(prepared.base, potential, prepared.parts)
+    metrics = {"seen_by_base": prepared.seen_by_base, **judgement.metrics}
     manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
     potential.metadata |= {
         "training": config.model_dump(by_alias=True),
         "data": manifest["data"],
         "versions": manifest["versions"],
         "domain": training_domain(potential, prepared.parts["train"]),
+        "seen": prepared.known.with_frames(
+            prepared.parts["train"], prepared.parts["validation"]
+        ).as_dict(),
         "test": {k: v for k, v in judgement.metrics["finetuned"]["test"].items() if k[:3] != "by_"},
     }
     potential.save(folder / "model.safetensors")
-    _report(folder, config, judgement, manifest)
-    return Run(folder, potential, judgement.metrics, manifest)
+    _report(folder, config, judgement, metrics, manifest)
+    return Run(folder, potential, metrics, manifest)
 
 
 def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
@@ -306,16 +318,22 @@ def _with_reference(
     return Potential(potential.backbone, reference, potential.metadata)
 
 
-def _report(folder: Path, config: Config, judgement: Judgement, manifest: dict[str, Any]) -> None:
+def _report(
+    folder: Path,
+    config: Config,
+    judgement: Judgement,
+    metrics: dict[str, Any],
+    manifest: dict[str, Any],
+) -> None:
     history = read_history(folder / "history.csv")
     pictures = figures(judgement, history)
     write(pictures["parity"], folder / "parity.png")
-    write_json(folder / "metrics.json", judgement.metrics)
+    write_json(folder / "metrics.json", metrics)
     write_json(folder / "manifest.json", manifest)
     write_report(
         folder / "report.html",
         config=config,
-        metrics=judgement.metrics,
+        metrics=metrics,
         manifest=manifest,
         history=history,
         figures=pictures,

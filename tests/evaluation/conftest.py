@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ class Noisy:
     scale: float
     offset: float = 0.0
     calibration: Calibration | None = None
+    metadata: dict = field(default_factory=dict)
 
     def predict(self, frames, members=False):
         rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tlpot.config import parse_config
+from tlpot.data.fingerprints import overlap
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge
 from tlpot.evaluation.report import (
@@ -55,7 +56,7 @@ def report(tmp_path, frames, noisy, history, manifest):
         write_report(
             tmp_path / "report.html",
             config=parse_config({"data": {"files": [EVIL]}, "output": "runs/a 'b'"}),
-            metrics=judgement.metrics,
+            metrics={"seen_by_base": overlap([]) | {"moved_to_train": 0}, **judgement.metrics},
             manifest=manifest,
             history=history,
             figures=figures or {},

@@ -175,3 +175,19 @@ def test_bad_config_is_named(tmp_path):
     done = CliRunner().invoke(app, ["xrd", "train", str(path)])
     assert isinstance(done.exception, TlpotError)
     assert "model.pol: unknown key; did you mean 'pool'" in str(done.exception)
+
+
+def test_no_crystal_of_the_base_is_held_out(trained, settings, tmp_path):
+    settings["model"] = {"base": str(trained.folder)}
+    settings["training"] |= {"epochs": 1}
+    settings["data"]["split"] |= {"seed": 3}
+    run = train(settings)
+    first, mine = (
+        json.loads((folder / "manifest.json").read_text())["split"]
+        for folder in (trained.folder, run.folder)
+    )
+    counts = run.metrics["seen_by_base"]
+    assert counts["train"] == len(first["train"])
+    assert counts["moved_to_train"] > 0
+    assert set(mine["test"]).isdisjoint(first["train"] + first["validation"])
+    assert "The base was trained on" in (run.folder / "report.html").read_text()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from tlpot.config import Split
+from tlpot.data.fingerprints import Overlap, Part, TrainingSet, overlap
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 
@@ -61,6 +62,65 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     units = [units[i] for i in random.permutation(len(units))]
     parts = _by_stratum(frames, units, wanted) if split.group is None else _whole(units, wanted)
     return Splits(**{field.name: sorted(parts.get(field.name, [])) for field in fields(Splits)})
+
+
+def hold_out_unseen(
+    splits: Splits, frames: Sequence[Frame], split: Split, seen: Sequence[Part | None]
+) -> Splits:
+    """Give to training what a base has seen: no test of it would be one.
+
+    Test frames that the base was trained or tuned on go, and validation frames that it was trained
+    on, each with its whole group (`split.group`). A part that loses every frame takes one that the
+    base never saw, or its group, from the training frames.
+
+    Parameters
+    ----------
+    seen
+        What the base did with each frame (`tlpot.data.fingerprints.TrainingSet.parts`).
+
+    Raises
+    ------
+    TlpotError
+        If there is none.
+    """
+    parts = {name: set(chosen) for name, chosen in vars(splits).items()}
+    units = _groups(frames, split.group)
+    random = np.random.default_rng(split.seed)
+    for name, known in (("test", ("train", "validation")), ("validation", ("train",))):
+        before, unseen = bool(parts[name]), []
+        for unit in units:
+            if not any(seen[i] in known for i in unit):
+                unseen.append(unit)
+            elif parts[name].issuperset(unit):
+                parts[name].difference_update(unit)
+                parts["train"].update(unit)
+        if not before or parts[name]:
+            continue
+        free = [unit for unit in unseen if parts["train"].issuperset(unit)]
+        if not free:
+            raise TlpotError(
+                f"data.split.{name}: no frame is left for it, the base was trained on them all; "
+                f"give frames that it never saw, or set data.split.{name} to 0"
+            )
+        unit = free[random.integers(len(free))]
+        parts[name].update(unit)
+        parts["train"].difference_update(unit)
+    return Splits(**{name: sorted(chosen) for name, chosen in parts.items()})
+
+
+def split_unseen(
+    frames: Sequence[Frame], split: Split, known: TrainingSet
+) -> tuple[Splits, Overlap]:
+    """`split_frames`, then `hold_out_unseen` of what a base is `known` to have been trained on.
+
+    Returns
+    -------
+    The parts, and how many frames the base has seen.
+    """
+    seen, drawn = known.parts(frames), split_frames(frames, split)
+    splits = hold_out_unseen(drawn, frames, split, seen)
+    moved = len(set(splits.train).difference(drawn.train))
+    return splits, overlap(seen) | {"moved_to_train": moved}
 
 
 def thin(splits: Splits, fraction: float, seed: int) -> Splits:

@@ -13,6 +13,7 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tlpot.data.fingerprints import SEEN, TrainingSet, overlap
 from tlpot.evaluation.calibration import uncertainty
 from tlpot.frames import Frame, neighbour_pairs
 from tlpot.spread import Calibration
@@ -82,13 +83,31 @@ def judge(base: Potential, finetuned: Potential, parts: Mapping[str, Sequence[Fr
 
 
 def evaluate(potential: Potential, frames: Sequence[Frame]) -> Metrics:
-    """Predict `frames`; their `metrics`, `breakdown` and (by that name) `uncertainty`."""
+    """Predict `frames`; their `metrics`, `breakdown` and (by that name) `uncertainty`.
+
+    ``seen`` says how many of them the model was trained on (`tlpot.data.fingerprints.Overlap`);
+    where it has seen some, ``by_seen`` holds the `metrics` of each kind, of ``unseen`` ones also
+    the `uncertainty`.
+    """
+    parts = TrainingSet.of(potential.metadata).parts(frames)
     predictions = potential.predict(list(frames), members=True)
-    return (
-        metrics(frames, predictions)
-        | breakdown(frames, predictions)
-        | {"uncertainty": uncertainty(frames, predictions, potential.calibration)}
-    )
+    result = {
+        "seen": overlap(parts),
+        **metrics(frames, predictions),
+        **breakdown(frames, predictions),
+        "uncertainty": uncertainty(frames, predictions, potential.calibration),
+    }
+    if any(parts):
+        part_of = dict(zip(map(id, frames), parts, strict=True))
+        groups = _by(lambda frame: SEEN[part_of[id(frame)]], frames, predictions)
+        result["by_seen"] = _metrics_of(
+            {name: groups[name] for name in SEEN.values() if name in groups}
+        )
+        if "unseen" in groups:
+            some, said = zip(*groups["unseen"], strict=True)
+            found = uncertainty(some, said, potential.calibration)
+            result["by_seen"]["unseen"]["uncertainty"] = found
+    return result
 
 
 def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metrics:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tlpot.config import Config
+from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import History, short, write
 
@@ -60,7 +61,7 @@ def write_report(
     path: str | Path,
     *,
     config: Config,
-    metrics: Mapping[str, Mapping[str, Metrics]],
+    metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
     history: History,
     figures: Mapping[str, Figure],
@@ -74,7 +75,8 @@ def write_report(
     config
         The resolved config of the run.
     metrics
-        `Judgement.metrics`, the content of ``metrics.json``.
+        The content of ``metrics.json``: `Judgement.metrics`, and what of the data the base has
+        seen (``seen_by_base``).
     manifest
         The content of ``manifest.json``.
     history
@@ -111,7 +113,8 @@ def write_report(
 def environment(package: str) -> Environment:
     """Templates of a package, with the house's ``style.html.j2`` and filters.
 
-    Filters: ``short`` (three digits), ``percent``, ``duration`` (of seconds), ``formula``.
+    Filters: ``short`` (three digits), ``percent``, ``duration`` (of seconds), ``formula``,
+    ``sentence``.
     """
     found = Environment(
         loader=ChoiceLoader([PackageLoader(p, "") for p in (package, "tlpot.evaluation")]),
@@ -125,6 +128,7 @@ def environment(package: str) -> Environment:
         "percent": _percent,
         "duration": _duration,
         "formula": formula,
+        "sentence": sentence,
     }
     return found
 
@@ -178,11 +182,20 @@ def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console
     console.print(table)
 
 
+def print_seen(lines: Iterable[str], console: Console) -> None:
+    """Print what a model has seen of the frames that it is judged by."""
+    for line in lines:
+        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_evaluation(result: Metrics, console: Console) -> None:
-    """Print what `evaluate` gives: all frames, kinds, systems, elements; coverage of intervals."""
+    """Print what `evaluate` gives: errors of all frames, of those that the model has seen and has
+    not, of kinds, systems, elements; coverage of intervals.
+    """
     headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
     table = _table("", "frames", *headings)
-    groups = ({"all": result}, *(result[key] for key in ("by_kind", "by_system", "by_element")))
+    names = ("by_seen", "by_kind", "by_system", "by_element")
+    groups = ({"all": result}, *(result[name] for name in names if name in result))
     for group in groups:
         for name, entry in group.items():
             errors = (short(entry.get(key)) for _, _, key in MAIN_ROWS)
@@ -191,15 +204,17 @@ def print_evaluation(result: Metrics, console: Console) -> None:
     console.print(table)
     if result["n_force_frames"] < result["n_frames"]:
         console.print(f"force errors: {result['n_force_frames']} frames have forces")
-    console.print(_trust(result["uncertainty"]))
+    unseen = result.get("by_seen", {}).get("unseen")
+    console.print(_trust((unseen or result)["uncertainty"], "unseen frames" if unseen else ""))
 
 
-def _trust(entry: Metrics) -> str:
+def _trust(entry: Metrics, what: str = "") -> str:
     if entry["level"] is None:
         return "The model's spread is raw: it has no calibration to make an error bar of it."
     energy, forces = (_percent(entry[quantity]["coverage"]) for quantity in ("energy", "forces"))
     interval = f"{100 * entry['level']:.0f} % intervals"
-    return f"{interval} of the model cover {energy} of the energies, {forces} of the forces."
+    said = f"{interval} of the model cover {energy} of the energies, {forces} of the forces"
+    return f"{said} of {what}." if what else f"{said}."
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -236,10 +251,12 @@ def made_worse(before: Metrics, after: Metrics) -> Iterable[str]:
             yield f"Fine-tuning made the {label} worse."
 
 
-def _remarks(metrics: Mapping[str, Mapping[str, Metrics]], part: str) -> Iterable[str]:
+def _remarks(metrics: Mapping[str, Any], part: str) -> Iterable[str]:
     """Reasons to trust the headline less."""
     before, after = (metrics[model][part] for model in MODELS)
     train = metrics["finetuned"]["train"]
+    for line in base_lines(metrics["seen_by_base"]):
+        yield sentence(line)
     if part != "test":
         yield (
             f"No test frames were held out: these are the errors on {part} frames, which the "
@@ -290,6 +307,11 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def formula(text: str) -> str:

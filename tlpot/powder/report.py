@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.plots import AFTER, BEFORE, HELD_OUT, History, read_history, write
 from tlpot.evaluation.report import environment, inline
 from tlpot.files import write_whole
@@ -40,6 +41,7 @@ def write_report(
             part=part,
             shown=shown,
             temperature=metrics["temperature"],
+            seen=base_lines(metrics["seen_by_base"], "crystals"),
             systems=SYSTEMS,
             figures={name: inline(figure) for name, figure in figures.items()},
         )

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from tlpot.data.crystals import Refused
-from tlpot.data.split import Splits, split_frames
+from tlpot.data.fingerprints import Overlap, TrainingSet
+from tlpot.data.split import Splits, split_unseen
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part
 from tlpot.modelfile import NAME as MODEL
@@ -39,7 +40,10 @@ from tlpot.training.trainer import Row
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run knows before its first step: the classifier to train, and on what."""
+    """What a run knows before its first step: the classifier to train, and on what.
+
+    ``known`` is what the base was trained on, ``seen_by_base`` how much of the crystals that is.
+    """
 
     config: PowderConfig
     examples: list[Example]
@@ -47,6 +51,8 @@ class Prepared:
     splits: Splits
     classifier: Classifier
     layers: list[LayerState]
+    known: TrainingSet
+    seen_by_base: Overlap
 
     def part(self, name: str) -> list[Example]:
         """Examples of ``train``, ``validation`` or ``test``."""
@@ -129,6 +135,9 @@ def _train(
         "training": config.model_dump(mode="json"),
         "data": manifest["data"],
         "versions": manifest["versions"],
+        "seen": prepared.known.with_frames(
+            [one.frame for one in prepared.part("train")], [one.frame for one in validation]
+        ).as_dict(),
         "test": metrics["test"],
     }
     classifier.save(folder / MODEL)
@@ -151,12 +160,13 @@ def prepare(
     TlpotError
         For anything that would keep the run from being sound.
     """
-    classifier, layers = _classifier(config)
+    classifier, layers, known = _classifier(config)
     refused: list[Refused] = []
     if examples is None:
         examples, refused = read_examples(config.data, on_crystal)
     try:
-        splits = split_frames([one.frame for one in examples], config.data.split)
+        frames = [one.frame for one in examples]
+        splits, counts = split_unseen(frames, config.data.split, known)
         if len({examples[i].system for i in splits.train}) < 2:
             raise TlpotError(
                 "the training crystals all have the same crystal system: there is nothing to tell "
@@ -170,11 +180,11 @@ def prepare(
             f"{error} ({len(refused)} crystals were left out, the first of them {first.name}: "
             f"{first.reason})"
         ) from None
-    return Prepared(config, list(examples), refused, splits, classifier, layers)
+    return Prepared(config, list(examples), refused, splits, classifier, layers, known, counts)
 
 
-def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState]]:
-    how, settings = config.model, config.training
+def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState], TrainingSet]:
+    how, settings, known = config.model, config.training, TrainingSet.of({})
     how.require_effect(how.model_fields_set, "model.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -182,19 +192,23 @@ def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState]]:
             found = Classifier(how, settings.augmentation)
         else:
             base = load(how.base)
+            known = TrainingSet.of(base.metadata)
             found = Classifier(base.how, settings.augmentation)
             found.network.load_state_dict(base.network.state_dict())
     layers: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameter in found.network.named_parameters():
         layers.setdefault(name.split(".")[1], []).append(parameter)
-    return found, freeze_layers(layers, how.freeze)
+    return found, freeze_layers(layers, how.freeze), known
 
 
 def _judge(prepared: Prepared) -> dict[str, Any]:
     """Metrics of held-out parts, on ideal patterns and on flawed ones."""
     classifier = prepared.classifier
     flawed = classifier.augmentation or Augmentation()
-    metrics: dict[str, Any] = {"temperature": classifier.temperature}
+    metrics: dict[str, Any] = {
+        "seen_by_base": prepared.seen_by_base,
+        "temperature": classifier.temperature,
+    }
     for name in ("validation", "test"):
         part = prepared.part(name)
         systems = [one.system for one in part]

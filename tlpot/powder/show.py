@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from tlpot.data.fingerprints import base_lines
+from tlpot.evaluation.report import print_seen
 from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.run import Prepared, Run
@@ -17,6 +19,7 @@ PARTS = ("train", "validation", "test")
 
 def print_prepared(prepared: Prepared, console: Console) -> None:
     """How many crystals of each crystal system each part has, and what was refused."""
+    print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
     table = Table("crystals", *PARTS)
     counts = [Counter(one.system for one in prepared.part(name)) for name in PARTS]
     for i, system in enumerate(SYSTEMS):
@@ -30,6 +33,7 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
 
 def print_run(run: Run, console: Console) -> None:
     """Accuracies on held-out crystals, and where to find the rest."""
+    print_seen(base_lines(run.metrics["seen_by_base"], "crystals"), console)
     table = Table("patterns", "crystals", "right", "among two", "balanced", "macro F1")
     for part in PARTS[1:]:
         for kind, entry in run.metrics[part].items():

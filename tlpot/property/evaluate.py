@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from tlpot.data.fingerprints import SEEN, Part, overlap
 from tlpot.property.interval import Interval
 
 Metrics = dict[str, Any]
@@ -60,6 +61,25 @@ def errors(
                 "half_width": float(half.mean()),
             }
     return result
+
+
+def with_seen(
+    metrics: Metrics, values: np.ndarray, predicted: np.ndarray, parts: Sequence[Part | None]
+) -> Metrics:
+    """The `errors` of crystals, with how many the model was trained on: ``seen``, and ``by_seen``.
+
+    Parameters
+    ----------
+    parts
+        What it did with each crystal.
+    """
+    by_seen = {}
+    for part in SEEN:
+        at = np.array([p == part for p in parts], dtype=bool)
+        if at.any():
+            by_seen[SEEN[part]] = _plain(values[at], predicted[at])
+    found = {"seen": overlap(parts), **metrics}
+    return found | {"by_seen": by_seen} if any(parts) else found
 
 
 def _plain(values: np.ndarray, predicted: np.ndarray) -> Metrics:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from tlpot.data.fingerprints import Part, TrainingSet
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.modelfile import read_model, write_model
@@ -146,6 +147,12 @@ class Ensemble:
     def never_seen(self, frames: Sequence[Frame]) -> dict[str, list[str]]:
         """As `PropertyModel.never_seen`, by any model."""
         return {k: v for model in self.models for k, v in model.never_seen(frames).items()}
+
+    def seen(self, frames: Sequence[Frame]) -> list[Part | None]:
+        """What was done with each crystal by the model that knows it best."""
+        known = [TrainingSet.of(model.metadata).parts(frames) for model in self.models]
+        order: tuple[Part | None, ...] = ("train", "validation", "file", None)
+        return [min(parts, key=order.index) for parts in zip(*known, strict=True)]
 
     @property
     def name(self) -> str:

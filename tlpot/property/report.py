@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from tlpot.data.fingerprints import base_lines, model_lines
 from tlpot.evaluation.plots import (
     learning_curve,
     panels_of,
@@ -20,7 +21,7 @@ from tlpot.evaluation.plots import (
     short,
     write,
 )
-from tlpot.evaluation.report import environment, inline
+from tlpot.evaluation.report import environment, inline, print_seen
 from tlpot.property.evaluate import Metrics, flat
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
 def write_report(
     folder: Path,
     prepared: Prepared,
-    metrics: Mapping[str, Mapping[str, Metrics]],
+    metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
     predicted: np.ndarray,
 ) -> None:
@@ -69,6 +70,7 @@ def write_report(
             groups=flat(metrics["trained"][part]),
             groups_before=flat(metrics["baseline"][part]),
             baseline=_baseline(prepared),
+            seen=base_lines(metrics["seen_by_base"], "crystals"),
             figures={"parity": inline(picture), "learning": inline(learning_curve(history))},
             epochs=len(history["epoch"]),
             config=prepared.config,
@@ -92,6 +94,7 @@ def parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], label: str
 
 def print_prepared(prepared: Prepared, console: Console) -> None:
     """What is about to be trained on what."""
+    print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
     parts = vars(prepared.splits)
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in reversed(PARTS))
     console.print(f"{prepared.model.name} of {len(prepared.crystals)} crystals: {sizes}")
@@ -108,6 +111,7 @@ def print_left_out(rejected: Sequence[str], console: Console) -> None:
 
 def print_run(run: Run, console: Console) -> None:
     """Errors of each part as "before → after", and where everything is."""
+    print_seen(base_lines(run.metrics["seen_by_base"], "crystals"), console)
     before, after = run.metrics["baseline"], run.metrics["trained"]
     parts = [part for part in PARTS if after[part]["n"]]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -133,6 +137,7 @@ def print_never_seen(strangers: Mapping[str, Sequence[str]], console: Console) -
 
 def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
     """What `tlpot property evaluate` says."""
+    print_seen(model_lines(metrics["seen"], "crystals"), console)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in (
         "",
@@ -140,7 +145,7 @@ def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
         *(f"{name} {unit if key != 'r2' else ''}" for name, key in ROWS),
     ):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, part in flat(metrics).items():
+    for name, part in (flat(metrics) | metrics.get("by_seen", {})).items():
         table.add_row(name, str(part["n"]), *(short(part[key]) for _, key in ROWS))
     console.print(table)
     if trust := metrics.get("uncertainty"):

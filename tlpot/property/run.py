@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlpot.data.fingerprints import Overlap, TrainingSet
 from tlpot.data.read import find_files
-from tlpot.data.split import Splits, split_frames, thin
+from tlpot.data.split import Splits, split_unseen, thin
 from tlpot.errors import TlpotError
 from tlpot.manifest import about_file, common_part
 from tlpot.optional import require
@@ -51,6 +52,10 @@ class Prepared:
     baseline
         ``(crystals,)`` what it must be better than: the base's predictions, or without a base of
         the same property the median of the training crystals.
+    known
+        What a base of the same property was trained on.
+    seen_by_base
+        How much of the data that is.
     """
 
     config: PropertyConfig
@@ -59,6 +64,8 @@ class Prepared:
     model: PropertyModel
     layers: list[LayerState]
     baseline: np.ndarray
+    known: TrainingSet
+    seen_by_base: Overlap
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ def _train(
     task.settle()
     predicted = model.predict(graphs)
     metrics = {
+        "seen_by_base": prepared.seen_by_base,
         "baseline": _judge(data.values, prepared.baseline, parts),
         "trained": _judge(data.values, predicted, parts),
     }
@@ -145,6 +153,10 @@ def _train(
         "versions": manifest["versions"],
         "test": metrics["trained"]["test"],
         "validation": _validation(prepared, predicted),
+        "seen": prepared.known.with_frames(
+            [data.frames[i] for i in prepared.splits.train],
+            [data.frames[i] for i in prepared.splits.validation],
+        ).as_dict(),
     }
     model.network.cpu().requires_grad_(False)
     model.save(folder / "model.safetensors")
@@ -167,18 +179,19 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
     settings.require_effect(settings.model_fields_set, "model.")
     model = None if settings.base is None else PropertyModel.load(settings.base)
     data = read_crystals(config.data) if crystals is None else crystals
-    splits = split_frames(data.frames, config.data.split)
+    same = model is not None and model.name == data.name
+    known = TrainingSet.of(model.metadata if model is not None and same else {})
+    splits, counts = split_unseen(data.frames, config.data.split, known)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     labels = data.values[splits.train]
     mean, scale = float(labels.mean()), float(labels.std())
     if not scale:
         raise TlpotError(f"data: all training crystals have the same {data.name}, {mean}")
     baseline = np.full(len(data), np.median(labels))
-    same = model is not None and model.name == data.name
     if model is None:
         model = PropertyModel(_new_network(config), data.name)
     model.require_elements(data.frames)
-    known, anew = model.name, set[str]()
+    before, anew = model.name, set[str]()
     if same:
         baseline = model.predict(data.graphs)
     else:
@@ -192,11 +205,11 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
     random = [state.name for state in states if not state.trained and state.name in anew]
     if random:
         raise TlpotError(
-            f"model.freeze: {', '.join(random)}: the base predicts '{known}', so these layers "
+            f"model.freeze: {', '.join(random)}: the base predicts '{before}', so these layers "
             f"start anew for '{data.name}' and, frozen, would stay random. Freeze others "
-            f"(embedding, conv*); or, if it is the same property, say so: data.property={known}"
+            f"(embedding, conv*); or, if it is the same property, say so: data.property={before}"
         )
-    return Prepared(config, data, splits, model, states, baseline)
+    return Prepared(config, data, splits, model, states, baseline, known, counts)
 
 
 def _new_network(config: PropertyConfig) -> CGCNN:
