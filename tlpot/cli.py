@@ -25,13 +25,20 @@ from tlpot.cli_shared import (
 )
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
+from tlpot.files import require_absent
 from tlpot.sections import STARTED, Needs, parse_section
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
+    "or nothing could be done; 130 stopped by Ctrl-C."
+)
 
 app = Verbs(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Transfer learning of interatomic potentials.",
+    epilog=EXIT_CODES,
 )
 app.add_typer(cli_use.app)
 app.add_typer(cli_property.app, name="property")
@@ -72,8 +79,8 @@ def ablate(
     with stoppable(kept), console.sweep_bar(err) as on_point:
         outcomes = run_sweep(settings, on_point)
     console.print_sweep(outcomes, settings.output, out)
-    if all(outcome.reason for outcome in outcomes):
-        raise typer.Exit(2)
+    if failed := sum(outcome.reason is not None for outcome in outcomes):
+        raise typer.Exit(2 if failed == len(outcomes) else 1)
 
 
 @app.command()
@@ -136,6 +143,7 @@ def elements(
     from tlpot.elements.advice import advise
     from tlpot.potential import supported_elements
 
+    require_absent(output, "name another picture with --output")
     advice = advise(symbols, supported_elements(model), model)
     advice.draw(output)
     if as_json:
@@ -152,19 +160,18 @@ def init(
     """Write a commented config to start from."""
     from tlpot.template import config_template
 
-    if path.exists():
-        raise TlpotError(f"{path} exists already; name another file")
+    require_absent(path)
     path.write_text(config_template())
     out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")
 
 
 @app.command()
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Check config, data, elements, split and weights without training."""
+    """Check config, data, elements, split, weights, device and output without training."""
     settings = load_config(config, overrides)
     from tlpot import console, run
 
-    console.print_prepared(run.prepare(settings), out)
+    console.print_prepared(run.validate(settings), out)
     out.print(f"{config} is ready to run")
 
 
@@ -345,7 +352,7 @@ def label(
             )
     console.print_labels(summary, out)
     if summary.failed:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if summary.labelled or summary.kept else 2)
 
 
 @app.command()

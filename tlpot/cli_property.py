@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, Verbs, err, out, stoppable
-from tlpot.errors import TlpotError
+from tlpot.files import require_absent
 
 app = Verbs(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
 
@@ -50,8 +50,8 @@ def predict(
     from tlpot.property.report import print_left_out, print_never_seen
     from tlpot.property.table import prediction_table
 
-    if output is not None and output.exists():
-        raise TlpotError(f"{output} exists already; name another file")
+    if output is not None:
+        require_absent(output)
     ensemble = Ensemble.load(model)
     frames, rejected = read_structures(files, drop_bad)
     print_left_out(rejected, err)
@@ -107,7 +107,6 @@ def import_(
     """Turn a released CGCNN checkpoint into a model file, to predict with or to fine-tune."""
     from tlpot.property.released import import_checkpoint
 
-    if output.exists():
-        raise TlpotError(f"{output} exists already; choose another name")
+    require_absent(output)
     model = import_checkpoint(checkpoint, elements, name, unit)
     out.print(f"model file: {model.save(output)}", soft_wrap=True)

@@ -46,8 +46,9 @@ def classify(
     ],
     model: Annotated[str, typer.Option(help="run folder or model file of tlpot xrd train")],
     wavelength: Annotated[
-        str, typer.Option(help="of the patterns: Å, or a name as CuKa, MoKa1")
-    ] = "CuKa",
+        str | None,
+        typer.Option(help="of the patterns: Å, or a name as MoKa1; left out: CuKa"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say which crystal system powder patterns belong to, and how surely.

@@ -155,6 +155,8 @@ def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> N
         good = [o for o in group if o.reason is None]
         table.add_row(*labels, *(cell(good, name) for name in ERRORS), str(len(good)))
     console.print(table)
+    if failed := sum(o.reason is not None for o in outcomes):
+        console.print(f"{failed} of {len(outcomes)} points failed: the reasons are in points.csv")
     console.print(f"{folder}: points.csv, table.md, by-*.png")
 
 

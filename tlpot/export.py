@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tlpot.errors import TlpotError
+from tlpot.files import require_absent
 from tlpot.potential import load
 
 Format = Literal["metatomic", "torchani"]
@@ -40,8 +41,7 @@ def export(
     if output.suffix != SUFFIX[to]:
         raise TlpotError(f"{output}: a model for {to} is written as {SUFFIX[to]}; name such a file")
     for path in {output, output.with_suffix(".safetensors") if to == "torchani" else output}:
-        if path.exists():
-            raise TlpotError(f"{path} exists already; name another file")
+        require_absent(path)
     potential = load(model)
     if elements:
         if strange := sorted(set(elements) - set(potential.elements)):

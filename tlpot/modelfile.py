@@ -34,6 +34,27 @@ def located(path: str | Path) -> Path:
     return path / NAME if path.is_dir() else path
 
 
+def _cut(path: Path) -> str:
+    """What is missing of a file that begins as safetensors does; nothing if it is none."""
+    content = path.read_bytes()
+    if not content:
+        return "is empty; copy it again from where it is whole"
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length]
+    if not header.startswith(b"{"):
+        return ""
+    try:
+        tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+        whole = 8 + length + max(t["data_offsets"][1] for t in tensors.values())
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return "is cut within its header; copy it again from where it is whole"
+    if len(content) >= whole:
+        return ""
+    return (
+        f"is cut: {len(content)} of {whole} bytes are there; copy it again from where it is whole"
+    )
+
+
 def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and weights of a model file, or of the model in a run folder.
 
@@ -50,7 +71,8 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise TlpotError(f"{path} is not a safetensors model file ({error})") from None
+        flaw = _cut(path) or f"is not a safetensors model file, or a damaged one ({error})"
+        raise TlpotError(f"{path} {flaw}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
     return header, weights

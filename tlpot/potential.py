@@ -23,8 +23,9 @@ from tlpot.config import UNTRAINED, SchNetSizes, parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.errors import TlpotError
+from tlpot.files import require_unshadowed
 from tlpot.frames import Batch, Frame
-from tlpot.modelfile import read_model, write_model
+from tlpot.modelfile import located, read_model, write_model
 from tlpot.prediction import Output, Prediction, voigt
 from tlpot.spread import Calibration, Quantity, factor, member_spread
 from tlpot.threads import own_threads
@@ -244,9 +245,12 @@ def load(model: str | Path) -> Potential:
     Raises
     ------
     TlpotError
-        If it is neither, or cannot be read.
+        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file.
     """
     name = str(model)
+    if isinstance(model, Path) and model.exists():
+        return Potential.load(model)
+    _require_unshadowed(name)
     if name in PUBLISHED:
         backbone, energies = load_published(name)
         why = f"self-energies of {name} as published"
@@ -265,6 +269,12 @@ def load(model: str | Path) -> Potential:
     if name in (*PUBLISHED, "mini"):
         potential.metadata["base"] = name
     return potential
+
+
+def _require_unshadowed(name: str) -> None:
+    """Refuse the name of a base that is also a model here."""
+    if name in (*PUBLISHED, MINI.stem, *UNTRAINED):
+        require_unshadowed(name, f"the base {name}", located(name))
 
 
 def load_onto(model: str | Path, device: str = "auto") -> Potential:
@@ -292,7 +302,10 @@ def supported_elements(model: str | Path) -> tuple[str, ...]:
     TlpotError
         As `load`.
     """
-    return SYMBOLS[str(model)] if str(model) in SYMBOLS else load(model).elements
+    if str(model) not in SYMBOLS or isinstance(model, Path):
+        return load(model).elements
+    _require_unshadowed(str(model))
+    return SYMBOLS[str(model)]
 
 
 def load_base(
@@ -319,6 +332,8 @@ def load_base(
     TlpotError
         As `load`, and as `tlpot.elements.donors.check_elements`.
     """
+    if name in UNTRAINED:
+        _require_unshadowed(str(name))
     base = _untrained(str(name), sizes) if name in UNTRAINED else load(name)
     if not elements:
         return base

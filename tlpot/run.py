@@ -178,6 +178,20 @@ def _require_effect(config: Config, base: Potential) -> None:
         )
 
 
+def validate(config: Config | Mapping[str, Any] | str | Path) -> Prepared:
+    """Find whatever `finetune` would refuse before its first step: output, device, data, base.
+
+    Raises
+    ------
+    TlpotError
+        As `finetune` would, of a run that is not resumed. Nothing is left behind.
+    """
+    config, team = as_section(Config, config), Team()
+    with claimed(Path(config.output), config, False, team):
+        choose_device(config.training.device, team)
+        return prepare(config)
+
+
 def finetune(
     config: Config | Mapping[str, Any] | str | Path,
     resume: bool = False,

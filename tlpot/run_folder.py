@@ -89,7 +89,7 @@ def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator
         _refuse_to_overwrite(folder, config, resume)
         yield
         return
-    new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
@@ -102,8 +102,10 @@ def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator
             _refuse_to_overwrite(folder, config, resume)
             yield
     finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        for path in new:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
 
 
 def _refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:

@@ -37,11 +37,11 @@ def test_table_has_every_structure_once_in_order(folder):
     assert found[-1]["reason"] == "overlap & more"
 
 
-def test_what_is_unknown_is_nan_never_zero(folder):
+def test_what_is_unknown_is_empty_never_zero(folder):
     found = rows(folder)
     for name in ("reference_kJ_mol", "free_energy_kJ_mol", "pattern_similarity"):
-        assert {row[name] for row in found} == {"nan"}
-    assert {row["relative_kJ_mol"] for row in found if row["status"] == "refused"} == {"nan"}
+        assert {row[name] for row in found} == {""}
+    assert {row["relative_kJ_mol"] for row in found if row["status"] == "refused"} == {""}
     assert json.loads((folder / "ranking.json").read_text())["scores"]["spearman"] is None
 
 

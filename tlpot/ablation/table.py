@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
-from math import floor, log10
+from math import floor, inf, isfinite, log10
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tlpot.ablation.sweep import Outcome
-from tlpot.files import write_whole
+from tlpot.files import table_text, write_whole
 
 ERRORS = {
     "energy_rmse_meV_per_atom": "energy RMSE, meV/atom",
@@ -40,11 +39,7 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
         return
     rows = [tidy(outcome) for outcome in outcomes]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / "points.csv", text.getvalue())
+    write_whole(folder / "points.csv", table_text(columns, rows))
     write_whole(folder / "table.md", markdown(outcomes))
     for axis in outcomes[0].point.labels:
         picture = io.BytesIO()
@@ -140,14 +135,14 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
                 style = "o-" if numeric else "o"
                 panel.errorbar(x, y, spread, fmt=style, capsize=3, label=label or None)
         panel.set(xlabel=axis, ylabel=ERRORS[name])
-        drawn_values = [v for v in values(outcomes, name) if v > 0]
+        drawn_values = [v for v in values(outcomes, name) if 0 < v < inf]
         if drawn_values and max(drawn_values) > DECADE * min(drawn_values):
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            panel.set_ylim(0, 1.08 * panel.dataLim.ymax)
+        elif isfinite(panel.dataLim.ymax):
+            panel.set_ylim(0, 1.08 * max(drawn_values))
         if not numeric:
             slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
             panel.set_xticks(list(places.values()), order, **(slanted if crowded else {}))

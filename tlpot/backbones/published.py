@@ -13,7 +13,7 @@ from torchani.utils import SYMBOLS_1X, SYMBOLS_2X
 
 from tlpot.backbones.aev import Architecture
 from tlpot.backbones.ani import ANI, LAYERS
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, first_line
 
 PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
     "ani2x": torchani.models.ANI2x,
@@ -66,11 +66,13 @@ def load_published(name: str) -> tuple[ANI, dict[str, float]]:
     Raises
     ------
     TlpotError
-        If the weights are neither cached nor can be downloaded.
+        If the weights are neither cached nor can be downloaded; if the cached ones are damaged.
     """
     try:
         module = PUBLISHED[name]()
     except Exception as error:
+        if flaw := _flaw(name):
+            raise TlpotError(flaw) from None
         raise TlpotError(
             f"the weights of {name} are not in torchani's cache ({torchani.paths.data_dir()}) and "
             f"could not be downloaded ({type(error).__name__}). Connect once, or copy "
@@ -78,6 +80,21 @@ def load_published(name: str) -> tuple[ANI, dict[str, float]]:
             "that holds StateDicts; `base: mini` works offline."
         ) from error
     return from_torchani(module)
+
+
+def _flaw(name: str) -> str:
+    """What is wrong with the cached weights, which torchani then tries to download; or nothing."""
+    file = torchani.paths.state_dicts_dir() / f"{name}_state_dict.pt"
+    mend = "delete it, and connect once to fetch it again or copy it from where it is whole"
+    if not file.is_file():
+        return ""
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        return f"{file} is cut or damaged ({first_line(error)}); {mend}"
+    if not isinstance(weights, Mapping):
+        return f"{file} holds no weights; {mend}"
+    return f"{file} does not hold the weights of {name}; {mend}"
 
 
 def to_torchani(backbone: ANI, self_energies: Mapping[str, float]) -> torchani.arch.ANI:

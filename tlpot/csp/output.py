@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
 import math
@@ -27,7 +26,7 @@ from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write
 from tlpot.evaluation.report import formula
-from tlpot.files import write_whole
+from tlpot.files import table_text, write_whole
 from tlpot.frames import Frame
 
 COLUMNS = {
@@ -51,7 +50,7 @@ COLUMNS = {
     "rmsd_A": "to it, without hydrogen",
     "reason": "of what is not ranked",
 }
-"""Columns of ``ranking.csv`` and what they are; a cell without a value is ``nan``."""
+"""Columns of ``ranking.csv`` and what they are; a cell without a value is empty."""
 OPTIONAL = (
     "free_energy_kJ_mol",
     "lowest_phonon_THz",
@@ -111,11 +110,7 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     write_whole(folder / "landscape.png", picture.getvalue())
     write_whole(folder / "ranking.json", json.dumps(summary(ranked), indent=2) + "\n")
     write_whole(folder / "ranking.html", page(ranked, rows, picture.getvalue()))
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    write_whole(folder / "ranking.csv", lines.getvalue())
+    write_whole(folder / "ranking.csv", table_text(COLUMNS, rows, digits=6))
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return folder
 
@@ -268,10 +263,6 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([number])
     return " ".join("-".join(map(str, part)) for part in parts)
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _finite(value: Any) -> Any:

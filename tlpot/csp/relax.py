@@ -17,7 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.optional import require
 from tlpot.potential import Potential
-from tlpot.sections import Needs, Section
+from tlpot.sections import Needs, Section, no_effect
 
 SWELLING = 2.5
 """Factor by which a volume may grow or shrink before it counts as exploded."""
@@ -156,7 +156,8 @@ def relax(
     found: dict[int, Relaxed] = {}
     for i, (frame, atoms) in enumerate(zip(frames, starts, strict=True)):
         name = frame.name if frame.source else str(i)
-        reason = unfit(atoms, potential) or _unsymmetric(atoms, settings)
+        reason = unfit(atoms, potential) or _unmoved(atoms, settings)
+        reason = reason or _unsymmetric(atoms, settings)
         found[i] = Relaxed(name, atoms, atoms, reason=reason)
     todo = [i for i, one in found.items() if one.reason is None]
     done = len(found) - len(todo)
@@ -220,6 +221,31 @@ def unfit(atoms: Atoms, potential: Potential) -> str | None:
         return "its cell has no volume"
     if reason := too_close(atoms, {}):
         return f"overlapping atoms: {reason}"
+    return None
+
+
+def require_crystals(frames: Sequence[Frame], settings: Relaxation) -> None:
+    """Refuse settings that only crystals follow where there is none.
+
+    Raises
+    ------
+    TlpotError
+        Naming the setting.
+    """
+    changed = settings.changed()
+    for names, follows in (
+        (("pressure", "smax"), lambda frame: frame.kind == "crystal"),
+        (("symmetry", "symprec"), lambda frame: frame.atoms.pbc.all()),
+    ):
+        idle = [name for name in names if name in changed]
+        if idle and not any(map(follows, frames)):
+            raise TlpotError(no_effect(idle[0], "without a crystal among the structures"))
+
+
+def _unmoved(atoms: Atoms, settings: Relaxation) -> str | None:
+    """Why nothing of a structure may move, or None."""
+    if settings.free == "cell" and not deforms(atoms, settings):
+        return "a molecule, alone in its box or without one, has no cell to relax (free: cell)"
     return None
 
 

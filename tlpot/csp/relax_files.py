@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -16,13 +14,13 @@ import numpy as np
 from ase import Atoms, units
 
 from tlpot.csp.landscape import GRAM_PER_CM3
-from tlpot.csp.relax import Relaxation, Relaxed, relax
+from tlpot.csp.relax import Relaxation, Relaxed, relax, require_crystals
 from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import table_text, write_whole
 from tlpot.frames import Frame
 from tlpot.scale import LOCAL
 
@@ -87,6 +85,7 @@ def relax_files(
     settings, folder = settings or Relaxation(), Path(output)
     frames, unread = read_each(files)
     require_some(frames, unread)
+    require_crystals(frames, settings)
     if (folder / SUMMARY).exists():
         raise TlpotError(f"{folder} holds a finished relaxation; name another folder")
     total = len(frames) + len(unread)
@@ -143,11 +142,7 @@ def _finish(
     aside = [(str(r["name"]), str(r["reason"])) for r in rows if r["status"] != "relaxed"]
     write_whole(folder / "relaxed.extxyz", "".join(good))
     write_whole(folder / "quarantine.extxyz", "".join(bad))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(COLUMNS), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / "relaxed.csv", table.getvalue())
+    write_whole(folder / "relaxed.csv", table_text(COLUMNS, rows))
     summary = {
         "model": str(model),
         "settings": settings.model_dump(),

@@ -10,6 +10,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from tlpot.data.crystals import origin, stem
 from tlpot.errors import TlpotError
+from tlpot.files import require_unshadowed
 from tlpot.frames import Frame
 
 LABELS = "labels"
@@ -67,6 +68,7 @@ def read_reference(frames: Sequence[Frame], file: str | None) -> dict[str, float
     if file is None:
         return {}
     if file == LABELS:
+        require_unshadowed(LABELS, "the energies of the files themselves")
         found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
         if not found:
             raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")

@@ -20,8 +20,10 @@ from tlpot.data.levels import described, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
 from tlpot.errors import TlpotError
+from tlpot.files import require_absent
 from tlpot.frames import Frame
 
+PICTURES = ("energies.png", "forces.png")
 MANY = 12
 """Compositions of one kind in one file beyond which they are shown as one group."""
 
@@ -153,8 +155,12 @@ def inspect_files(
     Raises
     ------
     TlpotError
-        If a file does not exist; one that cannot be read is reported instead.
+        If a file does not exist, or a picture does already; a file that cannot be read is reported
+        instead.
     """
+    if output is not None:
+        for name in PICTURES:
+            require_absent(output / name, "name another folder with --output")
     frames: list[Frame] = []
     unreadable = []
     for path, index in find_files(files):
@@ -168,10 +174,10 @@ def inspect_files(
     pictures = []
     if output is not None and checked.frames:
         output.mkdir(parents=True, exist_ok=True)
-        drawn = {"energies.png": draw_energies}
+        drawn = [draw_energies]
         if any(frame.forces is not None for frame in checked.frames):
-            drawn["forces.png"] = draw_forces
-        for name, draw in drawn.items():
+            drawn.append(draw_forces)
+        for name, draw in zip(PICTURES, drawn, strict=False):
             draw([group for group in groups if group.frames]).savefig(output / name)
             pictures.append(output / name)
     return Inspection(

@@ -15,7 +15,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from tlpot.data.labels import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import require_absent, write_whole
 from tlpot.frames import Frame
 
 KEYS = ("energy_key", "forces_key", "stress_key")
@@ -35,9 +35,7 @@ def refuse_to_overwrite(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in (".extxyz", ".xyz"):
         raise TlpotError(f"{path}: structures are written as .extxyz; name such a file")
-    if path.exists():
-        raise TlpotError(f"{path} exists already; name another file")
-    return path
+    return require_absent(path)
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:

@@ -22,6 +22,7 @@ from tlpot.evaluation.metrics import (
     is_known,
     metrics,
 )
+from tlpot.files import cell_number
 from tlpot.frames import Frame
 from tlpot.spread import Calibration, Quantity, Scale
 
@@ -184,8 +185,7 @@ def read_history(path: str | Path) -> History:
         reader = csv.DictReader(file)
         rows = list(reader)
     return {
-        name: np.array([float(row[name] or "nan") for row in rows])
-        for name in reader.fieldnames or ()
+        name: np.array([cell_number(row[name]) for row in rows]) for name in reader.fieldnames or ()
     }
 
 

@@ -26,7 +26,7 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
-from tlpot.files import locked, write_whole
+from tlpot.files import cell_text, locked, write_whole
 from tlpot.frames import Frame, bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
@@ -247,7 +247,7 @@ def _look(
     reason = guard.check(atoms)
     if step % settings.log_every == 0:
         row = _row(step, moving, settings)
-        log.write(",".join(f"{value:.10g}" for value in row.values()) + "\n")
+        log.write(",".join(cell_text(float(value), 10) for value in row.values()) + "\n")
     if step % settings.frame_every == 0 and (reason is None or step == 0):
         notes = {"step": step, "time_ps": step * settings.timestep / 1000}
         trajectory.write(_text(atoms, notes, labels=True))

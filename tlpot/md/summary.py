@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
-from tlpot.files import write_whole
+from tlpot.files import cell_number, write_whole
 from tlpot.frames import neighbour_pairs
 from tlpot.md.dynamics import LOG, STOPPED, TRAJECTORY
 
@@ -76,7 +76,7 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
         rows = list(csv.DictReader(file))
     if not rows:
         raise TlpotError(f"{path} has no rows: the run was stopped before its first step")
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    return {name: np.array([cell_number(row[name]) for row in rows]) for name in rows[0]}
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:

@@ -37,10 +37,13 @@ class Opinion:
         Of each crystal system, likeliest first; calibrated on validation patterns.
     doubts
         Why this pattern lies outside what the classifier was trained on; empty if it does not.
+    unseen
+        Crystal systems that the classifier was never shown, and so cannot recognise.
     """
 
     probabilities: dict[str, float]
     doubts: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def best(self) -> str:
@@ -54,6 +57,7 @@ class Opinion:
             "probability": self.probabilities[self.best],
             "probabilities": self.probabilities,
             "outside_training": self.doubts,
+            "unseen_in_training": self.unseen,
         }
 
 
@@ -83,6 +87,11 @@ class Classifier:
         self.metadata = dict(metadata or {})
         self.input = Input(how)
         self.network = CrystalSystemNet(how, self.input.points)
+
+    @property
+    def unseen(self) -> list[str]:
+        """Crystal systems that no training crystal had."""
+        return list(self.metadata.get("unseen", []))
 
     def logits(self, seen: Tensor) -> Tensor:
         """``Tensor[n, points]`` inputs → ``Tensor[n, 7]`` float64 on the CPU, uncalibrated."""
@@ -120,11 +129,11 @@ class Classifier:
             If too little of the pattern lies where the training patterns have theirs, or nothing.
         """
         grid, first, last = as_copper(pattern, wavelength_of(wavelength))
-        return Opinion(self._sorted(grid), list(self._doubts(grid, first, last)))
+        return Opinion(self._sorted(grid), list(self._doubts(grid, first, last)), self.unseen)
 
     def classify_lines(self, lines: Lines) -> Opinion:
         """The crystal system of the ideal pattern of known lines."""
-        return Opinion(self._sorted(ideal([lines])[0]))
+        return Opinion(self._sorted(ideal([lines])[0]), unseen=self.unseen)
 
     def save(self, path: str | Path) -> Path:
         """Write a model file that `load` reads."""

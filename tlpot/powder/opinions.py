@@ -10,27 +10,36 @@ from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import lines_of
+from tlpot.sections import no_effect
 
 PATTERNS = (".xy", ".xye", ".csv", ".dat", ".txt", ".asc", ".tsv")
 """Endings of files that hold a pattern; any other holds crystals."""
 
 
 def classify_files(
-    files: Sequence[str], classifier: Classifier, wavelength: str | float = "CuKa"
+    files: Sequence[str], classifier: Classifier, wavelength: str | float | None = None
 ) -> dict[str, Opinion]:
     """Opinions by file, or by ``file#index`` of a crystal.
+
+    Parameters
+    ----------
+    wavelength
+        Of the measured patterns: Å, or a name; left out, CuKα.
 
     Raises
     ------
     TlpotError
-        Naming the file or crystal that cannot be used.
+        Naming the file or crystal that cannot be used; if there is a wavelength, and no pattern.
     """
+    measured = {file for file in files if Path(file).suffix.lower() in PATTERNS}
+    if wavelength is not None and not measured:
+        raise TlpotError(no_effect("wavelength", "without a measured pattern"))
     return {
         name: opinion
         for file in files
         for name, opinion in (
-            [(file, classify_pattern(file, classifier, wavelength))]
-            if Path(file).suffix.lower() in PATTERNS
+            [(file, classify_pattern(file, classifier, wavelength or "CuKa"))]
+            if file in measured
             else _crystals(file, classifier)
         )
     }

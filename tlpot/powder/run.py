@@ -58,6 +58,11 @@ class Prepared:
         """Examples of ``train``, ``validation`` or ``test``."""
         return [self.examples[i] for i in getattr(self.splits, name)]
 
+    def unseen(self) -> list[str]:
+        """Crystal systems that no training crystal has: the classifier cannot learn them."""
+        known = {one.system for one in self.part("train")}
+        return [name for i, name in enumerate(SYSTEMS) if i not in known]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -131,6 +136,7 @@ def _train(
     metrics = _judge(prepared)
     manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
     classifier.metadata |= {
+        "unseen": prepared.unseen(),
         "first_line": first_lines([one.lines for one in prepared.part("train")]),
         "training": config.model_dump(mode="json"),
         "data": manifest["data"],
@@ -234,5 +240,6 @@ def _manifest(prepared: Prepared, device: torch.device, processes: int) -> dict[
             "crystals": len(examples),
             "refused": [f"{r.name}: {r.reason}" for r in prepared.refused],
             "by_system": {name: counts[name] for name in SYSTEMS},
+            "unseen": prepared.unseen(),
         },
     }

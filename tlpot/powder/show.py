@@ -25,6 +25,9 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
     for i, system in enumerate(SYSTEMS):
         table.add_row(system, *(str(count[i]) for count in counts))
     console.print(table)
+    if unseen := prepared.unseen():
+        line = f"no training crystal is {' or '.join(unseen)}: the classifier will not know them"
+        console.print(line, style="bold red", soft_wrap=True)
     if prepared.refused:
         first = prepared.refused[0]
         line = f"{len(prepared.refused)} not used, the first: {first.name}: {first.reason}"
@@ -53,3 +56,5 @@ def print_opinions(opinions: Mapping[str, Opinion], console: Console) -> None:
         for doubt in one.doubts:
             line = f"  outside what the classifier was trained on: {doubt}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if unseen := next((one.unseen for one in opinions.values()), []):
+        console.print(f"no training crystal was {' or '.join(unseen)}: such are not recognised")

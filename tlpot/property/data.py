@@ -17,6 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
+from tlpot.sections import no_effect
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,11 @@ def read_crystals(settings: PropertyData) -> Crystals:
             rejected.append(str(error))
 
     names = set()
-    for path, index in find_files(settings.files):
-        if path.suffix.lower() == ".csv":
+    found = find_files(settings.files)
+    if settings.structures and not any(_is_table(path) for path, _ in found):
+        raise TlpotError(no_effect("data.structures", "without a CSV among data.files"))
+    for path, index in found:
+        if _is_table(path):
             name, rows = _rows(path, settings.property)
             folder = Path(settings.structures).expanduser() if settings.structures else path.parent
             for where, key, text in rows:
@@ -97,6 +101,10 @@ def read_crystals(settings: PropertyData) -> Crystals:
         raise TlpotError("data.files: no crystal is left" + "".join(f"\n  {r}" for r in rejected))
     frames, values = zip(*entries, strict=True)
     return Crystals(list(frames), np.array(values), names.pop(), rejected)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str]]]:

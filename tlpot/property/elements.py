@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tlpot.elements import modes
 from tlpot.errors import TlpotError
+from tlpot.files import require_unshadowed
 
 LAST = 118
 NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
@@ -40,6 +41,8 @@ def element_table(kind: str) -> Tensor:
     TlpotError
         If the file is missing or holds something else.
     """
+    if kind in ("periodic", "modes"):
+        require_unshadowed(kind, "a choice of model.elements")
     if kind == "periodic":
         rows = {z: _periodic(z) for z in range(1, LAST + 1)}
     elif kind == "modes":

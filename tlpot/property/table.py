@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
+from tlpot.files import table_text
 from tlpot.frames import Frame
 from tlpot.property.data import by_id
 from tlpot.property.model import Ensemble
@@ -23,10 +22,9 @@ def prediction_table(ensemble: Ensemble, frames: Sequence[Frame]) -> str:
         columns[f"{ensemble.name}_std"] = spread
     if interval := ensemble.interval:
         columns[f"{ensemble.name}_{100 * interval.level:.0f}"] = interval.half_width(spread)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "formula", *columns])
-    for key, frame, *numbers in zip(by_id(frames), frames, *columns.values(), strict=True):
-        formula = frame.atoms.get_chemical_formula(mode="metal")
-        writer.writerow([key, formula, *(f"{number:.6g}" for number in numbers)])
-    return text.getvalue()
+    rows = [
+        {"id": key, "formula": frame.atoms.get_chemical_formula(mode="metal")}
+        | {name: float(column[i]) for name, column in columns.items()}
+        for i, (key, frame) in enumerate(zip(by_id(frames), frames, strict=True))
+    ]
+    return table_text(["id", "formula", *columns], rows, digits=6)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, first_line
 
 NAME = "checkpoint.pt"
 
@@ -37,4 +37,6 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         return torch.load(path, weights_only=True)
     except Exception as error:
-        raise TlpotError(f"{path} cannot be read ({error}); start a new run") from None
+        raise TlpotError(
+            f"{path} is cut or damaged ({first_line(error)}); start a new run in another folder"
+        ) from None

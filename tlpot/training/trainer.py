@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tlpot.config import Optimisation
 from tlpot.errors import TlpotError
-from tlpot.files import write_whole
+from tlpot.files import table_text, write_whole
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task
@@ -237,8 +235,5 @@ class Trainer:
         }
 
     def _write_history(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.progress.history[0]))
-        writer.writeheader()
-        writer.writerows(self.progress.history)
-        write_whole(self.folder / "history.csv", text.getvalue())
+        history = self.progress.history
+        write_whole(self.folder / "history.csv", table_text(history[0], history))
