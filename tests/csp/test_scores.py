@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from ase import Atoms
 
-from tlpot.csp.scores import SCORES, score
+from tlpot.csp.scores import SCORES, read_reference, score
+from tlpot.errors import TlpotError
+from tlpot.frames import Frame
 
 
 def test_perfect_order_with_any_offset():
@@ -35,3 +38,38 @@ def test_constant_has_no_correlation():
 
 def test_unknown_references_are_left_out():
     assert score([1.0, 2.0, 3.0, 4.0], [1.0, np.nan, 3.0, 5.0])["n"] == 3
+
+
+def frames(*files):
+    return [Frame(Atoms("H"), source=file, index=0) for file in files]
+
+
+def reference(tmp_path, text, *files):
+    (tmp_path / "dft.csv").write_text(text)
+    remarks = []
+    found = read_reference(frames(*files), str(tmp_path / "dft.csv"), remarks.append)
+    return found, remarks
+
+
+def test_energies_of_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    files = ("a/1.cif", "b/1.cif")
+    found, remarks = reference(tmp_path, "id,eV\na/1,-5\nb/1,-7\n", *files)
+    assert found == {"a/1.cif#0": -5.0, "b/1.cif#0": -7.0}
+    assert not remarks
+    with pytest.raises(TlpotError, match=r"dft\.csv, row 2 \(1\): '1' may be a/1"):
+        reference(tmp_path, "id,eV\n1,-5\n", *files)
+    with pytest.raises(TlpotError, match=r"row 3: '1' is there already, in row 2"):
+        reference(tmp_path, "id,eV\n1,-5\n1,-6\n", "a/1.cif")
+
+
+def test_the_first_row_of_a_table_without_names_counts(tmp_path):
+    found, remarks = reference(tmp_path, "1;-5,5\n2;-7,25\n3;-8,0\n", "1.cif", "2.cif")
+    assert found == {"1.cif#0": -5.5, "2.cif#0": -7.25}
+    (remark,) = remarks
+    assert "1 ids are of no structure here: 3" in remark
+
+
+def test_what_has_no_energy_is_told(tmp_path):
+    found, remarks = reference(tmp_path, "id,eV\n1,-5\n2,\n", "1.cif", "2.cif", "3.cif")
+    assert found == {"1.cif#0": -5.0}
+    assert remarks == ["No reference energy is known of 2 structures: 2.cif#0, 3.cif#0."]

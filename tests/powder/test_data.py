@@ -29,7 +29,7 @@ def test_a_table_gives_crystal_systems_and_groups(folder, tmp_path, crystals):
     examples, _ = read_examples(PowderData(files=[str(folder)], table=str(table)))
     assert {SYSTEMS[one.system] for one in examples} == {"trigonal"}
     assert {one.frame.info["batch"] for one in examples} == {"batch0", "batch1", "batch2"}
-    table.write_text("\n".join(["id,crystal_system", *rows[:1]]))
+    table.write_text("\n".join(["id,crystal_system,batch", *rows[:1]]))
     examples, refused = read_examples(PowderData(files=[str(folder)], table=str(table)))
     assert len(examples) == 1
     assert "has no row for id" in refused[0].reason
@@ -40,7 +40,8 @@ def test_a_table_gives_crystal_systems_and_groups(folder, tmp_path, crystals):
     [
         ("name,crystal_system\na,cubic\n", "needs a column 'id'"),
         ("id,crystal_system\nMgO_rocksalt,kubisch\n", "'kubisch' is no crystal system"),
-        ("", "needs a column 'id'"),
+        ("", "is empty"),
+        ("MgO_rocksalt,cubic\n", "needs a column 'id'"),
     ],
 )
 def test_a_table_that_is_none_is_refused(folder, tmp_path, text, said):
@@ -51,6 +52,22 @@ def test_a_table_that_is_none_is_refused(folder, tmp_path, text, said):
     assert "table.csv" in str(caught.value)
     with pytest.raises(TlpotError, match="no such file"):
         read_examples(PowderData(files=[str(folder)], table=str(tmp_path / "absent.csv")))
+
+
+def test_a_table_is_read_by_path_and_with_what_excel_adds(tmp_path, crystals):
+    for folder, name in (("a", "MgO_rocksalt"), ("b", "MgO_rocksalt")):
+        (tmp_path / folder).mkdir()
+        ase.io.write(tmp_path / folder / "1.cif", crystals[name])
+    table = tmp_path / "table.csv"
+    table.write_text("\ufeffID;Crystal_System;batch\r\na/1.cif;Cubic;x\r\nb\\1;;y\r\n;;\r\n")
+    data = PowderData(files=[str(tmp_path / "a"), str(tmp_path / "b")], table=str(table))
+    examples, refused = read_examples(data)
+    assert [(SYSTEMS[one.system], one.frame.info["batch"]) for one in examples] == [("cubic", "x")]
+    assert "no crystal_system for id" in refused[0].reason
+    assert "b/1.cif" in refused[0].name
+    table.write_text("id,crystal_system\n1,cubic\n")
+    with pytest.raises(TlpotError, match=r"row 2 \(1\): '1' may be .*a/1\.cif#0, .*b/1\.cif#0"):
+        read_examples(data)
 
 
 def test_at_most_so_many_of_a_crystal_system(folder):

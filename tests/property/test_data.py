@@ -86,6 +86,31 @@ def test_bad_entries_are_refused_by_name_or_dropped(folder, tmp_path, row, words
         assert words[0] in crystals.rejected[0]
 
 
+def test_excels_mark_semicolons_and_commas_are_no_part_of_a_crystal(folder, tmp_path):
+    table = tmp_path / "id_prop.csv"
+    table.write_text("\ufeffSi;1,12\r\nC.cif;5,47\r\n;\r\n", encoding="utf-8", newline="")
+    crystals = read(table, structures=str(folder))
+    assert [frame.info["id"] for frame in crystals.frames] == ["Si", "C.cif"]
+    assert crystals.values.tolist() == [1.12, 5.47]
+
+
+def test_a_first_row_without_a_value_is_no_line_of_names(folder, tmp_path):
+    table = tmp_path / "id_prop.csv"
+    table.write_text("Si,\nC,5.47\nGe,0.66\n")
+    with pytest.raises(TlpotError, match=r"row 1 \(Si\): the property is no number"):
+        read(table, structures=str(folder))
+    crystals = read(table, structures=str(folder), bad_frames="drop")
+    assert crystals.values.tolist() == [5.47, 0.66]
+    assert "row 1 (Si)" in crystals.rejected[0]
+
+
+def test_one_crystal_under_two_ids_is_refused(folder, tmp_path):
+    table = tmp_path / "id_prop.csv"
+    table.write_text("Si,1.1\nSi.cif,1.2\n")
+    with pytest.raises(TlpotError, match=r"row 2 \(Si\.cif\): .*Si\.cif is there already.*row 1"):
+        read(table, structures=str(folder))
+
+
 def test_an_empty_csv_is_refused(tmp_path):
     table = tmp_path / "id_prop.csv"
     for text, word in (("", "empty"), ("\n\n", "empty"), ("id,gap\n", "no crystal")):

@@ -87,7 +87,8 @@ def rank(
     molecules, unit = _molecules(frames, refused, settings.molecule)
     kept = [frame for frame in frames if frame.name in molecules]
     require_some(kept, refused)
-    labels = read_reference(kept, settings.reference)
+    notes: list[str] = []
+    labels = read_reference(kept, settings.reference, notes.append)
     starts = _starts(settings.molecule, [molecules[frame.name] for frame in kept])
     remarks: list[str] = []
     gas, alone = gas_energy(unit, starts, energies, remarks.append)
@@ -135,7 +136,7 @@ def rank(
             [np.nan if c.reference is None else c.reference for c in unique],
         ),
         settings=settings,
-        remarks=[*remarks, *_remarks(unique, settings)],
+        remarks=[*remarks, *notes, *_remarks(unique, settings)],
         opinion=opinion,
     )
 

@@ -35,8 +35,8 @@ class Ranking(Section):
     )
     reference: str | None = Field(
         None,
-        description="reference energies: `labels` of the files, or a CSV of id (file name without "
-        "ending) and energy in eV per cell",
+        description="reference energies: `labels` of the files, or a CSV of id (file name, or as "
+        "much of its path as tells it from others) and energy in eV per cell",
     )
     dispersion: Literal["d3", "d4"] | None = Field(
         None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
 from tlpot.data.crystals import origin, stem
+from tlpot.data.identity import Names, shown
+from tlpot.data.table import read_table
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 from tlpot.frames import Frame
@@ -51,19 +52,26 @@ def score(energies: Sequence[float], reference: Sequence[float]) -> dict[str, fl
     return found
 
 
-def read_reference(frames: Sequence[Frame], file: str | None) -> dict[str, float]:
+def read_reference(
+    frames: Sequence[Frame],
+    file: str | None,
+    on_remark: Callable[[str], None] = lambda remark: None,
+) -> dict[str, float]:
     """Reference energies, eV per cell, by frame name.
 
     Parameters
     ----------
     file
-        A CSV with a line of names, whose first column is a structure's file name without ending
-        and whose second is its energy; or `LABELS`, the energies of the frames themselves.
+        A CSV whose first column is a structure's file name, with so much of its path as tells it
+        from others and with or without ending, and whose second is its energy; or `LABELS`, the
+        energies of the frames themselves.
+    on_remark
+        Told of structures without an energy and of ids without a structure.
 
     Raises
     ------
     TlpotError
-        If there are no energies for these frames.
+        If there are no energies for these frames, or it is not clear which is whose.
     """
     if file is None:
         return {}
@@ -72,21 +80,31 @@ def read_reference(frames: Sequence[Frame], file: str | None) -> dict[str, float
         found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
         if not found:
             raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")
-        return found
-    try:
-        with open(file, newline="") as text:
-            rows = [row for row in csv.reader(text) if row]
-        known = {row[0]: float(row[1]) for row in rows[1:]}
-    except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise TlpotError(
-            f"{file}: no table of reference energies ({error}); give a CSV with a line of names, "
-            "then id and energy in eV per cell"
-        ) from None
-    idents = {frame.name: stem(origin(frame)) for frame in frames}
-    found = {name: known[ident] for name, ident in idents.items() if ident in known}
-    if not found:
-        raise TlpotError(
-            f"{file}: none of its ids ({', '.join(list(known)[:3])} …) is the name of a structure "
-            f"file, as {next(iter(idents.values()))}"
-        )
+    else:
+        found = _table_energies(frames, file, on_remark)
+    if without := [origin(frame) for frame in frames if frame.name not in found]:
+        on_remark(f"No reference energy is known of {len(without)} structures: {shown(without)}.")
     return found
+
+
+def _table_energies(
+    frames: Sequence[Frame], file: str, on_remark: Callable[[str], None]
+) -> dict[str, float]:
+    names = Names([origin(frame) for frame in frames])
+    table = read_table(file, lambda text: bool(names.find(text)))
+    if not any(len(row.cells) > 1 for row in table.rows):
+        raise TlpotError(
+            f"{file}: no table of reference energies; give a CSV of id and energy in eV per cell"
+        )
+    rows = {row.ident: row for row in table.rows}
+    idents = names.by_name((ident, row.where) for ident, row in rows.items())
+    energies = {name: rows[ident].number(1) for name, ident in idents.items()}
+    if not energies:
+        raise TlpotError(
+            f"{file}: none of its ids ({shown(list(rows))}) is the name of a structure file, as "
+            f"{shown([stem(origin(frame)) for frame in frames])}"
+        )
+    if unknown := [ident for ident in rows if ident not in idents.values()]:
+        on_remark(f"{file}: {len(unknown)} ids are of no structure here: {shown(unknown)}.")
+    own = {frame.name: energies.get(origin(frame), np.nan) for frame in frames}
+    return {name: energy for name, energy in own.items() if np.isfinite(energy)}

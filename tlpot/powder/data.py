@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tlpot.data.crystals import Refused, read_crystals, require_some, stem
+from tlpot.data.identity import Names
+from tlpot.data.table import MISSING, read_table
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
+
+COLUMNS = ("id", "crystal_system")
+"""Of a table; what its others hold is a note of the crystal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,8 @@ def read_examples(
         If nothing can be used; if something cannot and ``data.bad_crystals`` is `refuse`; or if
         the table is none.
     """
-    table = None if data.table is None else _read_table(data.table)
     frames, refused = read_crystals(data.files)
+    table = None if data.table is None else _read_table(data.table, frames)
     examples = []
     for done, frame in enumerate(frames, 1):
         try:
@@ -99,29 +102,36 @@ def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: Powder
     system = crystal_system(found["number"])
     frame.info["prototype"] = prototype(frame, found["number"], found["wyckoffs"])
     if table is not None:
-        row = table.get(stem(frame.name))
+        row = table.get(frame.name)
         if row is None:
             raise TlpotError(f"{data.table} has no row for id '{stem(frame.name)}'")
-        frame.info.update({k: v for k, v in row.items() if k not in ("id", "crystal_system")})
+        frame.info.update({k: v for k, v in row.items() if k not in COLUMNS})
         system = row.get("crystal_system", system)
+        if not system:
+            raise TlpotError(f"{data.table} has no crystal_system for id '{row['id']}'")
     frame.info["crystal_system"] = system
     return Example(frame, lines_of(frame.atoms, found["rotations"]), SYSTEMS.index(system))
 
 
-def _read_table(path: str) -> dict[str, dict[str, str]]:
-    """Rows of the CSV by id; crystal systems in lower case, checked."""
-    if not Path(path).is_file():
-        raise TlpotError(f"data.table: {path}: no such file")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "id" not in rows[0]:
-        raise TlpotError(f"{path}: the table needs a column 'id' (file name without ending)")
-    for row in rows:
-        if "crystal_system" in row:
-            row["crystal_system"] = (row["crystal_system"] or "").strip().lower()
-            if row["crystal_system"] not in SYSTEMS:
-                raise TlpotError(
-                    f"{path}: id '{row['id']}': '{row['crystal_system']}' is no crystal system; "
-                    f"write one of {', '.join(SYSTEMS)}"
-                )
-    return {row["id"]: row for row in rows}
+def _read_table(path: str, frames: Sequence[Frame]) -> dict[str, dict[str, str]]:
+    """Rows of the CSV by frame name; crystal systems in lower case, checked."""
+    names = Names([frame.name for frame in frames])
+    table = read_table(path, lambda text: bool(names.find(text)))
+    columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
+    if columns[:1] != ["id"]:
+        raise TlpotError(
+            f"{path}: the table needs a column 'id' (file name without ending), and a line of names"
+        )
+    rows = {}
+    for row in table.rows:
+        entries = {name: row.value(i) for i, name in enumerate(columns)}
+        system = entries.get("crystal_system", "").lower()
+        if system not in SYSTEMS and system not in MISSING:
+            raise TlpotError(
+                f"{row.where}: '{system}' is no crystal system; write one of {', '.join(SYSTEMS)}"
+            )
+        if "crystal_system" in entries:
+            entries["crystal_system"] = "" if system in MISSING else system
+        rows[row.ident] = entries
+    idents = names.by_name((row.ident, row.where) for row in table.rows)
+    return {name: rows[ident] for name, ident in idents.items()}

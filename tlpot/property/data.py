@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,9 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.data.cif import Unreadable
+from tlpot.data.compression import plain_name
 from tlpot.data.read import Files, find_files, read_entries
+from tlpot.data.table import Row, read_table
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.property.config import PropertyData
@@ -82,10 +83,10 @@ def read_crystals(settings: PropertyData) -> Crystals:
         raise TlpotError(no_effect("data.structures", "without a CSV among data.files"))
     for path, index in found:
         if _is_table(path):
-            name, rows = _rows(path, settings.property)
             folder = Path(settings.structures).expanduser() if settings.structures else path.parent
-            for where, key, text in rows:
-                take(lambda: (_structure(folder, key, where), _number(text, where)))  # noqa: B023
+            name, place, rows = _rows(path, folder, settings.property)
+            for row in rows:
+                take(lambda: _of_row(row, place, folder))  # noqa: B023
         else:
             if settings.property is None:
                 raise TlpotError(
@@ -104,56 +105,51 @@ def read_crystals(settings: PropertyData) -> Crystals:
 
 
 def _is_table(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+    return plain_name(path).endswith((".csv", ".tsv"))
 
 
-def _rows(path: Path, column: str | None) -> tuple[str, list[tuple[str, str, str]]]:
-    """The property's name, and of each row where it is, its id and its value as text."""
-    try:
-        with path.open(newline="") as file:
-            rows = [(i, [c.strip() for c in row]) for i, row in enumerate(csv.reader(file), 1)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TlpotError(f"{path}: cannot be read as CSV ({error})") from None
-    rows = [(i, row) for i, row in rows if any(row)]
-    if not rows:
-        raise TlpotError(f"{path}: the file is empty")
+def _rows(path: Path, folder: Path, column: str | None) -> tuple[str, int, list[Row]]:
+    """The property's name, its column, and the rows."""
+    table = read_table(path, lambda text: _structure_file(folder, text) is not None)
     name, place = column or "property", 1
-    header = rows[0][1]
-    if column is not None and column in header:
-        place, rows = header.index(column), rows[1:]
-    elif len(header) > 1 and not _is_number(header[1]) and header[1].lower() != "nan":
+    if column is not None and column in table.header[1:]:
+        place = table.header.index(column, 1)
+    elif table.header:
         if column is not None:
             raise TlpotError(
-                f"{path}: no column '{column}'; data.property may be {', '.join(header[1:])}"
+                f"{path}: no column '{column}'; data.property may be {', '.join(table.header[1:])}"
             )
-        name, rows = header[1], rows[1:]
-    if not rows:
+        name = "".join(table.header[1:2])
+    if not table.rows:
         raise TlpotError(f"{path}: the file holds no crystal")
-    found = []
-    seen: dict[str, int] = {}
-    for i, row in rows:
-        where = f"{path}, row {i}"
-        if len(row) <= place:
+    structures: dict[Path | None, Row] = {}
+    for row in table.rows:
+        file = _structure_file(folder, row.ident)
+        if file is not None and file in structures:
+            raise TlpotError(f"{row.where}: {file} is there already: {structures[file].where}")
+        structures[file] = row
+        if len(row.cells) <= place:
             raise TlpotError(
-                f"{where}: needs an id and a value, separated by a comma, has {','.join(row)}"
+                f"{row.where}: needs an id and a value, separated by a comma, has "
+                f"{','.join(row.cells)}"
             )
-        if len(row) > len(header):
-            raise TlpotError(
-                f"{where}: has {len(row)} cells, the first row {len(header)}: {','.join(row)}"
-            )
-        if row[0] in seen:
-            raise TlpotError(f"{where}: '{row[0]}' is there already, in row {seen[row[0]]}")
-        seen[row[0]] = i
-        found.append((f"{where} ({row[0]})", row[0], row[place]))
-    return name, found
+    return name, place, table.rows
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _of_row(row: Row, place: int, folder: Path) -> tuple[Frame, float]:
+    frame, value = _structure(folder, row.ident, row.where), row.number(place)
+    if np.isnan(value):
+        raise TlpotError(
+            f"{row.where}: the property is no number, it is missing ('{row.value(place)}'); leave "
+            "the entry out or mend it"
+        )
+    return frame, value
+
+
+def _structure_file(folder: Path, key: str) -> Path | None:
+    key = key.replace("\\", "/")
+    names = (key, f"{key}.cif")
+    return next((path for name in names if (path := folder / name).is_file()), None)
 
 
 def _number(text: object, where: str) -> float:
@@ -167,7 +163,7 @@ def _number(text: object, where: str) -> float:
 
 
 def _structure(folder: Path, key: str, where: str) -> Frame:
-    path = next((p for p in (folder / key, folder / f"{key}.cif") if p.is_file()), None)
+    path = _structure_file(folder, key)
     if path is None:
         raise TlpotError(
             f"{where}: no structure: neither {key} nor {key}.cif is in {folder}; "
