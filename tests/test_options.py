@@ -95,7 +95,6 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
     ("relax", "pressure"): [
         ((*RELAX, "--free", "positions", "--pressure", "1"), "with --free positions"),
     ],
-    ("relax", "smax"): [((*RELAX, "--free", "positions", "--smax", "1"), "with --free positions")],
     ("relax", "fmax"): [((*RELAX, "--free", "cell", "--fmax", "1"), "with --free cell")],
     ("relax", "symprec"): [((*RELAX, "--symprec", "0.1"), "without --symmetry")],
     ("relax", "batch_atoms"): [
@@ -125,6 +124,7 @@ ALWAYS: dict[str, set[str]] = {
         *("dispersion", "duplicates", "phonons", "pattern", "device", "scheduler"),
     },
     "relax": {
+        *("smax",),
         *("files", "model", "output", "free", "symmetry", "steps", "engine", "max_spread"),
         *("bonds", "device", "scheduler"),
     },
@@ -234,9 +234,7 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     (Ranking, "shift", {"shift": 0.5}, "without pattern"),
     *(
         (Ranking, f"relaxation.{key}", {"relaxation": {"free": free, key: value}}, f"free: {free}")
-        for key, value, free in (
-            *(("pressure", 1, "positions"), ("smax", 1, "positions"), ("fmax", 1, "cell")),
-        )
+        for key, value, free in (*(("pressure", 1, "positions"), ("fmax", 1, "cell")),)
     ),
     (Ranking, "relaxation.symprec", {"relaxation": {"symprec": 0.1}}, "without symmetry"),
     (Ranking, "relaxation.batch_atoms", {"relaxation": {"engine": "ase", "batch_atoms": 9}}, "ase"),
@@ -282,8 +280,8 @@ EFFECTIVE: dict[str, str] = {
     "training.augmentation.width training.augmentation.background training.augmentation.counts "
     "training.augmentation.variants training.augmentation.first training.augmentation.last output",
     "Sweep": "base axes seeds output keep_models scheduler",
-    "Ranking": "relaxation.free relaxation.symmetry relaxation.steps relaxation.engine "
-    "relaxation.max_spread relaxation.bonds molecule experimental reference dispersion duplicates "
+    "Ranking": "relaxation.free relaxation.symmetry relaxation.steps relaxation.smax "
+    "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference dispersion duplicates "
     "phonons pattern",
     "Dynamics": "ensemble temperature timestep seed log_every frame_every save_every "
     "max_temperature max_energy max_spread bonds",

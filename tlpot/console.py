@@ -164,6 +164,8 @@ def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
     """How many structures are relaxed, and why the others are not."""
     aside = outcome.quarantine
     last = f"{outcome.folder}: {outcome.relaxed} structures relaxed, {len(aside)} set aside"
+    if outcome.held:
+        last += f"\n{outcome.held} of them with fixed atoms, which kept their place in the cell"
     _print_with_reasons(aside, last, console)
 
 

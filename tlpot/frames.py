@@ -32,7 +32,7 @@ class Frame:
     Parameters
     ----------
     atoms
-        Structure without a calculator; ``n`` atoms, Å.
+        Structure without a calculator, with its constraints; ``n`` atoms, Å.
     energy
         Total energy, eV, or None where there is no label.
     forces

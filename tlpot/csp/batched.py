@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from ase import Atoms, units
 
-from tlpot.csp.lbfgs import lbfgs
+from tlpot.csp.lbfgs import Project, lbfgs
 from tlpot.csp.relax import Minimum, Relaxation, deforms, ending, still
-from tlpot.csp.symmetry import Projector, symmetrised
+from tlpot.csp.symmetry import Holder, Projector, symmetrised
+from tlpot.data.constraints import fixed_components
 from tlpot.interfaces.torchsim import TorchSimModel, torch_sim
 from tlpot.potential import CHUNK, Potential
 
@@ -47,11 +49,16 @@ def _minimise(
     settings: Relaxation,
     cell: bool,
 ) -> Iterator[tuple[int, Minimum]]:
-    starts, project = {i: structures[i] for i in numbers}, None
+    starts = {i: structures[i] for i in numbers}
+    project: Project | None = None
     if settings.symmetry and starts[numbers[0]].pbc.all():
         found = {i: symmetrised(atoms, settings.symprec) for i, atoms in starts.items()}
         starts = {i: atoms for i, (atoms, _) in found.items()}
         project = Projector({i: symmetry for i, (_, symmetry) in found.items()})
+    elif any(atoms.constraints for atoms in starts.values()):
+        masks = {i: fixed_components(atoms) for i, atoms in starts.items()}
+        free = {i: np.zeros((len(atoms), 3), bool) for i, atoms in starts.items()}
+        project = Holder(free | {i: mask for i, mask in masks.items() if mask is not None})
     init, step = lbfgs(
         model,
         positions=settings.free != "cell",

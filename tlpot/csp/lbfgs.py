@@ -34,7 +34,7 @@ NOISE = 1e-6
 """eV per atom by which an energy may rise without counting as uphill."""
 
 Project = Callable[[Tensor, Tensor, "LBFGSState"], tuple[Tensor, Tensor]]
-"""What a symmetry leaves of the gradients in atoms and F."""
+"""What a symmetry or fixed atoms leave of the gradients in atoms and F."""
 
 
 @dataclass(kw_only=True)
@@ -117,7 +117,7 @@ def lbfgs(
     pressure
         eV/Å³; what is minimised is the enthalpy.
     project
-        Takes from the gradients what a symmetry forbids.
+        Takes from the gradients what a symmetry or a constraint forbids.
 
     Notes
     -----
@@ -145,6 +145,9 @@ def lbfgs(
             cell_slope = volume[:, None, None] * outer @ inverse / _lever(state)
         if project is not None:
             slope, cell_slope = project(slope, cell_slope, state)
+            if positions:  # what is left of the forces is what counts
+                inverse = torch.linalg.inv(state.deformation)
+                state.forces = -_each(slope, inverse, state.system_idx)
         state.slope, state.cell_slope = slope, cell_slope
         state.steps = state.steps + 1
         return state

@@ -155,6 +155,8 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             f"{NOISE} THz, which their free energies leave out: no minima, or the supercell is too "
             "small."
         )
+    if settings.relaxation and (held := sum(bool(c.atoms.constraints) for c in candidates)):
+        yield f"{held} of the structures have fixed atoms, which were kept: they are no minima."
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tlpot.csp.domain import outside, too_close
 from tlpot.csp.symmetry import symmetrised
+from tlpot.data.constraints import fixed_components, hold
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 from tlpot.optional import require
@@ -37,7 +38,7 @@ class Relaxation(Section):
     fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
         0.01, gt=0, description="eV/Å, largest force on an atom at the end"
     )
-    smax: Annotated[float, Needs(free=("all", "cell"))] = Field(
+    smax: float = Field(
         0.005, gt=0, description="GPa, largest deviation of a stress component from the pressure"
     )
     steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
@@ -141,7 +142,9 @@ def relax(
     -------
     One for each structure, in order. Set aside, with a reason, is what the model does not know
     (elements, contacts or an ensemble's spread beyond its training), what explodes, does not
-    converge, or breaks or makes bonds; it does not disturb the others.
+    converge, or breaks or makes bonds; it does not disturb the others. Atoms and components that
+    are fixed (`tlpot.data.constraints`) keep their place, in a cell that changes their place in
+    it; forces on them do not count.
 
     Raises
     ------
@@ -152,21 +155,25 @@ def relax(
     if settings.symmetry:
         require("spglib", "use", "keeping the symmetry")
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
-    starts = [bare(frame.atoms) for frame in frames]
     found: dict[int, Relaxed] = {}
-    for i, (frame, atoms) in enumerate(zip(frames, starts, strict=True)):
+    for i, frame in enumerate(frames):
         name = frame.name if frame.source else str(i)
-        reason = unfit(atoms, potential) or _unmoved(atoms, settings)
+        atoms, reason = bare(frame.atoms), None
+        try:
+            hold(atoms, fixed_components(frame.atoms))
+        except TlpotError as error:
+            reason = str(error)
+        reason = reason or unfit(atoms, potential) or _unmoved(atoms, settings)
         reason = reason or _unsymmetric(atoms, settings)
         found[i] = Relaxed(name, atoms, atoms, reason=reason)
     todo = [i for i, one in found.items() if one.reason is None]
     done = len(found) - len(todo)
     on_structure(done)
-    for n, minimum in _minima([starts[i] for i in todo], potential, settings, extra):
-        i = todo[n]
-        found[i] = replace(
-            found[i], atoms=bare(minimum.atoms), steps=minimum.steps, reason=minimum.reason
-        )
+    starts = [found[i].start for i in todo]
+    for n, minimum in _minima(starts, potential, settings, extra):
+        i, atoms = todo[n], bare(minimum.atoms)
+        atoms.set_constraint(starts[n].constraints)
+        found[i] = replace(found[i], atoms=atoms, steps=minimum.steps, reason=minimum.reason)
         done += 1
         on_structure(done)
     return _judged([found[i] for i in range(len(found))], potential, settings)
@@ -252,6 +259,8 @@ def _unmoved(atoms: Atoms, settings: Relaxation) -> str | None:
 def _unsymmetric(atoms: Atoms, settings: Relaxation) -> str | None:
     """Why the symmetry that is asked for cannot be kept, or None."""
     if settings.symmetry and atoms.pbc.all():
+        if atoms.constraints:
+            return "it has fixed atoms, which may break the symmetry to keep; do without either"
         try:
             symmetrised(atoms, settings.symprec)
         except TlpotError as error:

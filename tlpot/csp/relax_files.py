@@ -16,6 +16,7 @@ from ase import Atoms, units
 from tlpot.csp.landscape import GRAM_PER_CM3
 from tlpot.csp.relax import Relaxation, Relaxed, relax, require_crystals
 from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
+from tlpot.data.constraints import fixed_components
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
@@ -39,11 +40,14 @@ class Outcome:
         How many structures are good.
     quarantine
         ``(name, reason)`` of the others.
+    held
+        How many of the good ones have fixed atoms.
     """
 
     folder: Path
     relaxed: int
     quarantine: list[tuple[str, str]]
+    held: int = 0
 
 
 def relax_files(
@@ -151,18 +155,22 @@ def _finish(
     }
     write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     shutil.rmtree(folder / FOLDER)
-    return Outcome(folder, len(good), aside)
+    held = sum(bool(row.get("fixed_atoms")) and row["status"] == "relaxed" for row in rows)
+    return Outcome(folder, len(good), aside, held)
 
 
 COLUMNS = (
     *("name", "status", "reason", "formula", "atoms", "energy_eV", "energy_eV_per_atom"),
     *("energy_std_eV", "volume_A3", "volume_change", "density_g_cm3", "max_force_eV_per_A"),
-    *("max_stress_GPa", "steps"),
+    *("max_stress_GPa", "steps", "fixed_atoms"),
 )
+"""Of ``relaxed.csv``; the largest force is that on what is free."""
 
 
 def _row(frame: Frame) -> dict[str, object]:
     atoms, info, reason = frame.atoms, frame.info, frame.info.get("reason")
+    fixed = fixed_components(atoms)
+    free = np.ones((len(atoms), 3)) if fixed is None else ~fixed
     row: dict[str, object] = {
         "name": info["name"],
         "status": "set aside" if reason else "relaxed",
@@ -171,11 +179,12 @@ def _row(frame: Frame) -> dict[str, object]:
         "atoms": len(atoms),
         "steps": info.get("steps"),
         "energy_std_eV": info.get("energy_std"),
+        "fixed_atoms": int((free == 0).any(axis=1).sum()),
     }
     if frame.energy is not None and frame.forces is not None:
         row["energy_eV"] = frame.energy
         row["energy_eV_per_atom"] = frame.energy / len(atoms)
-        row["max_force_eV_per_A"] = np.linalg.norm(frame.forces, axis=1).max()
+        row["max_force_eV_per_A"] = np.linalg.norm(frame.forces * free, axis=1).max()
     if frame.stress is not None:
         row["max_stress_GPa"] = np.abs(frame.stress).max() / units.GPa
     if (volume := _volume(atoms)) is not None:

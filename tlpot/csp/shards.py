@@ -105,6 +105,8 @@ def _identity(
     for frame in frames:
         for array in (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array):
             geometry.update(np.ascontiguousarray(array).tobytes())
+        for constraint in frame.atoms.constraints:
+            geometry.update(repr(constraint).encode())
     load(model)  # complains now, not in every worker
     file = located(model)
     weights = file.read_bytes() if file.is_file() else model.encode()

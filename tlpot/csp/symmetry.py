@@ -1,4 +1,4 @@
-"""Keep the space group of a structure while it relaxes."""
+"""Keep the space group, or fixed atoms, of a structure while it relaxes."""
 
 from __future__ import annotations
 
@@ -106,3 +106,28 @@ class Projector:
         tensors = [torch.from_numpy(np.concatenate(part)).to(device) for part in joined]
         self._turn, self._source, self._target, self._rotation, self._owner, self._share = tensors
         self._keys = keys
+
+
+class Holder:
+    """Takes from gradients what would move fixed atoms.
+
+    Parameters
+    ----------
+    fixed
+        ``(n, 3)`` by the number that a state's ``index`` gives the structure.
+    """
+
+    def __init__(self, fixed: Mapping[int, np.ndarray]) -> None:
+        self.fixed = fixed
+        self._keys: list[int] = []
+
+    def __call__(
+        self, slope: Tensor, cell_slope: Tensor, state: LBFGSState
+    ) -> tuple[Tensor, Tensor]:
+        """Zero where a component is fixed."""
+        keys = state.index.tolist()
+        if keys != self._keys:
+            masks = [self.fixed[key] for key in keys]
+            self._held = torch.from_numpy(np.concatenate(masks)).to(slope.device)
+            self._keys = keys
+        return slope.masked_fill(self._held, 0.0), cell_slope

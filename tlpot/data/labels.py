@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config import Keys
+from tlpot.data.constraints import simplified
 from tlpot.data.notes import FOREIGN, from_own, own_note
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
@@ -165,8 +166,10 @@ def _make_frame(
         if label is not None:
             info[f"{kind}_key"] = label.key
             prefix = label.prefix if kind == "energy" else prefix
+    structure = bare(atoms)
+    structure.set_constraint(simplified(atoms))
     frame = Frame(
-        bare(atoms),
+        structure,
         energy=None if labels["energy"] is None else float(labels["energy"]),
         forces=labels["forces"],
         stress=labels["stress"],

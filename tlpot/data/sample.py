@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.optimize import BFGS
 
+from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.contacts import changed_bonds
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare, neighbour_pairs
@@ -92,7 +92,8 @@ def sample_modes(
     The structure is relaxed in its cell first. Each proposal moves it by
     R_i = ±√(3 c_i N k_B T / K_i) along every mode, the c_i ≥ 0 drawn uniformly with Σ c_i ≤ 1, so
     that its harmonic energy is 3/2 N k_B T Σ c_i. Translations, and rotations of a molecule,
-    are left out; of a crystal the modes are the optical phonons at Γ.
+    are left out; of a crystal the modes are the optical phonons at Γ. What is fixed
+    (`tlpot.data.constraints`) stays where it is, here and in the other ways of sampling.
 
     Raises
     ------
@@ -129,9 +130,8 @@ def sample_md(
     """
     broken = 0
     while broken < TRIES:
-        moving = bare(atoms)
+        moving = anchor(bare(atoms), fixed_components(atoms))
         moving.calc = calculator
-        moving.set_constraint(FixCom())
         width = np.sqrt(units.kB * temperature * moving.get_masses())[:, None]
         moving.set_momenta(width * random.normal(size=moving.positions.shape))
         dynamics = Langevin(
@@ -159,15 +159,17 @@ def sample_rattle(
     strain
         Standard deviation of each component of the symmetric strain along periodic directions.
     rattle
-        Standard deviation of each coordinate, Å.
+        Standard deviation of each coordinate, Å. Fixed ones keep their place in the cell.
     """
+    fixed = fixed_components(atoms)
+    free = 1.0 if fixed is None else ~fixed
     periodic = np.outer(atoms.pbc, atoms.pbc)
     while True:
         change = random.normal(0.0, strain, (3, 3)) * periodic
         moved = bare(atoms)
         cell = atoms.cell.array @ (np.eye(3) + (np.triu(change) + np.triu(change, 1).T))
         moved.set_cell(cell, scale_atoms=bool(atoms.pbc.any()))
-        moved.positions += random.normal(0.0, rattle, moved.positions.shape)
+        moved.positions += free * random.normal(0.0, rattle, moved.positions.shape)
         yield moved
 
 
@@ -179,7 +181,8 @@ def relax(atoms: Atoms, calculator: Calculator) -> Atoms:
     TlpotError
         If there is none within reach, or bonds break or are made on the way.
     """
-    moving = bare(atoms)
+    fixed = fixed_components(atoms)
+    moving = hold(bare(atoms), fixed)
     moving.calc = calculator
     if not BFGS(moving, logfile=None).run(fmax=FMAX, steps=RELAX_STEPS):
         raise TlpotError(
@@ -191,16 +194,23 @@ def relax(atoms: Atoms, calculator: Calculator) -> Atoms:
             f"{moving.get_chemical_formula()} does not stay what it is as it relaxes with this "
             f"model ({changes}); start from a better structure, or sample by md."
         )
-    return bare(moving)
+    return hold(bare(moving), fixed)
 
 
 def normal_modes(atoms: Atoms, calculator: Calculator) -> NormalModes:
-    """Vibrations of a relaxed structure: 3N less translations, and less rotations of a molecule."""
+    """Vibrations of a relaxed structure: 3N less translations, and less rotations of a molecule.
+
+    Of a structure with fixed atoms, those of what is free.
+    """
     weights = np.repeat(atoms.get_masses() ** -0.5, 3)
     weighted = hessian(atoms, calculator) * np.outer(weights, weights)
-    rigid = _rigid_motions(atoms).reshape(-1, 3 * len(atoms)) / weights
-    u, sizes, _ = np.linalg.svd(rigid.T)
-    inner = u[:, int((sizes > LINEAR * np.sqrt(atoms.get_masses().sum())).sum()) :]
+    fixed = fixed_components(atoms)
+    if fixed is None:
+        rigid = _rigid_motions(atoms).reshape(-1, 3 * len(atoms)) / weights
+        u, sizes, _ = np.linalg.svd(rigid.T)
+        inner = u[:, int((sizes > LINEAR * np.sqrt(atoms.get_masses().sum())).sum()) :]
+    else:
+        inner = np.eye(3 * len(atoms))[:, ~fixed.ravel()]
     squares, vectors = np.linalg.eigh(inner.T @ weighted @ inner)
     directions = (inner @ vectors).T * weights
     lengths = np.linalg.norm(directions, axis=1)

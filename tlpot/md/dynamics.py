@@ -19,11 +19,11 @@ from typing import Any, TextIO
 
 import numpy as np
 from ase import Atoms, units
-from ase.constraints import FixCom
 from ase.md.md import MolecularDynamics
 
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
+from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
 from tlpot.files import cell_text, locked, write_whole
@@ -67,7 +67,8 @@ def run_md(
     Parameters
     ----------
     start
-        One structure; velocities are drawn anew, without motion of the whole.
+        One structure; velocities are drawn anew, without motion of the whole. Atoms and
+        components that are fixed (`tlpot.data.constraints`) stay where they are.
     steps
         In all. More than an earlier call had continues its run.
     output
@@ -82,15 +83,21 @@ def run_md(
     Raises
     ------
     TlpotError
-        If the model does not know the structure, or the folder holds something else, or another
-        run, or this one with as many steps already; or another process is at work in it.
+        If the model does not know the structure, or npt is to move fixed atoms, or the folder
+        holds something else, or another run, or this one with as many steps already; or another
+        process is at work in it.
     """
     settings, folder = settings or Dynamics(), Path(output)
     if reason := unfit(start, potential):
         raise TlpotError(f"the structure cannot be run: {reason}")
     if settings.ensemble == "npt" and not start.pbc.all():
         raise TlpotError("npt needs a structure that is periodic in three directions")
-    start = bare(start)
+    fixed = fixed_components(start)
+    if fixed is not None and settings.ensemble == "npt":
+        raise TlpotError("npt moves all atoms with the cell, and some are fixed; run nvt")
+    if fixed is not None and fixed.all():
+        raise TlpotError("all atoms are fixed: nothing can move")
+    start = hold(bare(start), fixed)
     if folder.exists() and not folder.is_dir():
         raise TlpotError(f"{folder} is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,11 +143,11 @@ class _State:
         write_whole(folder / RESTART, content.getvalue())
 
     @classmethod
-    def load(cls, folder: Path) -> _State:
+    def load(cls, folder: Path, fixed: np.ndarray | None) -> _State:
         with np.load(folder / RESTART) as file:
             notes = json.loads(str(file["notes"]))
             atoms = Atoms(file["numbers"], file["positions"], cell=file["cell"], pbc=file["pbc"])
-            atoms.set_constraint(FixCom())
+            anchor(atoms, fixed)
             atoms.set_momenta(file["momenta"], apply_constraint=False)
         random = np.random.default_rng()
         random.bit_generator.state = notes["random"]
@@ -152,12 +159,14 @@ def _begin(
 ) -> _State:
     """A new run, or the one that the folder holds, its files cut to the point of restart."""
     weights = sum(float(p.double().abs().sum()) for _, p in potential.backbone.named_parameters())
+    fixed = fixed_components(start)
     identity: dict[str, Any] = {
         "settings": settings.model_dump(),
         "model": weights,
         "formula": start.get_chemical_formula(),
         "positions": start.positions.tolist(),
         "cell": start.cell.array.tolist(),
+        "fixed": None if fixed is None else fixed.tolist(),
     }
     note = folder / "settings.json"
     if note.exists():
@@ -168,7 +177,7 @@ def _begin(
             )
         if (folder / STOPPED).exists():
             raise TlpotError(f"{folder} holds a run that a guard stopped; name another folder")
-        state = _State.load(folder)
+        state = _State.load(folder, fixed)
         if state.step >= steps:
             raise TlpotError(
                 f"{folder} holds {state.step} steps of this run already; ask for more, or name "
@@ -181,7 +190,7 @@ def _begin(
         raise TlpotError(f"{folder} exists already and holds no run; name another folder")
     random = np.random.default_rng(settings.seed)
     atoms = start.copy()
-    atoms.set_constraint(FixCom())
+    anchor(atoms, fixed)
     draw_momenta(atoms, settings.temperature, random)
     write_whole(folder / LOG, ",".join(COLUMNS) + "\n")
     write_whole(folder / TRAJECTORY, "")
