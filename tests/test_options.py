@@ -281,8 +281,8 @@ EFFECTIVE: dict[str, str] = {
     "training.augmentation.variants training.augmentation.first training.augmentation.last output",
     "Sweep": "base axes seeds output keep_models scheduler",
     "Ranking": "relaxation.free relaxation.symmetry relaxation.steps relaxation.smax "
-    "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference dispersion duplicates "
-    "phonons pattern",
+    "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference "
+    "dispersion duplicates phonons pattern",
     "Dynamics": "ensemble temperature timestep seed log_every frame_every save_every "
     "max_temperature max_energy max_spread bonds",
 }
