@@ -1,4 +1,9 @@
+import csv
+import os
+import signal
+import time
 from pathlib import Path
+from threading import Thread
 
 import ase.io
 import numpy as np
@@ -236,3 +241,39 @@ def test_shards_in_other_processes_give_the_same_ranking(
     assert not (tmp_path / "out/shards").exists()
     with pytest.raises(TlpotError, match="exists already"):
         rank(str(landscape), mini, settings, evaluated=elsewhere)
+
+
+def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, crystals, tmp_path):
+    """One of two is killed with a quarter of the shards there; each structure is ranked once."""
+    distributed = pytest.importorskip("distributed")
+    random, size, count = np.random.default_rng(0), 8, 160
+    crystal, killed = crystals[0], []
+    rattled = [crystal.copy() for _ in range(count)]
+    for atoms in rattled:
+        atoms.positions += random.normal(scale=0.02, size=atoms.positions.shape)
+    write_frames(tmp_path / "in.extxyz", map(Frame, rattled))
+
+    def kill_one(client):
+        pids = list(client.run(os.getpid).values())
+        while len(list(tmp_path.glob("out/shards/*.extxyz"))) < count / size / 4:
+            time.sleep(0.02)
+        os.kill(pids[0], signal.SIGKILL)
+        killed.append(pids[0])
+
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+        client = distributed.Client(cluster)
+        Thread(target=kill_one, args=(client,), daemon=True).start()
+        elsewhere = sharded(
+            "mini", Ranking(), tmp_path / "out", cluster.scheduler_address, 2, shard=size
+        )
+        found = rank(str(tmp_path / "in.extxyz"), mini, Ranking(), evaluated=elsewhere)
+        client.close()
+    write_ranking(found, tmp_path / "out")
+    with (tmp_path / "out/ranking.csv").open() as file:
+        ranked = [row["name"].rpartition("#")[2] for row in csv.DictReader(file)]
+    assert len(killed) == 1
+    assert sorted(map(int, ranked)) == list(range(count))
+    lowest = found.candidates[0]
+    place = int(lowest.name.rpartition("#")[2])
+    whole, gas = mini.predict([rattled[place], found.gas[0]])
+    assert lowest.energy == pytest.approx((whole.energy / 2 - gas.energy) / KJ_PER_MOL, abs=1e-3)
