@@ -1,0 +1,210 @@
+"""tlpot and torchani as contenders: one training step, and an ASE calculator."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchani
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from torchani.neighbors import Neighbors
+
+from benchmarks.lib.machine import Sampler, sampler
+from tlpot.calculator import TLPotCalculator
+from tlpot.config import Training
+from tlpot.frames import Frame
+from tlpot.potential import load
+from tlpot.training.freeze import freeze
+from tlpot.training.potential import PotentialTask
+from tlpot.training.trainer import Trainer
+
+HARTREE = 27.211386245988
+STEPS = 16
+"""Steps in one timed epoch of tlpot's trainer; fewer above 128 atoms."""
+LISTS = ("all_pairs", "cell_list", "adaptive", "verlet_cell_list")
+SAME_WORK: Mapping[str, Any] = {"fit": "mean", "stress_weight": 0.0, "ema": 0.0, "clip": None}
+"""Recipe that does what the other contenders do: loss of the mean, AdamW, nothing else."""
+AGREE = 2e-3
+"""eV/Å; a neighbour list whose forces are further from tlpot's is wrong."""
+
+
+class TlpotTraining:
+    """tlpot's own trainer.
+
+    Parameters
+    ----------
+    frames
+        What one step sees. The trainer joins them anew in every step.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        device: torch.device,
+        steps: int = 0,
+        recipe: Mapping[str, Any] = SAME_WORK,
+    ) -> None:
+        atoms = sum(map(len, frames))
+        self.steps = steps or max(2, min(STEPS, STEPS * 128 // atoms))
+        potential = load("ani2x")
+        freeze(potential.backbone, [])
+        compact = potential.for_elements({s for f in frames for s in f.atoms.symbols}).to(device)
+        batches = [compact.batch([frame]) for frame in frames] * self.steps
+        settings = Training(epochs=1, batch_size=len(frames), device=str(device), **recipe)
+        self.potential = compact
+        self._folder = tempfile.TemporaryDirectory()
+        self.task = PotentialTask(compact, batches, [], settings)
+        self.trainer = Trainer(self.task, settings, Path(self._folder.name))
+
+    def epoch(self) -> float:
+        """Seconds of one epoch by the trainer's own clock (without its checkpoint)."""
+        self.trainer.progress = type(self.trainer.progress)()
+        return self.trainer.fit().seconds
+
+    def kept_bytes(self) -> int:
+        """What the trainer keeps of the frames of one step."""
+        return sum(b.kept.nbytes for b in self.task.train) // self.steps
+
+    def sample(self) -> float:
+        """Seconds of one step."""
+        return self.epoch() / self.steps
+
+
+class TorchaniTraining:
+    """torchani's networks and descriptors, trained by autograd through the forces.
+
+    The frames of a step are joined into one long molecule after torchani's own neighbour list has
+    seen each of them, which is its fastest way for unlike cells.
+
+    Parameters
+    ----------
+    neighborlist
+        One of `LISTS`.
+    stacked
+        Use `torchani.nn.BmmEnsemble`, which torchani means for inference, in place of a loop over
+        the members.
+    """
+
+    def __init__(
+        self, frames: Sequence[Frame], device: torch.device, neighborlist: str, stacked: bool
+    ) -> None:
+        self.model = torchani_model(neighborlist, stacked, device)
+        self.model.requires_grad_(True)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=5e-4, weight_decay=0.01, fused=True
+        )
+        put = partial(torch.tensor, device=device, dtype=torch.float32)
+        self.positions = [put(f.atoms.positions)[None] for f in frames]
+        self.cells = [put(f.atoms.cell.array) for f in frames]
+        numbers = [torch.tensor(f.atoms.numbers, device=device) for f in frames]
+        self.species = [self.model.species_converter(n[None]) for n in numbers]
+        sizes = torch.tensor([len(f) for f in frames], device=device)
+        self.sizes, self.frame = sizes, torch.arange(len(frames), device=device)
+        self.frame = self.frame.repeat_interleave(sizes)
+        self.offsets = [0, *sizes.cumsum(0).tolist()]
+        self.energy = put([f.energy for f in frames])
+        self.forces = torch.cat([put(f.forces) for f in frames])
+        self.pbc = torch.tensor([True] * 3, device=device)
+
+    def predict(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies ``[frames]`` eV and forces ``[atoms, 3]`` eV/Å, differentiable."""
+        positions = torch.cat(self.positions, dim=1).requires_grad_()
+        lists = []
+        for start, own, species, cell in zip(
+            self.offsets[:-1], self.positions, self.species, self.cells, strict=True
+        ):
+            part = positions[:, start : start + own.shape[1]]
+            found = self.model.neighborlist(self.model.cutoff, species, part, cell, self.pbc)
+            lists.append((found.indices + start, found.distances, found.diff_vectors))
+        indices, distances, vectors = zip(*lists, strict=True)
+        joined = Neighbors(torch.cat(indices, dim=1), torch.cat(distances), torch.cat(vectors))
+        species = torch.cat(self.species, dim=1)
+        atomic = self.model.compute_from_neighbors(species, positions, joined, atomic=True)
+        energies = atomic.energies[0] * HARTREE
+        totals = energies.new_zeros(len(self.sizes)).index_add(0, self.frame, energies)
+        (slope,) = torch.autograd.grad(totals.sum(), positions, create_graph=True)
+        return totals, -slope[0]
+
+    def step(self) -> None:
+        """One optimiser step."""
+        energy, forces = self.predict()
+        force_error = (forces - self.forces).square().sum(dim=1).mean()
+        energy_error = ((energy - self.energy) / self.sizes).square().mean()
+        self.optimiser.zero_grad()
+        (0.03 * force_error + 0.97 * energy_error).backward()
+        self.optimiser.step()
+
+
+def torchani_model(neighborlist: str, stacked: bool, device: torch.device) -> torchani.arch.ANI:
+    """ANI-2x as torchani makes it.
+
+    Its stacked networks mark CUDA ranges even on a CPU and fail where torch has no CUDA; there the
+    marks are left out, so that they can compete.
+    """
+    if stacked and not torch.cuda.is_available():
+        torch.cuda.nvtx.range_push = torch.cuda.nvtx.range_pop = lambda *_: None
+    model = torchani.models.ANI2x(neighborlist=neighborlist).to(device)
+    return model.to_infer_model() if stacked else model
+
+
+class Calling:
+    """An ASE calculator asked for energy and forces at one position after another."""
+
+    def __init__(self, calculator: Calculator, atoms: Atoms, visited: Sequence) -> None:
+        self.calculator, self.atoms = calculator, atoms.copy()
+        self.visited, self.calls = visited, 0
+
+    def __call__(self) -> None:
+        """Energy and forces in one request, so that no contender computes anything twice."""
+        there_and_back = [*self.visited, *self.visited[-2:0:-1]]
+        self.atoms.positions = there_and_back[self.calls % len(there_and_back)]
+        self.calls += 1
+        self.calculator.calculate(self.atoms, ["energy", "forces"], all_changes)
+
+    @property
+    def forces(self):
+        return self.calculator.results["forces"]
+
+
+def tlpot_calculator(device: torch.device) -> Calculator:
+    return TLPotCalculator("ani2x", device=device)
+
+
+def torchani_calculator(neighborlist: str, stacked: bool, device: torch.device) -> Calculator:
+    return torchani_model(neighborlist, stacked, device).ase()
+
+
+def best_list(make, check, device: torch.device) -> tuple[str, dict[str, object]]:
+    """torchani's fastest neighbour list that gives the right forces.
+
+    Parameters
+    ----------
+    make
+        Name of a list → the work to time.
+    check
+        That work → largest deviation of its forces from tlpot's, eV/Å, after it was done.
+
+    Returns
+    -------
+    The list's name, and for every list its ms or why it is out.
+    """
+    verdicts: dict[str, object] = {}
+    for name in LISTS:
+        try:
+            work = make(name)
+            sample: Sampler = sampler(work, device)
+            sample()
+            off = check(work)
+            seconds = min(sample() for _ in range(2))
+            off = max(off, check(work))
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            verdicts[name] = f"refuses: {str(error).splitlines()[0][:80]}"
+            continue
+        verdicts[name] = 1e3 * seconds if off < AGREE else f"wrong forces, by {off:.2g} eV/Å"
+    right = {name: ms for name, ms in verdicts.items() if isinstance(ms, float)}
+    return min(right, key=lambda name: right[name]), verdicts
