@@ -5,36 +5,22 @@ and which start as a clone of the donor that the thesis named. The models stay u
 ``crystals_parity.py`` draws what they say of each test frame.
 """
 
+from __future__ import annotations
+
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.lib.sweep import full_base, reduced_base, study, x23
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.page import ENERGY, FORCE
+from benchmarks.lib.sweep import Question, SweepStudy
+from benchmarks.lib.x23 import OURS, PRESETS, crystals, full_base, reduced_base
 from tlpot.ablation.sweep import Outcome
 
-ENERGY, FORCE = "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component"
-
-PRESETS = {"default": {}, "thesis": {"training.preset": "thesis"}}
-OWN = {"default, ANI's own angles": {"training.fine_angles": False}}
+OWN_ANGLES = {"default, ANI's own angles": {"training.fine_angles": False}}
 QUARTER = {"default, ¼ of the frames": {"data.train_fraction": 0.25}}
-OURS = {
-    name: {
-        "data.files": f"datasets/{name}/{name}.extxyz",
-        "model.elements": {element: {"from": donor, "as": "clone"}},
-    }
-    for name, element, donor in (
-        ("methylsilane", "Si", "C"),
-        ("iodoform", "I", "Cl"),
-        ("cuscn", "Cu", "S"),
-    )
-}
-"""GPAW, PBE+D3(BJ); paths from the repository's root, where the benchmarks are started."""
 SMALL = {
     "default": {},
     "thesis": {
@@ -46,28 +32,19 @@ SMALL = {
         "training.fine_angles": False,
     },
 }
-
-
-def crystals() -> dict[str, dict[str, str]]:
-    """Every crystal of X23 that is there."""
-    folder = Path(os.environ.get("TLPOT_DATA", "")) / "x23"
-    names = sorted(p.name for p in folder.glob("*") if (p / "train.traj").is_file())
-    return {name: {"data.files": x23(name)} for name in names} or {"none": {}}
-
-
 Errors = dict[str, tuple[float, float]]
 """Energy and force RMSE of each recipe."""
 
 
-def says(outcomes: Sequence[Outcome]) -> list[str]:
+def remarks(outcomes: Sequence[Outcome]) -> list[str]:
     """Recipe against recipe, over the crystals and seeds that have both."""
     errors: dict[tuple[str, int], Errors] = {}
     for o in outcomes:
         if o.metrics is not None and "crystal" in o.point.labels:
             test = o.metrics["finetuned"]["test"]
-            found = errors.setdefault((o.point.labels["crystal"], o.point.seed), {})
-            found[o.point.labels["recipe"]] = (test[ENERGY], test[FORCE])
-    theirs = {key: found for key, found in errors.items() if key[0] not in OURS}
+            of = errors.setdefault((o.point.labels["crystal"], o.point.seed), {})
+            of[o.point.labels["recipe"]] = (test[ENERGY], test[FORCE])
+    theirs = {key: of for key, of in errors.items() if key[0] not in OURS}
     lines = []
     if pairs := both(theirs.values(), "default", "thesis"):
         lines += [
@@ -82,7 +59,7 @@ def says(outcomes: Sequence[Outcome]) -> list[str]:
             lines.append(
                 f"Seed {seed}, {len(own)} crystals: {ratio(own, 0):.3f} and {ratio(own, 1):.3f}."
             )
-    if pairs := both(theirs.values(), "default", *OWN):
+    if pairs := both(theirs.values(), "default", *OWN_ANGLES):
         lines.append(
             f"Default over the same with ANI's own angular terms alone, {len(pairs)} pairs: energy "
             f"RMSE {ratio(pairs, 0):.2f}, force RMSE {ratio(pairs, 1):.2f}."
@@ -99,7 +76,7 @@ def says(outcomes: Sequence[Outcome]) -> list[str]:
             "Formamide's test frames, and urea's in part, were in view when the recipe was chosen; "
             "its fine angles were chosen on training and validation frames of benzene and urea."
         )
-    ours = [found for key, found in errors.items() if key[0] in OURS]
+    ours = [of for key, of in errors.items() if key[0] in OURS]
     if pairs := both(ours, "default", "thesis"):
         lines.append(
             f"Our own crystals (Si←C, I←Cl, Cu←S as clones), {len(pairs)} pairs: energy RMSE "
@@ -118,14 +95,22 @@ def ratio(pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]], i: i
     return fmean(ours[i] for ours, _ in pairs) / fmean(other[i] for _, other in pairs)
 
 
+STUDY = SweepStudy(
+    __file__,
+    __doc__,
+    {
+        "crystals": Question(
+            str(__doc__).splitlines()[0],
+            {"base": reduced_base(), "axes": {"recipe": SMALL}},
+            {
+                "base": full_base(),
+                "axes": {"crystal": crystals() | OURS, "recipe": PRESETS | OWN_ANGLES | QUARTER},
+            },
+            keep_models=True,
+            remarks=remarks,
+        )
+    },
+)
+
 if __name__ == "__main__":
-    study(
-        "crystals",
-        str(__doc__).splitlines()[0],
-        reduced={"base": reduced_base(), "axes": {"recipe": SMALL}},
-        full={
-            "base": full_base(),
-            "axes": {"crystal": crystals() | OURS, "recipe": PRESETS | OWN | QUARTER},
-        },
-        says=says,
-    )
+    STUDY.main(STUDY.run)

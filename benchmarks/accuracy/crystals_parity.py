@@ -7,23 +7,22 @@ ones are trained (``--have-only``: left out, and said).
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.accuracy.crystals import ENERGY, FORCE, OURS, crystals
-from benchmarks.lib.machine import RESULTS, machine, machine_lines, table, write_results
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import ENERGY, FORCE, fill, table
 from benchmarks.lib.runs import Models
-from benchmarks.lib.sweep import full_base
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import OURS, crystals, full_base
 from tlpot import load
 from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.evaluation.calibration import rms
@@ -49,19 +48,46 @@ Pairs = dict[str, tuple[np.ndarray, list[np.ndarray]]]
 """DFT's values of each quantity, and those of base and fine-tuned model."""
 
 
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    models = Models(given.runs, train=not given.have_only)
+    results: Results = {"seed": given.seed, "crystals": {}, "missing": []}
+    drawn: dict[str, Pairs] = {}
+    sweep = {"base": full_base(), "axes": {"crystal": crystals() | OURS}, "seeds": [given.seed]}
+    for point in points(parse_sweep(sweep)):
+        crystal, folder = point.labels["crystal"], models.folder(point.config)
+        if folder is None:
+            results["missing"].append(crystal)
+            continue
+        prepared = prepare(point.config)
+        test = prepared.parts["test"]
+        answers = [model.predict(test) for model in (prepared.base, load(folder))]
+        energies, forces = relative_energies(test, answers), force_components(test, answers)
+        drawn[crystal] = {"energy": energies[:2], "forces": forces}
+        entry: Results = {"frames": len(test)}
+        for i, name in enumerate(("base", "finetuned")):
+            errors = metrics(test, answers[i])
+            entry[name] = {key: errors[key] for key, _ in SHORT.values()}
+            for quantity, (dft, guesses) in drawn[crystal].items():
+                entry[name][f"R2_{quantity}"] = explained(dft, guesses[i])
+        results["crystals"][crystal] = entry
+        print(crystal, flush=True)
+    yield results
+    picture(drawn).savefig(STUDY.folder(given) / "crystals_parity.png", dpi=100)
+
+
 def explained(dft: np.ndarray, model: np.ndarray) -> float:
     """R², share of the variance of DFT's values that the model leaves no error in."""
     return float(1.0 - np.mean((model - dft) ** 2) / np.var(dft))
 
 
-def picture(found: dict[str, Pairs]) -> Figure:
+def picture(crystals: dict[str, Pairs]) -> Figure:
     """Two panels a crystal, energies and forces: base and fine-tuned against DFT."""
-    rows = -(-len(found) // ACROSS)
+    rows = -(-len(crystals) // ACROSS)
     figure, grid = panels_of(6.0 * ACROSS, 3.3 * rows, rows, 2 * ACROSS)
-    for axis in grid.flat[2 * len(found) :]:
+    for axis in grid.flat[2 * len(crystals) :]:
         axis.remove()
     panels = iter(grid.flat)
-    for crystal, pairs in found.items():
+    for crystal, pairs in crystals.items():
         for quantity in ("energy", "forces"):
             panel(next(panels), crystal, quantity, pairs)
     return figure
@@ -86,8 +112,7 @@ def panel(axis: Axes, crystal: str, quantity: str, pairs: Pairs) -> None:
         axis.legend(fontsize=8, frameon=False, markerscale=1.5, handletextpad=0.1)
 
 
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
+def page(results: Results) -> str:
     rows = []
     for crystal, entry in results["crystals"].items():
         row = [crystal, entry["frames"]]
@@ -99,63 +124,18 @@ def page(results: dict[str, Any]) -> str:
     header = ["crystal", "test frames"]
     for quantity, (_, unit) in SHORT.items():
         header += [f"{quantity.removesuffix('s')} RMSE, {unit}", "R²"]
-    missing = results["missing"]
-    return "\n".join(
-        [
-            "# Does a fine-tuned model follow DFT frame by frame (thesis Figures 4.6 to 4.10)?",
-            "",
-            "Default recipe, all of ANI-2x's networks, split and training seed "
-            f"{results['seed']}; test frames, which no model trained or tuned on. Base → "
-            "fine-tuned; the base with its energy reference fitted to the training frames, of Si, "
-            "I and Cu with the donor's networks. X23: VASP, vdW-DF2; iodoform, methylsilane and "
-            "cuscn: GPAW, PBE+D3(BJ) (`datasets`).",
-            *([f"Not run: {', '.join(missing)}."] if missing else []),
-            "",
-            *table(header, rows),
-            "",
-            "R² is of what varies: energies per atom are counted from DFT's mean of their "
-            "composition; molecules in a box, where X23's frames have them, are far above the "
-            "crystals and count too. Points beyond the panels' limits are the base's.",
-            "",
-            "![model against DFT](crystals_parity.png)",
-            "",
-            *machine_lines(results["machine"]),
-        ]
+    missing = ", ".join(results["missing"])
+    return fill(
+        __file__,
+        seed=results["seed"],
+        errors=table(header, rows),
+        missing=f"Not run: {missing}." if missing else "",
+        machine=machine_lines(results["machine"]),
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of split and training")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where models are")
-    parser.add_argument("--have-only", action="store_true", help="train nothing")
-    given = parser.parse_args()
-    models = Models(given.runs, train=not given.have_only)
-    results: dict[str, Any] = {"machine": machine(), "seed": given.seed}
-    results |= {"crystals": {}, "missing": []}
-    drawn: dict[str, Pairs] = {}
-    sweep = {"base": full_base(), "axes": {"crystal": crystals() | OURS}, "seeds": [given.seed]}
-    for point in points(parse_sweep(sweep)):
-        crystal, folder = point.labels["crystal"], models.folder(point.config)
-        if folder is None:
-            results["missing"].append(crystal)
-            continue
-        prepared = prepare(point.config)
-        test = prepared.parts["test"]
-        answers = [model.predict(test) for model in (prepared.base, load(folder))]
-        energies, forces = relative_energies(test, answers), force_components(test, answers)
-        drawn[crystal] = {"energy": energies[:2], "forces": forces}
-        entry: dict[str, Any] = {"frames": len(test)}
-        for i, name in enumerate(("base", "finetuned")):
-            errors = metrics(test, answers[i])
-            entry[name] = {key: errors[key] for key, _ in SHORT.values()}
-            for quantity, (dft, guesses) in drawn[crystal].items():
-                entry[name][f"R2_{quantity}"] = explained(dft, guesses[i])
-        results["crystals"][crystal] = entry
-        print(crystal, flush=True)
-    write_results("crystals_parity", results, page(results))
-    picture(drawn).savefig(RESULTS / "crystals_parity.png", dpi=100)
-
+STUDY = Study(__file__, __doc__, page, runs=True)
+STUDY.options.add_argument("--seed", type=int, default=0, help="of split and training")
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

@@ -9,21 +9,19 @@ labelled by the untouched base; nothing that is judged is ever replayed.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.dimers import (
     IN_S66,
@@ -33,9 +31,11 @@ from benchmarks.accuracy.dimers import (
     replayable,
     s66x8,
 )
-from benchmarks.lib.machine import RESULTS, machine, machine_lines, table, write_results
-from benchmarks.lib.runs import Models
-from benchmarks.lib.sweep import full_base, reduced_base, with_members, x23
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import ENERGY, FORCE, fill, spread, table
+from benchmarks.lib.runs import Models, with_members
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import full_base, reduced_base, x23
 from tlpot import load, read_frames
 from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.data.write import write_frames
@@ -49,33 +49,24 @@ SHARES = {"reduced": [0.0, 0.25], "full": [0.0, 0.1, 0.25, 0.5]}
 EACH, PAIRS = 2, 2
 """Geometries of each replayed molecule; pairs for each geometry."""
 COLUMNS = {
-    "energy_rmse_meV_per_atom": "crystal: energy, meV/atom",
-    "force_rmse_meV_per_A_component": "force, meV/Å",
+    ENERGY: "crystal: energy, meV/atom",
+    FORCE: "force, meV/Å",
     "judged_energy_meV_per_atom": "judged: energy, meV/atom",
     "judged_force_meV_per_A": "force, meV/Å",
     "moved_force_meV_per_A": "force moved by, meV/Å",
     "curve_meV": "binding curve, meV",
 }
+Runs = list[dict[str, Any]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="ANI-2x and S66x8; else minutes")
-    parser.add_argument("--crystals", nargs="+", default=["21_urea"], help="of X23, with --full")
-    parser.add_argument("--shares", nargs="+", type=float, help="of replayed frames in an epoch")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, help="left out: those of the recipe")
-    parser.add_argument("--members", type=int, help="of ANI-2x's ensemble; left out: all eight")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    given = parser.parse_args()
-    size, about = "full" if given.full else "reduced", machine()
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    size = "full" if given.full else "reduced"
     settings = full_base() if given.full else reduced_base()
     name = settings["model"]["base"]
     file = replay_file(name, given.runs)
-    if given.members:
-        settings["model"]["base"] = with_members(name, given.members, given.runs)
-    base = load(settings["model"]["base"])
+    settings["model"]["base"] = with_members(name, given.members, given.runs)
     settings["training"] |= {"epochs": given.epochs} if given.epochs else {}
+    base = load(settings["model"]["base"])
     crystals = {name: {"data.files": x23(name)} for name in given.crystals}
     shares = {
         f"{share:g}": {"training.replay": {"files": str(file), "share": share}} if share else {}
@@ -84,23 +75,18 @@ def main() -> None:
     axes = {"crystal": crystals if given.full else {"urea": {}}, "share": shares}
     frames = s66x8() if given.full else labelled(base)
     before = base.predict(frames)
-    results: dict[str, Any] = {"machine": about, "size": size, "seeds": given.seeds, "runs": []}
-    results["members"] = given.members
+    results: Results = {"size": size, "seeds": given.seeds, "runs": [], "members": given.members}
     results |= {"replayed": len(read_frames(str(file))), "judged": len(frames)}
     results["untouched"] = judge(frames, before, before)
-    models = Models(given.runs, train=True)
+    models = Models(given.runs)
     for point in points(parse_sweep({"base": settings, "axes": axes, "seeds": given.seeds})):
         folder = models.folder(point.config, f"forgetting/{size}")
-        assert folder is not None
         errors = json.loads((folder / "metrics.json").read_text())["finetuned"]["test"]
         errors |= judge(frames, load(folder).predict(frames), before)
-        epochs = point.config.training.epochs
-        entry = {**point.labels, "seed": point.seed, "epochs": epochs}
+        entry = {**point.labels, "seed": point.seed, "epochs": point.config.training.epochs}
         results["runs"].append(entry | {key: errors.get(key) for key in COLUMNS})
         print(*results["runs"][-1].values(), flush=True)
-    target = RESULTS if given.full else RESULTS / "reduced"
-    write_results("forgetting", results, page(results), target)
-    draw(results).savefig(target / "forgetting.png", dpi=150)
+        yield results
 
 
 def replay_file(base: str, runs: Path) -> Path:
@@ -144,43 +130,32 @@ def judge(
     }
 
 
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
+def page(results: Results) -> str:
     rows = [["untouched", "–", *(cell([results["untouched"]], key) for key in COLUMNS)]]
     for (crystal, share), runs in groups(results).items():
         rows.append([crystal, share, *(cell(runs, key) for key in COLUMNS)])
-    full = results["size"] == "full"
-    members = f" (the first {results['members']} members)" if results["members"] else ""
-    judged = "dimers of S66x8 (COMP6, ωB97X/6-31G*)" if full else "molecules and pairs"
-    labels = "the file's" if full else "those of the untouched base, whose own error is thus zero"
-    return "\n".join(
-        [
-            f"# {str(__doc__).splitlines()[0]}",
-            "",
-            f"{'ANI-2x' if full else 'mini'}{members}, fine-tuned with the default recipe"
-            f"{'' if full else ', learning rate 1e-3,'} for "
-            f"{results['runs'][0]['epochs']} epochs, split and training seeds "
-            f"{', '.join(map(str, results['seeds']))}; *crystal*: test frames of the crystal. "
-            f"*judged*: {results['judged']} {judged}, labels {labels}. RMSE, forces per component "
-            "(per vector: √3 times); energies after the zero of energy of each element is refitted "
-            "to the judged structures; *binding curve*: E(separation) − E(largest separation) of "
-            "a dimer. *moved*: RMS change of the judged forces by fine-tuning.",
-            "",
-            f"*share*: of the frames of an epoch, those replayed. {results['replayed']} "
-            f"structures: {len(replayable())} molecules of ase's G2 collection, none of S66's, "
-            f"along normal modes at {TEMPERATURE:g} K, and random pairs of them, labelled by the "
-            "untouched base.",
-            "",
-            *table(["crystal", "share", *COLUMNS.values()], rows),
-            "",
-            *bounds(results),
-            "",
-            *machine_lines(results["machine"]),
-        ]
+    full, members = results["size"] == "full", results["members"]
+    return fill(
+        __file__,
+        results=results,
+        base="ANI-2x" if full else "mini",
+        members=f" (the first {members} members)" if members else "",
+        rate="" if full else ", learning rate 1e-3,",
+        epochs=results["runs"][0]["epochs"],
+        seeds=", ".join(map(str, results["seeds"])),
+        judged="dimers of S66x8 (COMP6, ωB97X/6-31G*)" if full else "molecules and pairs",
+        labels="the file's"
+        if full
+        else "those of the untouched base, whose own error is thus zero",
+        molecules=len(replayable()),
+        temperature=TEMPERATURE,
+        errors=table(["crystal", "share", *COLUMNS.values()], rows),
+        bounds=bounds(results),
+        machine=machine_lines(results["machine"]),
     )
 
 
-def bounds(results: dict[str, Any]) -> list[str]:
+def bounds(results: Results) -> list[str]:
     """What each share of replay keeps, and what that costs."""
     lines, found, untouched = [], groups(results), results["untouched"]
     for (crystal, share), runs in found.items():
@@ -203,31 +178,28 @@ def bounds(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def ratio(some: list[dict[str, Any]], others: list[dict[str, Any]], key: str) -> float:
+def ratio(some: Runs, others: Runs, key: str) -> float:
     return fmean(run[key] for run in some) / fmean(run[key] for run in others)
 
 
-def groups(results: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def groups(results: Results) -> dict[tuple[str, str], Runs]:
     """Runs that differ in their seed alone."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], Runs] = {}
     for run in results["runs"]:
         found.setdefault((run["crystal"], run["share"]), []).append(run)
     return found
 
 
-def cell(runs: Sequence[dict[str, Any]], key: str) -> str:
-    values = [run[key] for run in runs if run.get(key) is not None]
-    if not values:
-        return "–"
-    return f"{fmean(values):.3g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
+def cell(runs: Runs, key: str) -> str:
+    return spread((run[key] for run in runs if run.get(key) is not None), ".3g", ".2g")
 
 
-def draw(results: dict[str, Any]) -> Figure:
+def draw(results: Results) -> Figure:
     """Error on the judged structures against the error on the crystal, a point a run."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     pairs = (
-        ("energy_rmse_meV_per_atom", "judged_energy_meV_per_atom", "energy RMSE, meV/atom"),
-        ("force_rmse_meV_per_A_component", "judged_force_meV_per_A", "force RMSE, meV/Å"),
+        (ENERGY, "judged_energy_meV_per_atom", "energy RMSE, meV/atom"),
+        (FORCE, "judged_force_meV_per_A", "force RMSE, meV/Å"),
     )
     for axis, (crystal, judged, what) in zip(figure.subplots(1, 2), pairs, strict=True):
         for (name, share), runs in groups(results).items():
@@ -240,5 +212,12 @@ def draw(results: dict[str, Any]) -> Figure:
     return figure
 
 
+STUDY = Study(__file__, __doc__, page, draw, full=True, seeds=[0])
+add = STUDY.options.add_argument
+add("--crystals", nargs="+", default=["21_urea"], help="of X23, with --full")
+add("--shares", nargs="+", type=float, help="of replayed frames in an epoch")
+add("--epochs", type=int, help="left out: those of the recipe")
+add("--members", type=int, help="of ANI-2x's ensemble; left out: all eight")
+
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

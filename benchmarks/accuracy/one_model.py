@@ -10,13 +10,9 @@ and ANI-1ccx as bases of the joint model. Its options make it smaller.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,10 +20,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.accuracy.crystals import crystals
-from benchmarks.lib.machine import RESULTS, machine, machine_lines, table, write_results
-from benchmarks.lib.runs import Models, crystal_points, parts_of
-from benchmarks.lib.sweep import reduced_base, with_members
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import CENTRED, ENERGY, FORCE, fill, table
+from benchmarks.lib.runs import Models, parts_of, with_members
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import crystal_points, crystals, reduced_base
 from tlpot import load
 from tlpot.config import Config, Training, parse_config
 from tlpot.data.write import write_frames
@@ -38,75 +37,60 @@ from tlpot.potential import Potential
 REDUCED = ("07_co2", "11_formamide", "21_urea")
 VALIDATION = 0.125
 """Of the frames that are no test frames: 10 % of all, as everywhere else."""
-KEYS = {
-    "energy": "energy_rmse_meV_per_atom",
-    "centred": "energy_rmse_centered_meV_per_atom",
-    "force": "force_rmse_meV_per_A_component",
-}
-UNITS = {"energy": "meV/atom", "centred": "meV/atom", "force": "meV/Å"}
+KEYS = {"energy": ENERGY, "centred": CENTRED, "force": FORCE}
 Errors = dict[str, float]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="hours, resumable; else minutes")
-    parser.add_argument("--crystals", nargs="+")
-    parser.add_argument("--left-out", nargs="+", help="crystals to leave out in turn")
-    parser.add_argument("--bases", nargs="+", help="of the joint model")
-    parser.add_argument("--frames", type=int, help="of each crystal to train and tune on")
-    parser.add_argument("--members", type=int, help="of the ensemble; left out: all")
-    parser.add_argument("--epochs", type=int, help="left out: those of the recipe")
-    parser.add_argument("--single-epochs", type=int, help="of single models, if others")
-    parser.add_argument("--seed", type=int, default=0, help="of split and training")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    given = parser.parse_args()
+def measure(given: argparse.Namespace) -> Iterator[Results]:
     names = given.crystals or (list(crystals()) if given.full else REDUCED)
     frames = given.frames if given.full else given.frames or 15
     bases = given.bases or (["ani2x", "ani1x", "ani1ccx"] if given.full else ["mini"])
     training = {"seed": given.seed} | ({} if given.full else reduced_base()["training"])
     training |= {"epochs": given.epochs} if given.epochs else {}
-    results: dict[str, Any] = {"machine": machine(), **vars(given), "runs": str(given.runs)}
-    results |= {"frames": frames, "bases": bases, "size": "full" if given.full else "reduced"}
-    results["epochs"] = Training.model_validate(training).epochs
-    results["single_epochs"] = given.single_epochs or results["epochs"]
+    epochs = Training.model_validate(training).epochs
+    single_epochs = given.single_epochs or epochs
     points = {p.labels["crystal"]: p for p in crystal_points(names, [given.seed])}
     pools, tests = {}, {}
     for name, point in points.items():
         parts = parts_of(point.config)
         tests[name] = parts["test"]
         pools[name] = pool(parts["train"] + parts["validation"], name, frames, given)
-    models, where = Models(given.runs, train=True), f"one_model/{results['size']}"
+    size = "full" if given.full else "reduced"
+    models = Models(given.runs)
 
     def trained(base: str, crystals: Sequence[str], **more: Any) -> Potential:
-        files = [pools[crystal] for crystal in crystals]
-        config = settings(named(base, given), files, training | more)
-        folder = models.folder(config, where)
-        assert folder is not None
+        base = with_members(base, given.members, given.runs)
+        config = settings(base, [pools[crystal] for crystal in crystals], training | more)
         print(base, *crystals, flush=True)
-        return load(folder)
+        return load(models.folder(config, f"one_model/{size}"))
 
     def single(name: str) -> Potential:
         if not given.full or frames or given.members or given.epochs:
-            return trained(bases[0], [name], epochs=results["single_epochs"])
-        folder = models.folder(points[name].config)
-        assert folder is not None
-        return load(folder)
+            return trained(bases[0], [name], epochs=single_epochs)
+        return load(models.folder(points[name].config))
 
-    untouched = load(named(bases[0], given))
+    untouched = load(with_members(bases[0], given.members, given.runs))
     joint = {base: trained(base, names) for base in bases}
-    errors: dict[str, dict[str, Errors]] = {name: {} for name in names}
+    errors: dict[str, dict[str, Errors]] = {}
     for name in names:
-        found = errors[name]
-        found["untouched"] = judge(untouched, tests[name], zero=False)
-        found["single"] = judge(single(name), tests[name])
-        found |= {f"joint, {base}": judge(m, tests[name]) for base, m in joint.items()}
+        of = errors[name] = {
+            "untouched": judge(untouched, tests[name], zero=False),
+            "single": judge(single(name), tests[name]),
+        }
+        of |= {f"joint, {base}": judge(model, tests[name]) for base, model in joint.items()}
         if name in (given.left_out or names):
             others = [other for other in names if other != name]
-            found["left out"] = judge(trained(bases[0], others), tests[name], zero=False)
-    results["errors"] = errors
-    folder = RESULTS if given.full else RESULTS / "reduced"
-    write_results("one_model", results, page(results), folder)
-    draw(errors).savefig(folder / "one_model.png", dpi=150)
+            of["left out"] = judge(trained(bases[0], others), tests[name], zero=False)
+    yield {
+        "size": size,
+        "bases": bases,
+        "frames": frames,
+        "members": given.members,
+        "epochs": epochs,
+        "single_epochs": single_epochs,
+        "seed": given.seed,
+        "errors": errors,
+    }
 
 
 def pool(frames: list[Frame], name: str, number: int | None, given: argparse.Namespace) -> Path:
@@ -118,10 +102,6 @@ def pool(frames: list[Frame], name: str, number: int | None, given: argparse.Nam
     return path
 
 
-def named(base: str, given: argparse.Namespace) -> str:
-    return with_members(base, given.members, given.runs) if given.members else base
-
-
 def settings(base: str, pools: Sequence[Path], training: dict[str, Any]) -> Config:
     split = {"test": 0.0, "validation": VALIDATION, "seed": training["seed"]}
     data = {"files": [str(path) for path in pools], "split": split}
@@ -130,66 +110,64 @@ def settings(base: str, pools: Sequence[Path], training: dict[str, Any]) -> Conf
 
 def judge(potential: Potential, frames: Sequence[Frame], zero: bool = True) -> Errors:
     """Errors on test frames; without `zero` the model does not know the energies' zero."""
-    found = metrics(frames, potential.predict(frames))
-    return {name: found[key] for name, key in KEYS.items() if zero or name != "energy"}
+    errors = metrics(frames, potential.predict(frames))
+    return {name: errors[key] for name, key in KEYS.items() if zero or name != "energy"}
 
 
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    errors = results["errors"]
-    lines = [
-        f"# {str(__doc__).splitlines()[0]}",
-        "",
-        f"{results['bases'][0]}, default recipe"
-        f"{'' if results['size'] == 'full' else ', learning rate 1e-3'}, "
-        f"{results['members'] or 'all'} members, {results['epochs']} epochs (*single*: "
-        f"{results['single_epochs']}; an epoch of a joint model has {len(errors)} times the "
-        "steps), "
-        f"{results['frames'] or 'all'} frames of each crystal to train and tune on (crystal and "
-        f"molecule), split and training seed {results['seed']}. RMSE over the same test frames "
-        "for all; forces per component (per vector: √3 times). *centred*: the mean error of the "
-        "crystal's composition removed, what ranking needs, and all that can be asked of a "
-        "crystal that the model never saw. *untouched*: the base itself.",
-        "",
+def page(results: Results) -> str:
+    tables = {quantity: error_table(results["errors"], quantity) for quantity in KEYS}
+    return fill(
+        __file__,
+        results=results,
+        rate="" if results["size"] == "full" else ", learning rate 1e-3",
+        members=results["members"] or "all",
+        number=len(results["errors"]),
+        frames=results["frames"] or "all",
+        machine=machine_lines(results["machine"]),
+        **tables,
+    )
+
+
+def error_table(errors: dict[str, dict[str, Errors]], quantity: str) -> list[str]:
+    """A row a crystal, then the mean over those that each model has, and their number."""
+    models = list(dict.fromkeys(m for e in errors.values() for m in e if quantity in e[m]))
+    rows = [
+        [crystal, *(f"{e[m][quantity]:.2f}" if m in e else "–" for m in models)]
+        for crystal, e in errors.items()
     ]
-    for quantity, unit in UNITS.items():
-        models = list(dict.fromkeys(m for e in errors.values() for m in e if quantity in e[m]))
-        rows = [
-            [crystal, *(f"{e[m][quantity]:.2f}" if m in e else "–" for m in models)]
-            for crystal, e in errors.items()
-        ]
-        rows.append(
-            [
-                "**mean**",
-                *(_mean([e[m] for e in errors.values() if m in e], quantity) for m in models),
-            ]
-        )
-        title = "energy, centred" if quantity == "centred" else quantity
-        lines += [f"## {title}, {unit}", "", *table(["crystal", *models], rows), ""]
-    return "\n".join([*lines, *machine_lines(results["machine"])])
+    of = [[e[m][quantity] for e in errors.values() if m in e] for m in models]
+    rows.append(["**mean**", *(f"{fmean(values):.2f} ({len(values)})" for values in of)])
+    return table(["crystal", *models], rows)
 
 
-def _mean(some: Sequence[Errors], quantity: str) -> str:
-    return f"{fmean(e[quantity] for e in some):.2f} ({len(some)})"
-
-
-def draw(errors: dict[str, dict[str, Errors]]) -> Figure:
+def draw(results: Results) -> Figure:
     """Centred energy and force errors of each model, a row a crystal."""
+    errors = results["errors"]
     figure = Figure(figsize=(10, 1.6 + 0.27 * len(errors)), layout="constrained")
-    models = list(dict.fromkeys(m for e in errors.values() for m in e))
     panels = figure.subplots(1, 2, sharey=True)
-    for panel, quantity in zip(panels, ("centred", "force"), strict=True):
-        for model in models:
+    units = {"centred": "energy RMSE, centred, meV/atom", "force": "force RMSE, meV/Å"}
+    for panel, (quantity, label) in zip(panels, units.items(), strict=True):
+        for model in dict.fromkeys(m for e in errors.values() for m in e):
             drawn = [(e[model][quantity], i) for i, e in enumerate(errors.values()) if model in e]
             panel.plot(*zip(*drawn, strict=True), "o", label=model, alpha=0.7)
-        panel.set(xscale="log", xlabel=f"{quantity} RMSE, {UNITS[quantity]}")
+        panel.set(xscale="log", xlabel=label)
         panel.grid(axis="y", color="0.9")
     panels[0].set_yticks(range(len(errors)), list(errors))
     panels[0].invert_yaxis()
-    panels[0].set_xlabel("energy RMSE, centred, meV/atom")
     panels[1].legend(fontsize="small")
     return figure
 
 
+STUDY = Study(__file__, __doc__, page, draw, full=True)
+add = STUDY.options.add_argument
+add("--crystals", nargs="+", help="of X23; left out: three, with --full all")
+add("--left-out", nargs="+", help="crystals to leave out in turn; left out: all")
+add("--bases", nargs="+", help="of the joint model")
+add("--frames", type=int, help="of each crystal to train and tune on")
+add("--members", type=int, help="of the ensemble; left out: all")
+add("--epochs", type=int, help="left out: those of the recipe")
+add("--single-epochs", type=int, help="of single models, if others")
+add("--seed", type=int, default=0, help="of split and training")
+
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

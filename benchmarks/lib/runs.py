@@ -1,37 +1,54 @@
-"""Fine-tuned models that several benchmarks judge: taken from finished runs, else trained."""
+"""Work that is kept: answers, fine-tuned models, and the models of finished runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from benchmarks.accuracy.crystals import PRESETS, crystals
-from benchmarks.lib.sweep import full_base
-from tlpot import read_frames
+from tlpot import TlpotError, finetune, load, read_frames
 from tlpot.ablation.run import run_point
-from tlpot.ablation.sweep import Point, name_of, parse_sweep, points, settings
-from tlpot.config import Config, load_config
+from tlpot.ablation.sweep import name_of, settings
+from tlpot.config import Config, load_config, parse_config
 from tlpot.data.check import check_frames
 from tlpot.data.split import split_frames, thin
-from tlpot.errors import TlpotError
+from tlpot.files import write_whole
 from tlpot.frames import Frame
-from tlpot.potential import supported_elements
+from tlpot.potential import Potential, supported_elements
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 
 
-def crystal_points(names: Sequence[str], seeds: Sequence[int]) -> list[Point]:
-    """The points of ``crystals.py --full`` for some crystals of X23.
+def once(path: Path, work: Callable[[], Any]) -> Any:
+    """What `work` gives, as JSON, from the file if it is there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(work(), indent=1) + "\n")
+    return json.loads(path.read_text())
 
-    Raises
-    ------
-    TlpotError
-        If a crystal is not there.
-    """
-    known = crystals()
-    if unknown := [name for name in names if name not in known] or ["none"] * ("none" in known):
-        raise TlpotError(f"no {unknown[0]}/train.traj under $TLPOT_DATA/x23; set TLPOT_DATA")
-    axes = {"crystal": {n: known[n] for n in names or known}, "recipe": PRESETS}
-    return points(parse_sweep({"base": full_base(), "axes": axes, "seeds": list(seeds)}))
+
+def trained(folder: Path, config: Mapping[str, Any], **callbacks: Any) -> Path:
+    """The folder of a run of this config: finished, taken up where it stopped, or begun."""
+    if not (folder / "metrics.json").exists():
+        whole = parse_config({**config, "output": str(folder)})
+        finetune(whole, resume=(folder / "config.yaml").exists(), **callbacks)
+    return folder
+
+
+def with_members(base: str, members: int | None, folder: Path) -> str:
+    """A model file, ``bases/<base>-<members>``, with the first members of a base's ensemble."""
+    if not members:
+        return base
+    path = folder / "bases" / f"{base}-{members}.safetensors"
+    if not path.exists():
+        whole = load(base)
+        header = whole.backbone.describe()
+        header["architecture"] = {**header["architecture"], "members": members}
+        backbone = type(whole.backbone).restore(header).requires_grad_(False)
+        kept = {n: p[:members] for n, p in whole.backbone.named_parameters()}
+        backbone.load_state_dict(kept, strict=False)
+        Potential(backbone, whole.reference, whole.metadata).save(path)
+    return str(path)
 
 
 class Models:
@@ -45,18 +62,18 @@ class Models:
         Train what is missing, and take up what was interrupted.
     """
 
-    def __init__(self, runs: Path, train: bool) -> None:
+    def __init__(self, runs: Path, train: bool = True) -> None:
         self.runs, self.train = runs, train
-        self.found = {settings(config): folder for folder, config in finished(runs)}
+        self.folders = {settings(config): folder for folder, config in finished(runs)}
 
     def folder(self, config: Config, study: str = "crystals/full") -> Path | None:
         """Run folder of a config, trained among those of `study` if need be; None if missing."""
         wanted = settings(config)
-        if wanted not in self.found and self.train:
+        if wanted not in self.folders and self.train:
             folder = self.runs / study / "points" / name_of(config)
             run_point(config, str(folder), keep_model=True)
-            self.found[wanted] = folder
-        return self.found.get(wanted)
+            self.folders[wanted] = folder
+        return self.folders.get(wanted)
 
 
 def finished(runs: Path) -> Iterator[tuple[Path, Config]]:

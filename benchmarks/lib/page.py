@@ -1,0 +1,72 @@
+"""Markdown: tables, and pages whose text lies in a file beside the script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+ENERGY, CENTRED = "energy_rmse_meV_per_atom", "energy_rmse_centered_meV_per_atom"
+FORCE, VECTOR = "force_rmse_meV_per_A_component", "force_rmse_meV_per_A_vector"
+ERRORS = {
+    "energy, meV/atom": ENERGY,
+    "force, meV/Å, per component": FORCE,
+    "per vector": VECTOR,
+}
+"""What tables of errors call the figures of ``metrics.json``."""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+def records(
+    entries: Iterable[Mapping[str, Any]], columns: Mapping[str, str | Callable[[Any], object]]
+) -> list[str]:
+    """A table with a row for each entry.
+
+    Parameters
+    ----------
+    columns
+        Header → how an entry fills the cell: a format string with its keys, or a function of it.
+    """
+    return table(
+        list(columns),
+        [
+            [how(entry) if callable(how) else how.format(**entry) for how in columns.values()]
+            for entry in entries
+        ],
+    )
+
+
+def spread(values: Iterable[float], form: str = ".2f", deviation: str | None = None) -> str:
+    """Mean ± standard deviation, the latter if there are two values or more; – if there is none.
+
+    Parameters
+    ----------
+    form, deviation
+        Formats of the two; left out, that of the mean serves both.
+    """
+    values = list(values)
+    if not values:
+        return "–"
+    error = f" ± {stdev(values):{deviation or form.lstrip('+')}}" if len(values) > 1 else ""
+    return f"{fmean(values):{form}}{error}"
+
+
+def fill(script: str, **values: Any) -> str:
+    """The page beside a script, ``<script>.md``, with its ``{placeholders}`` filled.
+
+    A list is lines. A line that is one placeholder goes, with the blank line before it, if there is
+    nothing to put there.
+    """
+    text = Path(script).with_suffix(".md").read_text()
+    for name, value in values.items():
+        if isinstance(value, list):
+            value = values[name] = "\n".join(value)
+        if value == "":
+            text = text.replace(f"\n\n{{{name}}}\n", "\n").replace(f"{{{name}}}\n", "")
+    return text.format_map(values)

@@ -1,0 +1,117 @@
+"""The command line of a study, and where its results, page and figure go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.lib.machine import machine
+from tlpot.errors import TlpotError
+from tlpot.files import write_whole
+
+RESULTS = Path(__file__).parents[1] / "results"
+Results = dict[str, Any]
+
+
+class Study:
+    """A question with its measurement, and the page and figure that are made of its results.
+
+    Parameters
+    ----------
+    script, document
+        ``__file__`` and ``__doc__`` of the script; its results are called as it is.
+    page
+        Markdown of the results, of nothing but them; ``results["name"]`` is what they are called.
+    draw
+        Figure of the results, or None if they do not suffice for one.
+    names
+        Where the script has several results: what they are called.
+    full
+        Whether there is a size for minutes (``results/reduced``), and ``--full``.
+    seeds
+        Of split and training, if they can be chosen.
+    runs
+        Whether it looks for finished models, and may be told to train none.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        document: str | None,
+        page: Callable[[Results], str],
+        draw: Callable[[Results], Figure | None] = lambda results: None,
+        names: Sequence[str] = (),
+        full: bool = False,
+        seeds: Sequence[int] | None = None,
+        runs: bool = False,
+        dpi: int = 150,
+    ) -> None:
+        self.names = tuple(names) or (Path(script).stem,)
+        self.page, self.draw, self.dpi, self.full = page, draw, dpi, full
+        self.options = argparse.ArgumentParser(
+            description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        add = self.options.add_argument
+        add("--page", action="store_true", help="measure nothing: pages, figures of what there is")
+        add("--results", type=Path, default=RESULTS, help="folder of results")
+        add("--runs", type=Path, default=Path("runs"), help="folder of what is kept on the way")
+        if full:
+            add("--full", action="store_true", help="hours, resumable; else minutes")
+        if seeds is not None:
+            add("--seeds", nargs="+", type=int, default=seeds, help="of split and training")
+        if runs:
+            add("--have-only", action="store_true", help="train nothing, judge what there is")
+
+    def main(self, measure: Callable[[argparse.Namespace], Iterator[Results]]) -> None:
+        """Parse the command line and run.
+
+        Parameters
+        ----------
+        measure
+            Yields the results so far, as often as they are worth keeping. Its argument has the
+            options and ``name`` (of the results: it may set it before it yields).
+        """
+        given = self.options.parse_args()
+        try:
+            if given.page:
+                self._pages(given.results)
+                return
+            about, given.name = machine(), self.names[0]
+            for results in measure(given):
+                self._write(given.name, {"machine": about, **results}, self.folder(given))
+        except TlpotError as error:
+            raise SystemExit(f"error: {error}") from None
+
+    def folder(self, given: argparse.Namespace) -> Path:
+        """Where the results of this size are."""
+        return given.results / "reduced" if self.full and not given.full else given.results
+
+    def committed(self, given: argparse.Namespace) -> Results:
+        """Results of before, empty if there are none."""
+        return _read(self.folder(given) / f"{given.name}.json")
+
+    def _pages(self, root: Path) -> None:
+        for folder in (root, root / "reduced"):
+            for name in self.names:
+                if results := _read(folder / f"{name}.json"):
+                    self._show(name, results, folder)
+
+    def _write(self, name: str, results: Results, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
+        self._show(name, json.loads(json.dumps(results)), folder)
+
+    def _show(self, name: str, results: Results, folder: Path) -> None:
+        results = results | {"name": name}
+        write_whole(folder / f"{name}.md", self.page(results).rstrip() + "\n")
+        if figure := self.draw(results):
+            figure.savefig(folder / f"{name}.png", dpi=self.dpi)
+
+
+def _read(path: Path) -> Results:
+    return json.loads(path.read_text()) if path.exists() else {}
