@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -68,5 +69,5 @@ def fill(script: str, **values: Any) -> str:
         if isinstance(value, list):
             value = values[name] = "\n".join(value)
         if value == "":
-            text = text.replace(f"\n\n{{{name}}}\n", "\n").replace(f"{{{name}}}\n", "")
+            text = re.sub(rf"\n\n?\{{{name}\}}\n", "\n", text)
     return text.format_map(values)

@@ -17,6 +17,7 @@ from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, supported_elements
 from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.parallel import Team
 
 
 def once(path: Path, work: Callable[[], Any]) -> Any:
@@ -33,6 +34,14 @@ def trained(folder: Path, config: Mapping[str, Any], **callbacks: Any) -> Path:
         whole = parse_config({**config, "output": str(folder)})
         finetune(whole, resume=(folder / "config.yaml").exists(), **callbacks)
     return folder
+
+
+class NoCheckpoints(Team):
+    """For short runs: writing every epoch to disk would cost more than training."""
+
+    @property
+    def writer(self) -> bool:
+        return False
 
 
 def with_members(base: str, members: int | None, folder: Path) -> str:

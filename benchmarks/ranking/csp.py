@@ -12,29 +12,29 @@ ranking, as ``tlpot sample --from``). What is finished is not run again.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
 import copy
 import csv
-import json
-import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from benchmarks.lib.machine import RESULTS, machine, machine_lines, table, write_results
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import fill, table
+from benchmarks.lib.runs import NoCheckpoints
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import DATA
+from tlpot import load
 from tlpot.config import Training
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import KJ_PER_MOL, centred_spread, spread_of_differences
@@ -44,9 +44,8 @@ from tlpot.data.crystals import read_crystals
 from tlpot.data.reference import fit_reference
 from tlpot.data.select import doubt_near_top, worst
 from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load
+from tlpot.potential import Potential
 from tlpot.sampling import WINDOW
-from tlpot.training.parallel import Team
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
@@ -72,19 +71,11 @@ TRAINING = Training(fit="mean", epochs=40, batch_size=4, learning_rate=5e-4, dev
 COLOURS = {"aspirin": "#0072B2", "Target_I": "#D55E00", "DNI": "#009E73"}
 
 
-class NoCheckpoints(Team):
-    """The runs are short: writing to disk would cost more than training."""
-
-    @property
-    def writer(self) -> bool:
-        return False
-
-
 class Landscape:
     """Structures with PBE+MBD energies, and their descriptors computed once."""
 
     def __init__(self, name: str) -> None:
-        folder = Path(os.environ["TLPOT_DATA"]) / "csp_genarris" / name
+        folder = DATA / "csp_genarris" / name
         with open(folder / f"{name}.csv", newline="") as file:
             rows = list(csv.reader(file))[1:]
         labels = {row[0]: (float(row[1]), float(row[2])) for row in rows}
@@ -158,7 +149,7 @@ def scores_on(energies: np.ndarray, land: Landscape, places: Sequence[int]) -> d
     return {k: (v if np.isfinite(v) else None) for k, v in found.items()}
 
 
-def untrained(name: str) -> dict[str, Any]:
+def untrained(name: str) -> Results:
     """ANI-2x as it is and with D3(BJ), and MACE-OFF23(L) as the data set gives it."""
     land = landscape(name)
     plain = land.members(land.base).mean(axis=1)
@@ -176,7 +167,7 @@ def untrained(name: str) -> dict[str, Any]:
     }
 
 
-def fit(name: str, draw: int, share: float, strategy: str) -> dict[str, Any]:
+def fit(name: str, draw: int, share: float, strategy: str) -> Results:
     """One fine-tuning: what it was trained on, and how the others come out."""
     land = landscape(name)
     order = np.random.default_rng(draw).permutation(len(land)).tolist()
@@ -214,32 +205,26 @@ def plan() -> list[tuple[str, int, float, str]]:
     return [(name, draw, *kind) for kind in kinds for draw in DRAWS for name in SYSTEMS]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin no fit after these")
-    arguments = parser.parse_args()
-    file = RESULTS / "csp.json"
-    results = {"machine": machine(), "training": TRAINING.model_dump(), "untrained": {}, "fits": {}}
-    if file.exists():
-        results = json.loads(file.read_text())
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    results = STUDY.committed(given)
+    results = results or {"training": TRAINING.model_dump(), "untrained": {}, "fits": {}}
     started = time.monotonic()
     for piece in plan():
         key, name = "/".join(map(str, piece)), piece[0]
         if key in results["fits"]:
             continue
-        if time.monotonic() - started > 60 * arguments.minutes:
+        if time.monotonic() - started > 60 * given.minutes:
             break
         if name not in results["untrained"]:
             results["untrained"][name] = untrained(name)
         results["fits"][key] = fit(*piece)
         print(key, results["fits"][key]["rest"], flush=True)
-        write_results("csp", results, page(results))
-    write_results("csp", results, page(results))
-    draw_curves(results, RESULTS / "csp.png")
+        yield results
+    yield results
 
 
 def values(
-    results: dict[str, Any], name: str, share: float, kind: str, where: str, key: str
+    results: Results, name: str, share: float, kind: str, where: str, key: str
 ) -> np.ndarray:
     """``(draws,)`` of those that are done and defined."""
     found = [results["fits"].get(f"{name}/{draw}/{share}/{kind}") for draw in DRAWS]
@@ -257,109 +242,87 @@ def cell(numbers: np.ndarray, digits: int = 3) -> str:
     return text
 
 
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    lines = ["# Ranking a landscape after fine-tuning on a part of it", ""]
-    lines += [(__doc__ or "").partition("\n\n")[2], ""]
-    lines += ["## Spearman correlation with PBE+MBD on the structures that were not trained on", ""]
-    header = ["", *SYSTEMS]
+def page(results: Results) -> str:
+    def scores(key: str, share: float = GOAL, kind: str = "random", where: str = "rest") -> list:
+        return [cell(values(results, name, share, kind, where, key)) for name in SYSTEMS]
+
+    header, untouched, training = ["", *SYSTEMS], results["untrained"], results["training"]
     rows = []
     for model in ("ANI-2x", "ANI-2x + D3(BJ)", "MACE-OFF23(L)"):
-        entries = [results["untrained"].get(name, {}).get(model) for name in SYSTEMS]
-        rows.append([model, *(f"{e['spearman']:.3f}" if e else "–" for e in entries)])
-    for share in SHARES:
-        found = [values(results, name, share, "random", "rest", "spearman") for name in SYSTEMS]
-        rows.append([f"fine-tuned on {share:.0%}", *map(cell, found)])
-    lines += table(header, rows)
-    lines += [
-        "",
-        "Mean of the draws, smallest and largest in brackets. The first three models were",
-    ]
-    lines += ["not trained here and are judged on all structures. At 30 %:", ""]
+        known = {name: entry[model]["spearman"] for name, entry in untouched.items()}
+        rows.append([model, *(f"{known[n]:.3f}" if n in known else "–" for n in SYSTEMS)])
+    rows += [[f"fine-tuned on {share:.0%}", *scores("spearman", share)] for share in SHARES]
+    verdicts = []
     for name, (_, target) in SYSTEMS.items():
-        found = values(results, name, GOAL, "random", "rest", "spearman")
-        if len(found):
-            gap = found.mean() - target
+        reached = values(results, name, GOAL, "random", "rest", "spearman")
+        if len(reached):
+            gap = reached.mean() - target
             verdict = "reached" if gap >= 0 else f"missed by {-gap:.3f}"
-            lines.append(
-                f"- {name}: {found.mean():.3f}, {len(found)} draws; asked for {target}: {verdict}"
-            )
-    lines += ["", "## All scores at 30 %, on the rest", ""]
-    rows = []
-    for key in SCORES:
-        found = [values(results, name, GOAL, "random", "rest", key) for name in SYSTEMS]
-        rows.append([key, *map(cell, found)])
-    lines += table(header, rows)
-    lines += ["", "## Chosen by doubt near the top against chosen at random, 30 %", ""]
-    lines += ["On the half of each draw that neither may train on:", ""]
-    rows = []
-    for where, key in (
+            draws = f"{reached.mean():.3f}, {len(reached)} draws"
+            verdicts.append(f"- {name}: {draws}; asked for {target}: {verdict}")
+    judged = (
         ("half", "spearman"),
         ("half", "rmse_centred_kJ_mol"),
         ("lowest third of the half", "rmse_centred_kJ_mol"),
-    ):
-        for kind in ("random", "doubt"):
-            found = [values(results, name, GOAL, kind, where, key) for name in SYSTEMS]
-            rows.append([f"{key}, {where}", kind, *map(cell, found)])
-    lines += table(["", "chosen", *SYSTEMS], rows)
-    sizes = [
-        f"{name}: {e['structures']} structures of {'/'.join(map(str, e['atoms']))} atoms"
-        + (
-            f", left out as no {SYSTEMS[name][0]}: {', '.join(e['excluded'])}"
-            if e["excluded"]
-            else ""
+    )
+    doubt = [
+        [f"{key}, {where}", kind, *scores(key, GOAL, kind, where)]
+        for where, key in judged
+        for kind in ("random", "doubt")
+    ]
+    sizes = []
+    for name, e in untouched.items():
+        sizes.append(
+            f"- {name}: {e['structures']} structures of {'/'.join(map(str, e['atoms']))} atoms"
         )
-        for name, e in results["untrained"].items()
-    ]
-    training = results["training"]
-    cpu = sum(entry["cpu_s"] for entry in results["fits"].values()) / 60
-    lines += ["", "## How", ""]
-    lines += [f"- {text}" for text in sizes]
-    lines += [
-        "- Also left out: the five CIFs that the data's README names ("
-        + ", ".join(LEFT_OUT)
-        + ").",
-        f"- {training['epochs']} epochs, batch {training['batch_size']}, learning rate "
-        f"{training['learning_rate']:g}, the loss judges the ensemble's mean (fit: "
-        f"{training['fit']}), otherwise the default recipe; no validation frames. Rate and epochs "
-        "were settled on draw 0 of Target I, out of three tried with fit: members, the default (30 "
-        "%; 20 epochs at 5e-4: 0.918, 40: 0.949, 40 at 1e-3: 0.938), which takes 2.6 times as long "
-        "a step; the other landscapes had no part in it. Seed of draw and training: 0, 1, 2.",
-        "- No two structures of a landscape are the same crystal (`tlpot.csp.match`, reference "
-        "energies within 1 kJ/mol).",
-        f"- {len(results['fits'])} of {len(plan())} fits done, {cpu:.0f} min of processor time; "
-        "other work ran beside.",
-        "- Forces do not enter the scores: there are none but zeros.",
-    ]
-    return "\n".join([*lines, *machine_lines(results["machine"])])
+        if e["excluded"]:
+            sizes[-1] += f", left out as no {SYSTEMS[name][0]}: {', '.join(e['excluded'])}"
+    return fill(
+        __file__,
+        intro=str(__doc__).partition("\n\n")[2],
+        spearman=table(header, rows),
+        verdicts=verdicts,
+        scores=table(header, [[key, *scores(key)] for key in SCORES]),
+        doubt=table(["", "chosen", *SYSTEMS], doubt),
+        sizes=sizes,
+        left_out=", ".join(LEFT_OUT),
+        training=training,
+        fits=len(results["fits"]),
+        planned=len(plan()),
+        minutes=sum(entry["cpu_s"] for entry in results["fits"].values()) / 60,
+        machine=machine_lines(results["machine"]),
+    )
 
 
-def draw_curves(results: dict[str, Any], path: Path) -> None:
+def draw(results: Results) -> Figure:
     """Spearman on the rest against the share trained on, a point a draw."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
     for name, (_, target) in SYSTEMS.items():
         if name not in results["untrained"]:
             continue
-        start = results["untrained"][name]["ANI-2x"]["spearman"]
-        shares, means = [0.0], [start]
+        colour, before = COLOURS[name], results["untrained"][name]
+        shares, means = [0.0], [before["ANI-2x"]["spearman"]]
         for share in SHARES:
-            found = values(results, name, share, "random", "rest", "spearman")
-            if len(found):
+            draws = values(results, name, share, "random", "rest", "spearman")
+            if len(draws):
                 shares.append(share)
-                means.append(found.mean())
-                axis.plot([100 * share] * len(found), found, ".", color=COLOURS[name], alpha=0.5)
-        axis.plot(100 * np.array(shares), means, "-", color=COLOURS[name], label=name)
-        peer = results["untrained"][name]["MACE-OFF23(L)"]["spearman"]
-        axis.plot(-3, peer, ">", color=COLOURS[name], ms=7)
-        axis.plot(100 * GOAL, target, "_", color=COLOURS[name], ms=16, mew=2)
+                means.append(draws.mean())
+                axis.plot([100 * share] * len(draws), draws, ".", color=colour, alpha=0.5)
+        axis.plot(100 * np.array(shares), means, "-", color=colour, label=name)
+        axis.plot(-3, before["MACE-OFF23(L)"]["spearman"], ">", color=colour, ms=7)
+        axis.plot(100 * GOAL, target, "_", color=colour, ms=16, mew=2)
     axis.set_xlabel("structures trained on (%)")
     axis.set_ylabel("Spearman correlation with PBE+MBD, on the rest")
-    said = "▸ MACE-OFF23(L)   — asked for at 30 %"
-    axis.set_title(said, fontsize=9, color="#59636e", loc="left")
+    legend = "▸ MACE-OFF23(L)   — asked for at 30 %"
+    axis.set_title(legend, fontsize=9, color="#59636e", loc="left")
     axis.legend(frameon=False, loc="lower right")
-    figure.savefig(path, dpi=150, facecolor="white")
+    return figure
 
+
+STUDY = Study(__file__, __doc__, page, draw)
+STUDY.options.add_argument("--minutes", type=float, default=1e9, help="begin no fit after these")
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

@@ -1,8 +1,7 @@
 """Relaxing a landscape: in batches against one by one with ASE. Same minima? How much faster?
 
-``make bench-relax``, or ``python benchmarks/relax.py [--model M] [--train 25] [--every 1]``; needs
-the Genarris landscapes under ``$TLPOT_DATA``, and the model's weights. Both ways relax cell and
-positions of the same crystals in turns of a few, each on one thread; time is processor time, which
+Needs the Genarris landscapes under ``$TLPOT_DATA``. Both ways relax cell and positions of the same
+crystals in turns of a few, each on one thread; time is processor time, which
 other programs on the machine disturb less than the clock. Where the two end in different minima,
 ASE begins again in the batched one (is it a minimum to ASE too?), and from a start shifted by a mÅ
 (does ASE agree with itself?). Chunks that are done are kept in ``runs/relax``, not done again.
@@ -10,119 +9,137 @@ ASE begins again in the batched one (is it a minimum to ASE too?), and from a st
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
 import csv
-import json
 import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.lib.machine import machine, machine_lines, table, write_results
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import fill, records
+from benchmarks.lib.runs import once, trained
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import DATA
+from tlpot import load
 from tlpot.csp.relax import Relaxation, relax
-from tlpot.data.crystals import read_each
-from tlpot.files import write_whole
+from tlpot.csp.structures import read_each
+from tlpot.data.write import write_frames
 from tlpot.frames import Frame
-from tlpot.potential import Potential, load
-from tlpot.run import finetune
+from tlpot.potential import Potential
 
 CHUNK = 9
 ENGINES = ("torch-sim", "ase")
-DATA = Path(os.environ.get("TLPOT_DATA", ".")) / "csp_genarris/Target_I"
+TARGET_I = DATA / "csp_genarris/Target_I"
 TRAINING = {"fit": "mean", "epochs": 40, "batch_size": 4, "learning_rate": 5e-4, "device": "cpu"}
+Rows = dict[str, list[Results]]
 SAME = 1e-3
 """eV per atom within which two minima count as the same."""
 SHIFT = 1e-3
 """Å, standard deviation of the shift of a start, by which ASE is compared with itself."""
 
 
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    everything, refused = read_each(TARGET_I / "PBE_MBD")
+    frames = everything[:: given.every][: given.first]
+    model, potential = given.model, load(given.model)
+    folder = given.runs / "relax" / f"{given.model}-{given.train}-{given.every}"
+    if given.train:
+        given.name = "relax_finetuned"
+        others = [frame for frame in everything if frame not in frames]
+        potential = fine_tuned(given.model, others, given.train, folder / "model")
+        model += f" fine-tuned on {given.train} others (energies, zero forces; 40 epochs)"
+    rows: Rows = {engine: [] for engine in ENGINES}
+    for start in range(0, len(frames), CHUNK):
+        for engine in ENGINES:
+            chunk = frames[start : start + CHUNK]
+            rows[engine] += relaxed(engine, chunk, potential, folder / f"{engine}-{start:03d}.json")
+            print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
+    what = "all" if given.every == 1 else f"one in {given.every} by name"
+    what += f", the first {given.first}" if given.first else ""
+    checked = controls(rows, frames, potential, folder)
+    for row in [row for of in rows.values() for row in of]:
+        del row["positions"], row["cell"]
+    about = {"controls": checked, "what": what, "model": model, "unread": len(refused)}
+    yield compare(rows) | about | {"rows": rows}
+
+
 def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) -> Potential:
     """The base after training on so many of `frames`: PBE+MBD energies, and zero forces."""
-    if not (folder / "model.safetensors").exists():
-        picks = np.random.default_rng(0).choice(len(frames), number, replace=False)
-        with (DATA / "Target_I.csv").open() as file:
-            energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
-        minima = [
-            replace(
-                frames[i],
-                energy=energies[Path(frames[i].source).stem],
-                forces=np.zeros((len(frames[i]), 3)),
-                labels="relaxed",
-            )
-            for i in sorted(picks)
-        ]
-        finetune(
-            {
-                "data": {"split": {"test": 0.0, "validation": 0.1}},
-                "model": {"base": base},
-                "training": TRAINING,
-                "output": str(folder),
-            },
-            frames=minima,
-        )
-    return load(folder)
+    picks = np.random.default_rng(0).choice(len(frames), number, replace=False)
+    with (TARGET_I / "Target_I.csv").open() as file:
+        energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
+    some = [frames[i] for i in sorted(picks)]
+    labelled = [Frame(f.atoms, energies[Path(f.source).stem]) for f in some]
+    data = folder.with_suffix(".extxyz")
+    if not data.exists():
+        write_frames(data, labelled)
+    split = {"test": 0.0, "validation": 0.1}
+    config = {
+        "data": {"files": str(data), "relaxed": True, "split": split},
+        "model": {"base": base},
+        "training": TRAINING,
+    }
+    return load(trained(folder, config))
 
 
 def relaxed(
     engine: str, frames: Sequence[Frame], potential: Potential, path: Path
-) -> list[dict[str, Any]]:
+) -> list[Results]:
     """One row a structure; from the file if it is there."""
-    if not path.exists():
+
+    def work() -> list[Results]:
         begin, wall = time.process_time(), time.perf_counter()
-        found = relax(frames, potential, Relaxation(engine=engine, bonds=False))
+        minima = relax(frames, potential, Relaxation(engine=engine, bonds=False))
         seconds, wall = time.process_time() - begin, time.perf_counter() - wall
-        rows = [
+        return [
             {
-                "name": Path(one.name.partition("#")[0]).stem,
-                "atoms": len(one.atoms),
-                "energy": one.energy,
-                "volume": one.atoms.get_volume(),
-                "steps": one.steps,
-                "reason": one.reason,
-                "seconds": seconds / len(found),
-                "wall": wall / len(found),
-                "positions": one.atoms.positions.tolist(),
-                "cell": one.atoms.cell.tolist(),
+                "name": Path(minimum.name.partition("#")[0]).stem,
+                "atoms": len(minimum.atoms),
+                "energy": minimum.energy,
+                "volume": minimum.atoms.get_volume(),
+                "steps": minimum.steps,
+                "reason": minimum.reason,
+                "seconds": seconds / len(minima),
+                "wall": wall / len(minima),
+                "positions": minimum.atoms.positions.tolist(),
+                "cell": minimum.atoms.cell.tolist(),
             }
-            for one in found
+            for minimum in minima
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(rows, indent=1) + "\n")
-    return json.loads(path.read_text())
+
+    return once(path, work)
 
 
-def forks(rows: dict[str, list[dict[str, Any]]]) -> list[int]:
-    """Structures that both ways relaxed, to different minima."""
-    return [
-        i
-        for i, (b, s) in enumerate(zip(rows["torch-sim"], rows["ase"], strict=True))
-        if b["reason"] is None
-        and s["reason"] is None
-        and abs(b["energy"] - s["energy"]) >= SAME * b["atoms"]
-    ]
+def both(rows: Rows) -> list[tuple[int, Results, Results]]:
+    """Place, batched and serial minimum of the structures that both ways relaxed."""
+    pairs = zip(rows["torch-sim"], rows["ase"], strict=True)
+    return [(i, b, s) for i, (b, s) in enumerate(pairs) if b["reason"] is s["reason"] is None]
+
+
+def apart(row: Results, other: Results) -> bool:
+    """Whether two minima differ."""
+    return abs(row["energy"] - other["energy"]) >= SAME * row["atoms"]
 
 
 def controls(
-    rows: dict[str, list[dict[str, Any]]],
+    rows: Rows,
     frames: Sequence[Frame],
     potential: Potential,
     folder: Path,
 ) -> dict[str, int]:
     """What ASE makes of the batched minima, and of its own start when that is shifted."""
-    found = {"forks": 0, "stays": 0, "agrees_with_itself": 0}
-    for i in forks(rows):
-        batched, serial = rows["torch-sim"][i], rows["ase"][i]
+    counts = {"forks": 0, "stays": 0, "agrees_with_itself": 0}
+    for i, batched, serial in both(rows):
+        if not apart(batched, serial):
+            continue
         there, near = frames[i].atoms.copy(), frames[i].atoms.copy()
         there.set_cell(batched["cell"])
         there.positions = batched["positions"]
@@ -133,36 +150,25 @@ def controls(
             )[0]
             for name, start in (("again", there), ("shifted", near))
         )
-        found["forks"] += 1
-        found["stays"] += abs(again["energy"] - batched["energy"]) < SAME * batched["atoms"]
-        found["agrees_with_itself"] += (
-            abs(shifted["energy"] - serial["energy"]) < SAME * serial["atoms"]
-        )
-        print("control", i, again["steps"], shifted["steps"], found, flush=True)
-    return found
+        counts["forks"] += 1
+        counts["stays"] += not apart(again, batched)
+        counts["agrees_with_itself"] += not apart(shifted, serial)
+        print("control", i, again["steps"], shifted["steps"], counts, flush=True)
+    return counts
 
 
-def compare(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def compare(rows: Rows) -> Results:
     """Speed of both ways, and their minima where both found one."""
-    pairs = [
-        (batched, serial)
-        for batched, serial in zip(rows["torch-sim"], rows["ase"], strict=True)
-        if batched["reason"] is None and serial["reason"] is None
-    ]
-    gap = np.array([(b["energy"] - s["energy"]) / b["atoms"] for b, s in pairs])
-    result: dict[str, Any] = {
-        engine: {
-            "structures": len(rows[engine]),
-            "converged": sum(row["reason"] is None for row in rows[engine]),
-            "steps": float(np.mean([row["steps"] for row in rows[engine]])),
-            "cpu_seconds": float(np.mean([row["seconds"] for row in rows[engine]])),
-            "wall_seconds": float(np.mean([row["wall"] for row in rows[engine]])),
-        }
-        for engine in ENGINES
+    pairs = both(rows)
+    gap = np.array([(b["energy"] - s["energy"]) / b["atoms"] for _, b, s in pairs])
+    means = {"steps": "steps", "cpu_seconds": "seconds", "wall_seconds": "wall"}
+    result: Results = {
+        engine: {"structures": len(of), "converged": sum(row["reason"] is None for row in of)}
+        | {name: float(np.mean([row[key] for row in of])) for name, key in means.items()}
+        for engine, of in rows.items()
     }
-    seconds = {engine: result[engine]["cpu_seconds"] for engine in ENGINES}
     return result | {
-        "speedup": seconds["ase"] / seconds["torch-sim"],
+        "speedup": result["ase"]["cpu_seconds"] / result["torch-sim"]["cpu_seconds"],
         "pairs": len(pairs),
         "same": int((np.abs(gap) < SAME).sum()),
         "batched_lower": int((gap <= -SAME).sum()),
@@ -172,92 +178,43 @@ def compare(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
-def report(result: dict[str, Any]) -> str:
-    """The page."""
-    share = result["same"] / result["pairs"]
-    fast, slow = (result[engine] for engine in ENGINES)
-    pairs = [
-        (result["rows"]["torch-sim"][i], result["rows"]["ase"][i]) for i in forks(result["rows"])
-    ]
-    fork = sorted(abs(100 * (b["volume"] / s["volume"] - 1)) for b, s in pairs) or [0.0]
-    control = result["controls"]
-    lines = [
-        "# Relaxing a landscape in batches",
-        "",
-        f"{fast['structures']} crystals of Target I (C6H6O, Z = 8; {result['what']}), from their "
-        f"PBE+MBD geometries, cell and positions, with {result['model']}, to 0.01 eV/Å and "
-        "0.005 GPa. Both ways on one thread, in turns.",
-        "",
-        *table(
-            ["", "converged", "evaluations each", "processor time each, s", "per hour and core"],
-            [
-                [
-                    name,
-                    f"{one['converged']}/{one['structures']}",
-                    f"{one['steps']:.0f}",
-                    f"{one['cpu_seconds']:.2f}",
-                    f"{3600 / one['cpu_seconds']:.0f}",
-                ]
-                for name, one in (("batched L-BFGS", fast), ("ASE, BFGS + Fréchet cell", slow))
-            ],
+def page(results: Results) -> str:
+    names = {"torch-sim": "batched L-BFGS", "ase": "ASE, BFGS + Fréchet cell"}
+    forks = [(b, s) for _, b, s in both(results["rows"]) if apart(b, s)]
+    volumes = sorted(abs(100 * (b["volume"] / s["volume"] - 1)) for b, s in forks) or [0.0]
+    return fill(
+        __file__,
+        results=results,
+        speeds=records(
+            [results[engine] | {"name": name} for engine, name in names.items()],
+            {
+                "": "{name}",
+                "converged": "{converged}/{structures}",
+                "evaluations each": "{steps:.0f}",
+                "processor time each, s": "{cpu_seconds:.2f}",
+                "per hour and core": lambda way: f"{3600 / way['cpu_seconds']:.0f}",
+            },
         ),
-        "",
-        f"Batched is **{result['speedup']:.1f} ×** as fast a core (wanted on two cores: 2 ×). "
-        f"Energies agree within 1 meV/atom for {result['same']} of {result['pairs']} "
-        f"({share:.0%}; wanted ≥ 95 %): median difference "
-        f"{result['median_gap_meV_per_atom']:.3f}, largest "
-        f"{result['largest_gap_meV_per_atom']:.2f} meV/atom; of the others the batched way is "
-        f"lower in {result['batched_lower']}, ASE in {result['serial_lower']}. "
-        f"These end in other minima: their volumes differ by {fork[0]:.1f} to {fork[-1]:.1f} %. "
-        f"Put into the batched minimum, ASE stays there in {control['stays']} of "
-        f"{control['forks']} (so it is one); from a start shifted by {1e3 * SHIFT:g} mÅ a "
-        f"coordinate, ASE finds its own minimum again in {control['agrees_with_itself']} of "
-        f"{control['forks']}.",
-        "",
-        *machine_lines(result["machine"]),
-    ]
-    return "\n".join(lines)
+        structures=results["ase"]["structures"],
+        share=results["same"] / results["pairs"],
+        volumes=f"{volumes[0]:.1f} to {volumes[-1]:.1f}",
+        controls=CONTROLS.format(**results["controls"]) if "controls" in results else "",
+        machine=machine_lines(results["machine"]),
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="ani2x")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th structure")
-    parser.add_argument("--first", type=int, help="and only the first so many of these")
-    parser.add_argument("--train", type=int, default=0, help="fine-tune on so many others first")
-    parser.add_argument("--name", default="relax")
-    options = parser.parse_args()
-    everything, refused = read_each(DATA / "PBE_MBD")
-    frames = everything[:: options.every][: options.first]
-    about, potential = machine(), load(options.model)
-    folder = Path("runs/relax") / f"{options.model}-{options.train}-{options.every}"
-    model = options.model
-    if options.train:
-        others = [frame for frame in everything if frame not in frames]
-        potential = fine_tuned(options.model, others, options.train, folder / "model")
-        model += f" fine-tuned on {options.train} others (energies, zero forces; 40 epochs)"
-    rows: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
-    for start in range(0, len(frames), CHUNK):
-        for engine in ENGINES:
-            chunk = frames[start : start + CHUNK]
-            path = folder / f"{engine}-{start:03d}.json"
-            rows[engine] += relaxed(engine, chunk, potential, path)
-            print(engine, start, *(row["steps"] for row in rows[engine][start:]), flush=True)
-    what = "all" if options.every == 1 else f"one in {options.every} by name"
-    what += f", the first {options.first}" if options.first else ""
-    checked = controls(rows, frames, potential, folder)
-    for one in [row for found in rows.values() for row in found]:
-        del one["positions"], one["cell"]
-    result = compare(rows) | {
-        "controls": checked,
-        "what": what,
-        "model": model,
-        "unread": len(refused),
-        "rows": rows,
-        "machine": about,
-    }
-    write_results(options.name, result, report(result))
+CONTROLS = (
+    " Put into the batched minimum, ASE stays there in {stays} of {forks} (so it is one); from a "
+    f"start shifted by {1e3 * SHIFT:g} mÅ a coordinate, ASE finds its own minimum again in "
+    "{agrees_with_itself} of {forks}."
+)
 
+STUDY = Study(__file__, __doc__, page, names=("relax", "relax_finetuned"))
+add = STUDY.options.add_argument
+add("--model", default="ani2x")
+add("--every", type=int, default=1, help="take every n-th structure")
+add("--first", type=int, help="and only the first so many of these")
+add("--train", type=int, default=0, help="fine-tune on so many others first: relax_finetuned")
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

@@ -11,37 +11,35 @@ fine-tuned anew by the default recipe, shortened. What is finished is not run ag
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
-import json
-import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.lib.machine import RESULTS, machine, machine_lines, table, write_results
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import ENERGY, FORCE, VECTOR, fill, table
+from benchmarks.lib.runs import NoCheckpoints
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import DATA
+from tlpot import load, read_frames
 from tlpot.config import Data, Split, parse_config
 from tlpot.data.check import check_frames
-from tlpot.data.groups import IN_MEMORY
-from tlpot.data.read import read_frames
 from tlpot.data.select import farthest, worst
 from tlpot.data.split import split_frames
 from tlpot.evaluation.metrics import metrics
 from tlpot.frames import Frame
-from tlpot.potential import Potential, load
+from tlpot.potential import Potential
 from tlpot.run import prepare
 from tlpot.sampling import committee, frame_features
-from tlpot.training.parallel import Team
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
@@ -69,9 +67,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 STRATEGIES = ("random", "committee", "farthest")
 KEYS = {
-    "energy, meV/atom": "energy_rmse_meV_per_atom",
-    "force, meV/Å, per component": "force_rmse_meV_per_A_component",
-    "force, per vector": "force_rmse_meV_per_A_vector",
+    "energy, meV/atom": ENERGY,
+    "force, meV/Å, per component": FORCE,
+    "force, per vector": VECTOR,
 }
 
 
@@ -79,7 +77,7 @@ KEYS = {
 def read_case(name: str, seed: int) -> tuple[list[Frame], list[Frame]]:
     """Pool and test frames."""
     case = CASES[name]
-    files = [str(Path(os.environ["TLPOT_DATA"]) / name) for name in case["files"]]
+    files = [str(DATA / name) for name in case["files"]]
     split = Split(test=TEST, validation=0.0, seed=seed)
     data = Data(files=files, keys=case.get("keys", {}), bad_frames="drop", split=split)
     base = load(case["model"]["base"])
@@ -88,12 +86,21 @@ def read_case(name: str, seed: int) -> tuple[list[Frame], list[Frame]]:
     return [frames[i] for i in parts.train], [frames[i] for i in parts.test]
 
 
-class NoCheckpoints(Team):
-    """The runs are short: writing every epoch to disk would cost more than training."""
-
-    @property
-    def writer(self) -> bool:
-        return False
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    results = STUDY.committed(given) or {"cases": {}}
+    for name in given.cases:
+        for seed in given.seeds:
+            entry = results["cases"].setdefault(name, {}).setdefault(str(seed), {})
+            start = None
+            for strategy in CASES[name].get("strategies", STRATEGIES):
+                if strategy not in entry:
+                    rows = learn(name, strategy, seed, start)
+                    start = rows[0]
+                    entry[strategy] = [
+                        {k: v for k, v in row.items() if k != "model"} for row in rows
+                    ]
+                    yield results
+    yield results
 
 
 def train(case: Mapping[str, Any], frames: list[Frame], elements: set[str], seed: int) -> Potential:
@@ -161,29 +168,6 @@ def judge(
     return row | {key: found[key] for key in KEYS.values()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    arguments = parser.parse_args()
-    file = RESULTS / "committee.json"
-    results = json.loads(file.read_text()) if file.exists() else {"machine": machine(), "cases": {}}
-    for name in arguments.cases:
-        for seed in arguments.seeds:
-            entry = results["cases"].setdefault(name, {}).setdefault(str(seed), {})
-            start = None
-            for strategy in CASES[name].get("strategies", STRATEGIES):
-                if strategy not in entry:
-                    rows = learn(name, strategy, seed, start)
-                    start = rows[0]
-                    entry[strategy] = [
-                        {k: v for k, v in row.items() if k != "model"} for row in rows
-                    ]
-                    write_results("committee", results, page(results))
-    write_results("committee", results, page(results))
-    draw(results, RESULTS / "committee.png")
-
-
 def values(seeds: Mapping[str, Any], strategy: str, key: str) -> np.ndarray:
     """``(seeds, sizes)``"""
     return np.array([[row[key] for row in s[strategy]] for s in seeds.values() if strategy in s])
@@ -196,80 +180,88 @@ def gain(seeds: Mapping[str, Any], strategy: str, key: str) -> np.ndarray:
     return 100 * (1 - ratio[:, 1:].mean(axis=1))
 
 
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    lines = ["# Committee against random", "", (__doc__ or "").partition("\n\n")[2], ""]
-    for name, seeds in results["cases"].items():
-        done = [s for s in STRATEGIES if any(s in entry for entry in seeds.values())]
-        case = CASES[name]
-        rows = [
-            [what, strategy, *_cells(values(seeds, strategy, key))]
-            for what, key in KEYS.items()
-            for strategy in done
-        ]
-        recipe = ", ".join(f"{k} {v}" for k, v in {**case["model"], **case["training"]}.items())
-        lines += [
-            f"## {name}",
-            "",
-            f"RMSE on the test frames, mean ± standard deviation of {len(seeds)} seeds (of split, "
-            f"start and training); {recipe}.",
-            "",
-            *table(["error", "strategy", *(f"{n} frames" for n in case["sizes"])], rows),
-            "",
-        ]
-        for strategy in done[1:]:
-            energy, force = (gain(seeds, strategy, key) for key in list(KEYS.values())[:2])
-            lines.append(
-                f"- **{strategy}**: at equal numbers the energy RMSE is {_lower(energy)} and the "
-                f"force RMSE {_lower(force)} than random's; mean over sizes after the first."
-            )
-        energy = values(seeds, "random", next(iter(KEYS.values()))).mean(axis=0)
-        if energy[-1] > FLAT * energy[0]:
-            lines.append(
-                "- More frames hardly help here whoever picks them: this base and recipe cannot "
-                "learn these labels, so the comparison says little."
-            )
-        known = values(seeds, "random", "spearman")[:, 0]
-        lines += [
-            f"- Spread per √N and |ΔE|/√N of the frames not yet picked, first round: Spearman "
-            f"correlation {known.mean():.2f}.",
-            "",
-        ]
-    lines += ["![learning curves](committee.png)", "", *machine_lines(results["machine"])]
-    return "\n".join(lines)
+def page(results: Results) -> str:
+    return fill(
+        __file__,
+        intro=str(__doc__).partition("\n\n")[2],
+        cases=[line for name, seeds in results["cases"].items() for line in case(name, seeds)],
+        machine=machine_lines(results["machine"]),
+    )
 
 
-def _cells(found: np.ndarray) -> list[str]:
-    digits = 1 if found.mean() < 100 else 0
-    pairs = zip(found.mean(0), found.std(0), strict=True)
+def case(name: str, seeds: Results) -> list[str]:
+    """The section of one pool."""
+    done = [s for s in STRATEGIES if any(s in entry for entry in seeds.values())]
+    settings = CASES[name]
+    rows = [
+        [what, strategy, *cells(values(seeds, strategy, key))]
+        for what, key in KEYS.items()
+        for strategy in done
+    ]
+    recipe = ", ".join(f"{k} {v}" for k, v in {**settings["model"], **settings["training"]}.items())
+    lines = [
+        f"## {name}",
+        "",
+        f"RMSE on the test frames, mean ± standard deviation of {len(seeds)} seeds (of split, "
+        f"start and training); {recipe}.",
+        "",
+        *table(["error", "strategy", *(f"{n} frames" for n in settings["sizes"])], rows),
+        "",
+    ]
+    for strategy in done[1:]:
+        energy, force = (gain(seeds, strategy, key) for key in (ENERGY, FORCE))
+        lines.append(
+            f"- **{strategy}**: at equal numbers the energy RMSE is {lower(energy)} and the "
+            f"force RMSE {lower(force)} than random's; mean over sizes after the first."
+        )
+    energy = values(seeds, "random", ENERGY).mean(axis=0)
+    if energy[-1] > FLAT * energy[0]:
+        lines.append(
+            "- More frames hardly help here whoever picks them: this base and recipe cannot "
+            "learn these labels, so the comparison says little."
+        )
+    known = values(seeds, "random", "spearman")[:, 0]
+    return [
+        *lines,
+        "- Spread per √N and |ΔE|/√N of the frames not yet picked, first round: Spearman "
+        f"correlation {known.mean():.2f}.",
+        "",
+    ]
+
+
+def cells(errors: np.ndarray) -> list[str]:
+    digits = 1 if errors.mean() < 100 else 0
+    pairs = zip(errors.mean(0), errors.std(0), strict=True)
     return [f"{mean:.{digits}f} ± {std:.{digits}f}" for mean, std in pairs]
 
 
-def _lower(percent: np.ndarray) -> str:
+def lower(percent: np.ndarray) -> str:
     each = ", ".join(f"{-p:+.0f}" for p in percent)
     mean = percent.mean()
     return f"{abs(mean):.0f} % {'lower' if mean >= 0 else 'higher'} (by seed {each} %)"
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
+def draw(results: Results) -> Figure:
     """Learning curves, one row a pool: mean over seeds, band of one standard deviation."""
     cases = results["cases"]
-    figure, axes = plt.subplots(len(cases), 2, figsize=(8, 3.2 * len(cases)), squeeze=False)
+    figure = Figure(figsize=(8, 3.2 * len(cases)))
+    axes = figure.subplots(len(cases), 2, squeeze=False)
+    labels = {ENERGY: "energy RMSE, meV/atom", FORCE: "force RMSE, meV/Å per component"}
     for row, (name, seeds) in zip(axes, cases.items(), strict=True):
-        for axis, key in zip(row, list(KEYS.values())[:2], strict=True):
+        for axis, (key, label) in zip(row, labels.items(), strict=True):
             for strategy in [s for s in STRATEGIES if all(s in entry for entry in seeds.values())]:
-                found, sizes = values(seeds, strategy, key), CASES[name]["sizes"]
-                mean, std = found.mean(0), found.std(0)
+                errors, sizes = values(seeds, strategy, key), CASES[name]["sizes"]
+                mean, std = errors.mean(0), errors.std(0)
                 axis.plot(sizes, mean, "o-", label=strategy, markersize=4)
                 axis.fill_between(sizes, mean - std, mean + std, alpha=0.15)
-            axis.set(xlabel="training frames", title=name)
-            axis.set_ylabel(
-                "energy RMSE, meV/atom" if "energy" in key else "force RMSE, meV/Å per component"
-            )
+            axis.set(xlabel="training frames", title=name, ylabel=label)
             axis.legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    return figure
 
+
+STUDY = Study(__file__, __doc__, page, draw, seeds=[0, 1, 2], dpi=130)
+STUDY.options.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)
