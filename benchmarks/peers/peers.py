@@ -13,11 +13,6 @@ other jobs on the machine disturb little.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import argparse
 import json
 import os
@@ -26,25 +21,50 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import ase.io
 import numpy as np
+from matplotlib.figure import Figure
 
-from benchmarks.lib.machine import RESULTS, machine, write_results
-from benchmarks.peers.report import page, picture
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib.machine import machine_lines
+from benchmarks.lib.page import CENTRED, ENERGY, FORCE, VECTOR, fill, table
+from benchmarks.lib.study import Results, Study
+from benchmarks.lib.x23 import X23
+from tlpot import load
 from tlpot.config import parse_config
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
 from tlpot.frames import Frame
-from tlpot.potential import load
 from tlpot.prediction import Prediction
 from tlpot.run import Prepared, prepare
 
 HERE = Path(__file__).parent
-RUNS = Path("runs/peers")
+NAMES = {
+    "thesis": "tlpot, thesis preset",
+    "default": "tlpot, default",
+    "mace": "MACE from scratch",
+    "mace-short": "MACE, schedule as short as tlpot's default",
+    "graph-pes": "PaiNN (graph-pes) from scratch",
+}
+COLOURS = {
+    "thesis": "#E69F00",
+    "default": "#0072B2",
+    "mace": "#D55E00",
+    "mace-short": "#CC79A7",
+    "graph-pes": "#009E73",
+}
+KEYS = {
+    "energy RMSE, meV/atom": ENERGY,
+    "centred": CENTRED,
+    "force RMSE, meV/Å, per component": FORCE,
+    "per vector": VECTOR,
+}
+LEVELS = {"energy": (2, (5.0, 2.0, 1.0, 0.7)), "force": (3, (100.0, 60.0, 40.0, 30.0))}
+"""Column of the curve, and the validation errors whose time is told."""
 FRACTIONS = {"few": 0.2, "all": 1.0}
 EPOCHS = {
     "mace": {"all": 240, "few": 120},
@@ -67,23 +87,45 @@ finetune(sys.argv[1], on_epoch=lambda row: print(
 PACKAGES = {"mace": ("mace-torch", "torch", "e3nn"), "graph-pes": ("graph-pes", "torch")}
 
 
-def config(crystal: str, frames: str, preset: str, seed: int, output: Path) -> dict[str, Any]:
-    file = Path(os.environ["TLPOT_DATA"]) / "x23" / crystal / "train.traj"
-    return {
-        "data": {
-            "files": [str(file)],
-            "split": {"test": 0.2, "seed": seed},
-            "train_fraction": FRACTIONS[frames],
-        },
-        "training": {"preset": preset, "seed": seed},
-        "output": str(output),
+def measure(given: argparse.Namespace) -> Iterator[Results]:
+    venv, results = Path(given.venv).absolute(), {"crystal": given.crystal, "seed": given.seed}
+    known = STUDY.committed(given).get("frames", {})
+    runs = given.runs / "peers"
+    folders = {
+        frames: {name: runs / f"{given.crystal}-{given.seed}-{frames}-{name}" for name in MODELS}
+        for frames in FRACTIONS
     }
+    results["frames"] = {
+        frames: {name: known.get(frames, {}).get(name, {}) | done(f) for name, f in of.items()}
+        for frames, of in folders.items()
+    }
+    for frames in given.frames:
+        for name in given.models:
+            preset = "thesis" if name == "thesis" else "default"
+            config = {
+                "data": {
+                    "files": [str(X23 / given.crystal / "train.traj")],
+                    "split": {"test": 0.2, "seed": given.seed},
+                    "train_fraction": FRACTIONS[frames],
+                },
+                "training": {"preset": preset, "seed": given.seed},
+                "output": str(folders[frames][name]),
+            }
+            prepared = prepare(parse_config(config))
+            results["frames"][frames][name] = train(prepared, name, frames, venv, given.seed)
+            yield results
 
 
-def train(prepared: Prepared, name: str, frames: str, venv: Path, seed: int) -> dict[str, Any]:
+def done(folder: Path) -> Results:
+    """What an earlier training found; nothing if there was none."""
+    part = folder / "part.json"
+    return json.loads(part.read_text()) if part.exists() else {}
+
+
+def train(prepared: Prepared, name: str, frames: str, venv: Path, seed: int) -> Results:
     """Test errors and learning curve of a model, from its folder if it was trained before."""
     folder = Path(prepared.config.output)
-    if "curve" in (before := finished(folder)):
+    if "curve" in (before := done(folder)):
         return before
     peer = name.removesuffix("-short")
     if peer in PACKAGES:
@@ -120,12 +162,6 @@ def train(prepared: Prepared, name: str, frames: str, venv: Path, seed: int) -> 
     }
     write_whole(folder / "part.json", json.dumps(result))
     return result
-
-
-def finished(folder: Path) -> dict[str, Any]:
-    """What an earlier training found; nothing if there was none."""
-    done = folder / "part.json"
-    return json.loads(done.read_text()) if done.exists() else {}
 
 
 def follow(command: Sequence[str], folder: Path, pattern: re.Pattern[str]) -> list[list[float]]:
@@ -234,38 +270,108 @@ def installed(peer: str, venv: Path) -> dict[str, str] | None:
     return dict(zip(PACKAGES[peer], done.stdout.split(), strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--crystal", default="21_urea")
-    parser.add_argument("--frames", nargs="+", default=FRACTIONS, choices=FRACTIONS)
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--seed", type=int, default=0, help="of split and training")
-    parser.add_argument("--venv", default=os.environ.get("TLPOT_PEERS", ".venv-peers"))
-    arguments = parser.parse_args()
-    venv, seed, crystal = Path(arguments.venv).absolute(), arguments.seed, arguments.crystal
-    results: dict[str, Any] = {"machine": machine(), "crystal": crystal, "seed": seed}
-    folders = {
-        frames: {name: RUNS / f"{crystal}-{seed}-{frames}-{name}" for name in MODELS}
-        for frames in FRACTIONS
-    }
-    page_before = RESULTS / "peers.json"
-    committed = json.loads(page_before.read_text())["frames"] if page_before.exists() else {}
-    results["frames"] = {
-        frames: {
-            name: committed.get(frames, {}).get(name, {}) | finished(folder)
-            for name, folder in of.items()
-        }
-        for frames, of in folders.items()
-    }
-    for frames in arguments.frames:
-        for name in arguments.models:
-            preset = "thesis" if name == "thesis" else "default"
-            settings = config(crystal, frames, preset, seed, folders[frames][name])
-            prepared = prepare(parse_config(settings))
-            results["frames"][frames][name] = train(prepared, name, frames, venv, seed)
-            write_results("peers", results, page(results))
-            picture(results)
+def page(results: Results) -> str:
+    parts = [part for entry in results["frames"].values() for part in entry.values()]
+    versions = {k: v for part in parts for k, v in (part.get("versions") or {}).items()}
+    return fill(
+        __file__,
+        results=results,
+        sections=[line for name, of in results["frames"].items() for line in section(name, of)],
+        versions=", ".join(f"{k} {v}" for k, v in versions.items()),
+        machine=machine_lines(results["machine"]),
+    )
 
+
+def section(name: str, entry: Results) -> list[str]:
+    done = {name: part for name, part in entry.items() if "curve" in part}
+    if not done:
+        return [f"## {name.capitalize()} training frames", "", "Not run.", ""]
+    lines = [f"## {next(iter(done.values()))['train_frames']} training frames", ""]
+    lines += [*test_errors(entry), "", *verdicts(done), ""]
+    lines += ["CPU seconds until the *validation* error first falls below a level:", ""]
+    return [*lines, *times(done), ""]
+
+
+def test_errors(entry: Results) -> list[str]:
+    header = ["model", "epochs", "CPU, s", *KEYS]
+    rows = []
+    for name, part in sorted(entry.items(), key=lambda item: [*NAMES].index(item[0])):
+        if "curve" not in part:
+            rows.append([NAMES[name], part.get("skipped", "not run"), *["–"] * (1 + len(KEYS))])
+            continue
+        errors = [f"{part['test'][key]:.2f}" for key in KEYS.values()]
+        rows.append([NAMES[name], part["epochs"], f"{part['cpu_seconds']:.0f}", *errors])
+    return table(header, rows)
+
+
+def verdicts(done: Results) -> list[str]:
+    """Each model's test errors and time against the default's."""
+    if "default" not in done:
+        return []
+    default, lines = done["default"], []
+    for name in (n for n in NAMES if n in done and n != "default"):
+        part = done[name]
+        energy, force = (part["test"][key] / default["test"][key] - 1 for key in (ENERGY, FORCE))
+        time = part["cpu_seconds"] / default["cpu_seconds"]
+        lines.append(
+            f"- {NAMES[name]}, against tlpot's default: energy RMSE {100 * energy:+.0f} %, "
+            f"force RMSE {100 * force:+.0f} %, {time:.1f} × the CPU time."
+        )
+    return lines
+
+
+def times(done: Results) -> list[str]:
+    levels = [
+        (f"{kind} {level:g}", at, level) for kind, (at, all_) in LEVELS.items() for level in all_
+    ]
+    rows = []
+    for name in (n for n in NAMES if n in done):
+        curve = done[name]["curve"]
+        first = [
+            next((row[1] for row in curve if row[at] <= level), None) for _, at, level in levels
+        ]
+        rows.append([NAMES[name], *("–" if s is None else f"{s:.0f}" for s in first)])
+    units = {"energy": "meV/atom", "force": "meV/Å"}
+    header = [f"{label} {units[label.split()[0]]}" for label, _, _ in levels]
+    return table(["model", *header], rows)
+
+
+def draw(results: Results) -> Figure | None:
+    """Validation error against CPU time, a star for the test error of the chosen model."""
+    entries = [e for e in results["frames"].values() if any("curve" in p for p in e.values())]
+    if not entries:
+        return None
+    figure = Figure(figsize=(5.2 * len(entries), 7), layout="constrained")
+    axes = figure.subplots(2, len(entries), squeeze=False, sharex="col", sharey="row")
+    for column, entry in enumerate(entries):
+        done = {name: entry[name] for name in NAMES if "curve" in entry.get(name, {})}
+        axes[0, column].set_title(f"{next(iter(done.values()))['train_frames']} training frames")
+        for row, (key, at) in enumerate(((ENERGY, 2), (FORCE, 3))):
+            axis = axes[row, column]
+            for name, part in done.items():
+                _, seconds, *_ = zip(*part["curve"], strict=True)
+                errors, colour = [epoch[at] for epoch in part["curve"]], COLOURS[name]
+                axis.plot(seconds, errors, color=colour, lw=1.3, label=NAMES[name])
+                end = (part["cpu_seconds"], part["test"][key])
+                axis.plot(*end, "*", ms=11, color=colour, mec="white", zorder=5)
+            axis.set(xscale="log", yscale="log")
+            axis.grid(alpha=0.3, which="both", lw=0.5)
+        axes[1, column].set_xlabel("CPU time of training, s")
+    axes[0, 0].set_ylabel("energy RMSE, meV/atom")
+    axes[1, 0].set_ylabel("force RMSE, meV/Å per component")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    what = {"title": "lines: validation; stars: test", "title_fontsize": 8, "fontsize": 8}
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, **what)
+    return figure
+
+
+STUDY = Study(__file__, __doc__, page, draw, dpi=130)
+add = STUDY.options.add_argument
+add("--crystal", default="21_urea", help="of X23")
+add("--frames", nargs="+", default=list(FRACTIONS), choices=list(FRACTIONS))
+add("--models", nargs="+", default=list(MODELS), choices=MODELS)
+add("--seed", type=int, default=0, help="of split and training")
+add("--venv", default=os.environ.get("TLPOT_PEERS", ".venv-peers"), help="of the peers")
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(measure)

@@ -1,4 +1,4 @@
-"""tlpot and torchani as contenders: one training step, and an ASE calculator."""
+"""What is timed: urea supercells, and one training step or ASE call of each contender."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchani
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from ase.spacegroup import crystal
 from torchani.neighbors import Neighbors
 
-from benchmarks.lib.machine import Sampler, sampler
-from tlpot.calculator import TLPotCalculator
+from benchmarks.speed.timing import sampler
+from tlpot import TLPotCalculator, load
 from tlpot.config import Training
 from tlpot.frames import Frame
-from tlpot.potential import load
+from tlpot.potential import Potential
 from tlpot.training.freeze import freeze
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
+Repeat = tuple[int, int, int]
+SUPERCELLS: dict[int, Repeat] = {16: (1, 1, 1), 128: (2, 2, 2), 432: (3, 3, 3), 1024: (4, 4, 4)}
+SCALING: tuple[Repeat, ...] = ((2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5), (8, 8, 5))
+TIMESTEP = 0.5
+"""fs; the hydrogen atoms move freely."""
+TEMPERATURE = 300.0
 HARTREE = 27.211386245988
 STEPS = 16
 """Steps in one timed epoch of tlpot's trainer; fewer above 128 atoms."""
@@ -31,6 +41,52 @@ SAME_WORK: Mapping[str, Any] = {"fit": "mean", "stress_weight": 0.0, "ema": 0.0,
 """Recipe that does what the other contenders do: loss of the mean, AdamW, nothing else."""
 AGREE = 2e-3
 """eV/Å; a neighbour list whose forces are further from tlpot's is wrong."""
+
+
+def urea(repeat: Repeat, seed: int = 0) -> Atoms:
+    """Urea P-42_1m (Swaminathan 1984, 12 K), 16 atoms a cell, each moved by about 0.03 Å."""
+    sites = [
+        ("C", (0.0, 0.5, 0.3260)),
+        ("O", (0.0, 0.5, 0.5953)),
+        ("N", (0.1459, 0.6459, 0.1766)),
+        ("H", (0.2575, 0.7575, 0.2827)),
+        ("H", (0.1441, 0.6441, -0.0380)),
+    ]
+    symbols, basis = zip(*sites, strict=True)
+    cell = (5.565, 5.565, 4.684, 90, 90, 90)
+    atoms = crystal(symbols, basis, spacegroup=113, cellpar=cell).repeat(repeat)
+    bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    bare.rattle(0.03, seed=seed)
+    return bare
+
+
+def labelled(potential: Potential, structures: Sequence[Atoms]) -> list[Frame]:
+    """Frames with `potential`'s labels off by about 0.01 eV/atom and 0.1 eV/Å."""
+    random = np.random.default_rng(0)
+    frames = []
+    for atoms, guess in zip(structures, potential.predict(structures), strict=True):
+        energy = guess.energy + len(atoms) * 0.01 * random.normal()
+        forces = guess.forces + 0.1 * random.normal(size=guess.forces.shape)
+        frames.append(Frame(atoms, energy, forces))
+    return frames
+
+
+def trajectory(potential: Potential, atoms: Atoms, steps: int) -> list[np.ndarray]:
+    """Positions of each step of an MD (NVE, 300 K), by the unchanged base potential."""
+    atoms = thermal(atoms)
+    atoms.calc = TLPotCalculator(potential)
+    visited = []
+    dynamics = VelocityVerlet(atoms, TIMESTEP * units.fs)
+    dynamics.attach(lambda: visited.append(atoms.positions.copy()))
+    dynamics.run(steps)
+    return visited
+
+
+def thermal(atoms: Atoms) -> Atoms:
+    """A copy with velocities for 300 K; always the same ones."""
+    atoms = atoms.copy()
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
+    return atoms
 
 
 class TlpotTraining:
@@ -152,6 +208,52 @@ def torchani_model(neighborlist: str, stacked: bool, device: torch.device) -> to
     return model.to_infer_model() if stacked else model
 
 
+class OriginTraining:
+    """The origin's way of training, written after its description (Parunov 2022).
+
+    torchani's ANI-2x with its default neighbour list, one frame at a time, float32, the ensemble's
+    mean, L = λ·MSE(F) + (1−λ)·MSE(E/N), torch's default AdamW on all weights.
+    """
+
+    SHARE, RATE, DECAY = 0.9, 1e-4, 0.1
+
+    def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
+        self.model = torchani.models.ANI2x(periodic_table_index=True)
+        self.model.to(device).requires_grad_(True)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=self.RATE, weight_decay=self.DECAY
+        )
+        put = partial(torch.tensor, device=device, dtype=torch.float32)
+        self.frames = [
+            {
+                "numbers": torch.tensor(f.atoms.numbers, device=device),
+                "positions": put(f.atoms.positions),
+                "cell": put(f.atoms.cell.array),
+                "energy": put(f.energy),
+                "forces": put(f.forces),
+            }
+            for f in frames
+        ]
+        self.pbc = torch.tensor([True, True, True], device=device)
+
+    def step(self, chosen: Sequence[int]) -> float:
+        """One optimiser step on the frames `chosen`; returns the loss."""
+        force_errors, energy_errors = [], []
+        for frame in (self.frames[i] for i in chosen):
+            positions = frame["positions"][None].clone().requires_grad_()
+            inputs = (frame["numbers"][None], positions)
+            energy = self.model(inputs, cell=frame["cell"], pbc=self.pbc).energies[0] * HARTREE
+            (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
+            force_errors.append((-slope[0] - frame["forces"]).square().sum(dim=1))
+            energy_errors.append(((energy - frame["energy"]) / len(slope[0])).square())
+        forces, energies = torch.cat(force_errors).mean(), torch.stack(energy_errors).mean()
+        loss = self.SHARE * forces + (1 - self.SHARE) * energies
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
 class Calling:
     """An ASE calculator asked for energy and forces at one position after another."""
 
@@ -171,12 +273,14 @@ class Calling:
         return self.calculator.results["forces"]
 
 
-def tlpot_calculator(device: torch.device) -> Calculator:
-    return TLPotCalculator("ani2x", device=device)
+CALCULATORS = ("tlpot", "torchani", "torchani stacked")
 
 
-def torchani_calculator(neighborlist: str, stacked: bool, device: torch.device) -> Calculator:
-    return torchani_model(neighborlist, stacked, device).ase()
+def ase_calculator(contender: str, neighborlist: str, device: torch.device) -> Calculator:
+    """One of `CALCULATORS`."""
+    if contender == "tlpot":
+        return TLPotCalculator("ani2x", device=device)
+    return torchani_model(neighborlist, contender == "torchani stacked", device).ase()
 
 
 def best_list(make, check, device: torch.device) -> tuple[str, dict[str, object]]:
@@ -197,7 +301,7 @@ def best_list(make, check, device: torch.device) -> tuple[str, dict[str, object]
     for name in LISTS:
         try:
             work = make(name)
-            sample: Sampler = sampler(work, device)
+            sample = sampler(work, device)
             sample()
             off = check(work)
             seconds = min(sample() for _ in range(2))

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from tlpot.potential import Potential
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One linear layer of one element: `members` networks, `atoms` rows."""
-
-    members: int
-    atoms: int
-    inputs: int
-    outputs: int
-    first: bool
-
-    @property
-    def products(self) -> int:
-        """Products of a step with energies and forces in its loss.
-
-        Forward, slope in the inputs, slope of the loss carried back up through the latter, two
-        products for the weights' gradient, and, but for the first layer, whose input is constant,
-        one for the gradient of its input.
-        """
-        return 5 if self.first else 6
-
-    @property
-    def flops(self) -> int:
-        """Of all its products."""
-        return 2 * self.products * self.members * self.atoms * self.inputs * self.outputs
+Layer = tuple[int, int, int, int, bool]
+"""Networks, atoms, inputs and outputs of one linear layer of one element; whether it is first."""
 
 
-def layers(potential: Potential, numbers: torch.Tensor) -> list[Layer]:
+def layers(potential: Potential, numbers: Tensor) -> list[Layer]:
     """The hidden layers at work on atoms of these atomic numbers.
 
     `potential` is restricted to the elements present (`Potential.for_elements`), so its first
@@ -45,24 +22,27 @@ def layers(potential: Potential, numbers: torch.Tensor) -> list[Layer]:
     """
     backbone = potential.backbone
     species = backbone.species[numbers.to(backbone.species.device)]
-    inputs = backbone.aev.out_dim
-    found = []
-    for index, widths in enumerate(backbone.architecture.widths):
-        atoms = int((species == index).sum())
-        sizes = (inputs, *widths)
-        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-            found.append(Layer(backbone.members, atoms, n_in, n_out, first=i == 0))
-    return found
+    return [
+        (backbone.members, int((species == index).sum()), n_in, n_out, i == 0)
+        for index, widths in enumerate(backbone.architecture.widths)
+        for i, (n_in, n_out) in enumerate(pairwise((backbone.aev.out_dim, *widths)))
+    ]
 
 
-def flops(potential: Potential, numbers: torch.Tensor) -> int:
-    """Floating-point operations of one step's matrix products."""
-    return sum(layer.flops for layer in layers(potential, numbers))
+def flops(potential: Potential, numbers: Tensor) -> int:
+    """Floating-point operations of one step's matrix products, energies and forces in its loss.
+
+    A layer's are: forward, slope in the inputs, slope of the loss carried back up through the
+    latter, two products for the weights' gradient, and, but for the first layer, whose input is
+    constant, one for the gradient of its input.
+    """
+    return sum(
+        2 * (5 if first else 6) * members * atoms * n_in * n_out
+        for members, atoms, n_in, n_out, first in layers(potential, numbers)
+    )
 
 
-def all_products(
-    potential: Potential, numbers: torch.Tensor, device: torch.device
-) -> Callable[[], None]:
+def all_products(potential: Potential, numbers: Tensor, device: torch.device) -> Callable[[], None]:
     """The same products as real ones of torch: their own shapes, results written in place.
 
     First layers take all members in one product (their input is shared), the others one batched
@@ -77,29 +57,21 @@ def all_products(
     return run
 
 
-def _products(
-    layer: Layer, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    n, m, i, o = layer.atoms, layer.members, layer.inputs, layer.outputs
+def _products(layer: Layer, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    m, n, i, o, first = layer
+    shape = () if first else (m,)
+    width = m * o if first else o
 
-    def some(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, device=device)
+    def some(rows: int, columns: int) -> Tensor:
+        return torch.rand(*shape, rows, columns, device=device)
 
-    if layer.first:
-        weight = some(m * o, i)
-        x, hidden, gradient = some(n, i), some(n, m * o), some(m * o, i)
-        yield x, weight.T, hidden
-        yield hidden, weight, x
-        yield x, weight.T, hidden
-        yield some(2 * n, m * o).T, some(2 * n, i), gradient
-        return
-    weight = some(m, o, i)
-    below, above, gradient = some(m, n, i), some(m, n, o), some(m, o, i)
+    weight, below, above, gradient = some(width, i), some(n, i), some(n, width), some(width, i)
     yield below, weight.mT, above
     yield above, weight, below
     yield below, weight.mT, above
-    yield above, weight, below
-    yield some(m, 2 * n, o).mT, some(m, 2 * n, i), gradient
+    if not first:
+        yield above, weight, below
+    yield some(2 * n, width).mT, some(2 * n, i), gradient
 
 
 def square_product(device: torch.device) -> tuple[Callable[[], None], int]:
@@ -107,8 +79,4 @@ def square_product(device: torch.device) -> tuple[Callable[[], None], int]:
     size = 8192 if device.type == "cuda" else 2048
     left, right = (torch.rand(size, size, device=device) for _ in range(2))
     out = torch.empty_like(left)
-
-    def run() -> None:
-        torch.matmul(left, right, out=out)
-
-    return run, 2 * size**3
+    return lambda: torch.matmul(left, right, out=out), 2 * size**3
