@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from tlpot.threads import cores
+
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential, supported_elements
 from tlpot.training.checkpoint import NAME as CHECKPOINT
-from tlpot.training.parallel import Team
 
 
 def once(path: Path, work: Callable[[], Any]) -> Any:
@@ -28,20 +27,12 @@ def once(path: Path, work: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def trained(folder: Path, config: Mapping[str, Any], **callbacks: Any) -> Path:
+def trained(folder: Path, config: Mapping[str, Any], frames: Sequence[Frame] | None) -> Path:
     """The folder of a run of this config: finished, taken up where it stopped, or begun."""
     if not (folder / "metrics.json").exists():
         whole = parse_config({**config, "output": str(folder)})
-        finetune(whole, resume=(folder / "config.yaml").exists(), **callbacks)
+        finetune(whole, resume=(folder / "config.yaml").exists(), frames=frames)
     return folder
-
-
-class NoCheckpoints(Team):
-    """For short runs: writing every epoch to disk would cost more than training."""
-
-    @property
-    def writer(self) -> bool:
-        return False
 
 
 def with_members(base: str, members: int | None, folder: Path) -> str:

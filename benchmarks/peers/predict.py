@@ -1,12 +1,9 @@
-"""Energies (eV) and forces (eV/Å) of a trained peer, in the peers' environment.
-
-``python predict.py {mace,graph-pes} MODEL FRAMES.xyz OUT.json``
-"""
+"""Energies (eV) and forces (eV/Å) of a trained peer, in the peers' environment."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +22,18 @@ def calculator(peer: str, model: str) -> Any:
 
 
 def main() -> None:
-    peer, model, frames, out = sys.argv[1:]
-    predict = calculator(peer, model)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peer", choices=("mace", "graph-pes"))
+    for name in ("model", "frames", "output"):
+        parser.add_argument(name)
+    given = parser.parse_args()
+    predict = calculator(given.peer, given.model)
     answers = []
-    for atoms in ase.io.read(frames, ":"):
+    for atoms in ase.io.read(given.frames, ":"):
         atoms.calc = predict
         forces = atoms.get_forces().tolist()
         answers.append({"energy": float(atoms.get_potential_energy()), "forces": forces})
-    Path(out).write_text(json.dumps(answers))
+    Path(given.output).write_text(json.dumps(answers))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ ranking, as ``tlpot sample --from``). What is finished is not run again.
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import sys
 import time
@@ -24,30 +23,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine_lines
 from benchmarks.lib.page import fill, table
-from benchmarks.lib.runs import NoCheckpoints
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
-from tlpot import load
-from tlpot.config import Training
+from tlpot import finetune, load
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import KJ_PER_MOL, centred_spread, spread_of_differences
 from tlpot.csp.molecules import find_molecules, find_unit
 from tlpot.csp.scores import SCORES, score
 from tlpot.data.crystals import read_crystals
-from tlpot.data.reference import fit_reference
 from tlpot.data.select import doubt_near_top, worst
-from tlpot.frames import Batch, Frame
+from tlpot.frames import Frame
 from tlpot.potential import Potential
 from tlpot.sampling import WINDOW
-from tlpot.training.potential import PotentialTask
-from tlpot.training.trainer import Trainer
 
 SYSTEMS = {
     "aspirin": ("C9H8O4", 0.95),
@@ -67,24 +60,28 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 DRAWS = (0, 1, 2)
 START, GOAL = 0.1, 0.3
 """Shares between which *doubt* picks."""
-TRAINING = Training(fit="mean", epochs=40, batch_size=4, learning_rate=5e-4, device="cpu")
+TRAINING = {
+    "fit": "mean",
+    "epochs": 40,
+    "batch_size": 4,
+    "learning_rate": 5e-4,
+    "fine_angles": False,
+    "device": "cpu",
+}
 COLOURS = {"aspirin": "#0072B2", "Target_I": "#D55E00", "DNI": "#009E73"}
 
 
 class Landscape:
-    """Structures with PBE+MBD energies, and their descriptors computed once."""
+    """Structures with PBE+MBD energies, and MACE-OFF23(L)'s; energies are kJ/mol of molecules."""
 
     def __init__(self, name: str) -> None:
         folder = DATA / "csp_genarris" / name
         with open(folder / f"{name}.csv", newline="") as file:
-            rows = list(csv.reader(file))[1:]
-        labels = {row[0]: (float(row[1]), float(row[2])) for row in rows}
-        frames, _ = read_crystals(folder / "PBE_MBD")
+            labels = {row[0]: (float(row[1]), float(row[2])) for row in list(csv.reader(file))[1:]}
         self.frames: list[Frame] = []
-        self.peer: list[float] = []
-        self.z: list[int] = []
         self.excluded: list[str] = []
-        for frame in frames:
+        peer, scale = [], []
+        for frame in read_crystals(folder / "PBE_MBD")[0]:
             ident = Path(frame.source).stem
             if ident in LEFT_OUT:
                 continue
@@ -93,49 +90,32 @@ class Landscape:
                 self.excluded.append(f"{ident} ({unit})")
                 continue
             forces = np.zeros((len(frame), 3))
-            energy, peer = labels[ident]
+            energy, other = labels[ident]
             self.frames.append(replace(frame, energy=energy, forces=forces, labels="relaxed"))
-            self.peer.append(peer / z / KJ_PER_MOL)
-            self.z.append(z)
-        symbols = {symbol for frame in self.frames for symbol in frame.atoms.symbols}
-        self.base = load("ani2x").for_elements(symbols)
-        batches = [self.base.batch([frame]) for frame in self.frames]
-        self.batches: list[Batch] = [self.base.backbone.keep(batch) for batch in batches]
+            peer.append(other)
+            scale.append(z * KJ_PER_MOL)
+        self.scale = np.array(scale)
+        self.peer = np.array(peer) / self.scale
+        self.reference = np.array([frame.energy for frame in self.frames]) / self.scale
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    @property
-    def reference(self) -> np.ndarray:
-        """``(n,)`` PBE+MBD, kJ/mol of molecules."""
-        return np.array(
-            [f.energy / z / KJ_PER_MOL for f, z in zip(self.frames, self.z, strict=True)]
-        )
-
     def members(self, model: Potential) -> np.ndarray:
-        """``(n, members)`` kJ/mol of molecules, from any zero."""
-        totals = [model.evaluate(batch).energy[:, 0].cpu().numpy() for batch in self.batches]
-        return np.array(totals) / np.array(self.z)[:, None] / KJ_PER_MOL
+        """``(n, members)``, from any zero."""
+        totals = [p.energy_members for p in model.predict(self.frames)]
+        return np.array(totals) / self.scale[:, None]
 
     def finetuned(self, chosen: Sequence[int], seed: int) -> Potential:
-        """The base fine-tuned on the chosen structures."""
-        frames = [self.frames[i] for i in chosen]
-        table = self.base.reference.table()
-        total = [self.base.evaluate(self.batches[i]).energy.mean().item() for i in chosen]
-        own = [table[torch.as_tensor(f.atoms.numbers)].sum().item() for f in frames]
-        reference = fit_reference(
-            frames, np.array(total) - np.array(own), self.base.reference.values
-        )
-        model = Potential(copy.deepcopy(self.base.backbone), reference, {})
-        for parameter in model.backbone.parameters():
-            parameter.requires_grad_(True)
+        """ANI-2x fine-tuned on the chosen structures, none of them held out."""
         with TemporaryDirectory() as folder:
-            settings = TRAINING.model_copy(update={"seed": seed})
-            batches = [self.batches[i] for i in chosen]
-            task = PotentialTask(model, batches, [], settings)
-            Trainer(task, settings, Path(folder), NoCheckpoints()).fit()
-        model.backbone.requires_grad_(False)
-        return model
+            config = {
+                "data": {"split": {"test": 0.0, "validation": 0.0}},
+                "model": {"base": "ani2x"},
+                "training": {**TRAINING, "seed": seed},
+                "output": f"{folder}/run",
+            }
+            return finetune(config, frames=[self.frames[i] for i in chosen]).potential
 
 
 @cache
@@ -152,18 +132,17 @@ def scores_on(energies: np.ndarray, land: Landscape, places: Sequence[int]) -> d
 def untrained(name: str) -> Results:
     """ANI-2x as it is and with D3(BJ), and MACE-OFF23(L) as the data set gives it."""
     land = landscape(name)
-    plain = land.members(land.base).mean(axis=1)
-    extra = dispersion("d3", load("ani2x"))
-    d3 = [extra.get_potential_energy(f.atoms) for f in land.frames]
-    with_d3 = plain + np.array(d3) / np.array(land.z) / KJ_PER_MOL
+    base = load("ani2x")
+    plain, extra = land.members(base).mean(axis=1), dispersion("d3", base)
+    d3 = np.array([extra.get_potential_energy(f.atoms) for f in land.frames]) / land.scale
     everything = range(len(land))
     return {
         "structures": len(land),
         "atoms": sorted({len(frame) for frame in land.frames}),
         "excluded": land.excluded,
         "ANI-2x": scores_on(plain, land, everything),
-        "ANI-2x + D3(BJ)": scores_on(with_d3, land, everything),
-        "MACE-OFF23(L)": scores_on(np.array(land.peer), land, everything),
+        "ANI-2x + D3(BJ)": scores_on(plain + d3, land, everything),
+        "MACE-OFF23(L)": scores_on(land.peer, land, everything),
     }
 
 
@@ -173,7 +152,7 @@ def fit(name: str, draw: int, share: float, strategy: str) -> Results:
     order = np.random.default_rng(draw).permutation(len(land)).tolist()
     half = order[len(land) // 2 + 1 :]
     chosen = order[: round(share * len(land))]
-    started, seconds = time.process_time(), 0.0
+    started = time.process_time()
     if strategy == "doubt":
         chosen = order[: round(START * len(land))]
         model = land.finetuned(chosen, draw)
@@ -207,7 +186,7 @@ def plan() -> list[tuple[str, int, float, str]]:
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     results = STUDY.committed(given)
-    results = results or {"training": TRAINING.model_dump(), "untrained": {}, "fits": {}}
+    results = results or {"training": TRAINING, "untrained": {}, "fits": {}}
     started = time.monotonic()
     for piece in plan():
         key, name = "/".join(map(str, piece)), piece[0]

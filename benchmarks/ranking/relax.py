@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,8 +31,7 @@ from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import load
 from tlpot.csp.relax import Relaxation, relax
-from tlpot.csp.structures import read_each
-from tlpot.data.write import write_frames
+from tlpot.data.crystals import read_each
 from tlpot.frames import Frame
 from tlpot.potential import Potential
 
@@ -76,18 +76,13 @@ def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) ->
     picks = np.random.default_rng(0).choice(len(frames), number, replace=False)
     with (TARGET_I / "Target_I.csv").open() as file:
         energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
-    some = [frames[i] for i in sorted(picks)]
-    labelled = [Frame(f.atoms, energies[Path(f.source).stem]) for f in some]
-    data = folder.with_suffix(".extxyz")
-    if not data.exists():
-        write_frames(data, labelled)
+    minima = []
+    for frame in (frames[i] for i in sorted(picks)):
+        known = {"energy": energies[Path(frame.source).stem], "forces": np.zeros((len(frame), 3))}
+        minima.append(replace(frame, labels="relaxed", **known))
     split = {"test": 0.0, "validation": 0.1}
-    config = {
-        "data": {"files": str(data), "relaxed": True, "split": split},
-        "model": {"base": base},
-        "training": TRAINING,
-    }
-    return load(trained(folder, config))
+    config = {"data": {"split": split}, "model": {"base": base}, "training": TRAINING}
+    return load(trained(folder, config, frames=minima))
 
 
 def relaxed(

@@ -1,0 +1,96 @@
+"""Every study answers --help, its page is what its committed results say, and one runs."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*/*.py") if "__main__" in path.read_text())
+STUDIES = [path for path in SCRIPTS if "STUDY.main(" in path.read_text()]
+NEEDS = {"crystals_parity": "spglib", "property": "pymatgen"}
+
+
+def name(path: Path) -> str:
+    return path.stem
+
+
+@pytest.fixture
+def as_script(monkeypatch: pytest.MonkeyPatch):
+    """Run a script as `python script …` does: its folder on the path, nothing of ours imported."""
+
+    def run(script: Path, *words: str) -> None:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [str(script), *words])
+        elsewhere = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+        monkeypatch.setattr(sys, "path", [str(script.parent), *elsewhere])
+        for module in [m for m in sys.modules if m.partition(".")[0] == "benchmarks"]:
+            monkeypatch.delitem(sys.modules, module)
+        runpy.run_path(str(script), run_name="__main__")
+
+    return run
+
+
+def test_studies_are_found() -> None:
+    assert len(STUDIES) > 8
+    assert len({path.stem for path in SCRIPTS}) == len(SCRIPTS), "`make bench-NAME` is one script"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_help(script: Path, as_script, monkeypatch, capsys) -> None:
+    monkeypatch.delenv("TLPOT_DATA", raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        as_script(script, "--help")
+    assert not stopped.value.code
+    assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", STUDIES, ids=name)
+def test_pages_are_what_the_committed_results_say(script: Path, as_script, tmp_path) -> None:
+    shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.png"))
+    for page in tmp_path.glob("results/**/*.md"):
+        page.write_text("not made\n")
+    as_script(script, "--page", "--results", str(tmp_path / "results"))
+    made = [p for p in tmp_path.glob("results/**/*.md") if p.read_text() != "not made\n"]
+    assert made
+    for page in made:
+        assert page.read_text() == (RESULTS / page.relative_to(tmp_path / "results")).read_text()
+
+
+def test_every_page_on_the_shelf_is_made_by_a_study() -> None:
+    """And says when and on what machine it was measured."""
+    pages = {path.stem for path in RESULTS.glob("**/*.md")} - {"answered"}
+    results = {path.stem for path in RESULTS.glob("**/*.json") if path.parent.name != "answered"}
+    assert pages == results
+    named = "".join(path.read_text() for path in STUDIES)
+    for page in pages:
+        assert page in named or page in {path.stem for path in STUDIES}, page
+    for path in RESULTS.glob("**/*.md"):
+        assert "load average when the run began" in path.read_text(), path
+
+
+def test_a_study_in_a_minute(as_script, tmp_path) -> None:
+    """`mini` on the bundled urea frames, thesis preset against default, then none of it again."""
+    script = ROOT / "benchmarks/accuracy/crystals.py"
+    words = ["--seeds", "0", "--epochs", "1", "--train-fraction", "0.2"]
+    words += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    subprocess.run([sys.executable, script, *words], cwd=ROOT, check=True, capture_output=True)
+    results = json.loads((tmp_path / "results/reduced/crystals.json").read_text())
+    errors = {p["recipe"]: p["finetuned_force_rmse_meV_per_A_component"] for p in results["points"]}
+    untouched = results["points"][0]["baseline_force_rmse_meV_per_A_component"]
+    assert set(errors) == {"default", "thesis"}
+    assert all(0 < error < untouched for error in errors.values())
+    page = (tmp_path / "results/reduced/crystals.md").read_text()
+    assert "mini on urea/urea.extxyz; 11 training and 16 test frames; 1 epochs; seeds 0" in page
+    assert (tmp_path / "results/reduced/crystals.png").stat().st_size > 0
+    as_script(script, *words, "--have-only")
+    again = json.loads((tmp_path / "results/reduced/crystals.json").read_text())
+    seconds = [[p["seconds"] for p in found["points"]] for found in (results, again)]
+    assert seconds[0] == seconds[1]
