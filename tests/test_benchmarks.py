@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*/*.py") if "__main__" in path.read_text())
 STUDIES = [path for path in SCRIPTS if "STUDY.main(" in path.read_text()]
-NEEDS = {"crystals_parity": "spglib", "property": "pymatgen"}
 
 
 def name(path: Path) -> str:
