@@ -13,6 +13,8 @@ from ase import Atoms
 from torch import Tensor
 from vesin import NeighborList
 
+from tlpot.errors import TlpotError
+
 MOLECULE_VACUUM = 6.0
 """Å of empty space in every periodic direction from which a frame counts as a molecule."""
 
@@ -77,7 +79,7 @@ class Frame:
     def kind(self) -> str:
         """``"crystal"``, or ``"molecule"`` when not periodic or alone in a large box."""
         cell, pbc = self.atoms.cell, self.atoms.pbc
-        if not pbc.any():
+        if not pbc.any() or not len(self):
             return "molecule"
         full = cell.complete().array
         if np.linalg.matrix_rank(full) < 3:
@@ -90,6 +92,19 @@ class Frame:
             if gap < MOLECULE_VACUUM:
                 return "crystal"
         return "molecule"
+
+
+def require_atoms(frames: Sequence[Frame]) -> None:
+    """Refuse frames of nothing.
+
+    Raises
+    ------
+    TlpotError
+        Naming the first frame that holds no atoms.
+    """
+    for frame in frames:
+        if not len(frame):
+            raise TlpotError(f"{frame.name}: it holds no atoms; leave it out")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from tlpot.data.read import read_frames
 from tlpot.data.sample import sample_md, sample_modes, sample_rattle, take
 from tlpot.data.select import disagreement, doubt_near_top, farthest, worst
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, require_atoms
 from tlpot.potential import CHUNK, Potential
 
 Method = Literal["modes", "md", "rattle"]
@@ -72,6 +72,7 @@ def propose(
     if method != "rattle" and model is None:
         raise TlpotError(f"sampling by {method} needs a model")
     calculator = None if model is None else TLPotCalculator(model)
+    require_atoms(frames)
     how = {"strain": strain, "rattle": rattle}
     how = how if method == "rattle" else {"temperature": temperature}
     found: list[Frame] = []
@@ -122,6 +123,7 @@ def choose(
         return [frames[i] for i in picks]
     if model is None:
         raise TlpotError(f"picking by {by} needs a model")
+    require_atoms((*known, *frames))
     for frame in (*known, *frames):
         if not np.isfinite(frame.atoms.positions).all():
             raise TlpotError(f"{frame.name}: has no finite positions; look at it: tlpot inspect")

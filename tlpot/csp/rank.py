@@ -36,7 +36,7 @@ from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
 from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, require_atoms
 from tlpot.potential import Potential
 from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import crystal_system, symmetry
@@ -222,7 +222,9 @@ def _molecules(
 
 
 def _given_molecules(file: str) -> list[Atoms]:
-    atoms = read_frames(file)[0].atoms
+    frames = read_frames(file)
+    require_atoms(frames)
+    atoms = frames[0].atoms
     atoms.pbc = False
     return find_molecules(atoms)
 

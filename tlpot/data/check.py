@@ -32,7 +32,10 @@ SPIN = 0.5
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
 
+EMPTY = "it holds no atoms"
+
 MENDS = {
+    "no atoms": "leave the frame out; file@start:stop picks others",
     "incomplete step": "use the run's vasprun.xml, or pick the good steps with file@start:stop",
     "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
     "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
@@ -195,6 +198,8 @@ def _flaw(
 ) -> tuple[str, str] | None:
     """The first thing wrong with a frame by itself: a reason and what was seen."""
     atoms, info = frame.atoms, frame.info
+    if not len(frame):
+        return "no atoms", EMPTY
     if "incomplete" in info:
         return "incomplete step", str(info["incomplete"])
     if info.get("machine_learned"):
@@ -235,13 +240,15 @@ def require_sound(frames: Sequence[Frame], shortest: float) -> None:
     Raises
     ------
     TlpotError
-        Naming those with coordinates that are not finite, a cell without volume, or atoms closer
-        than `shortest` (Å).
+        Naming those without atoms, with coordinates that are not finite, a cell without volume,
+        or atoms closer than `shortest` (Å).
     """
     bad = []
     for frame in frames:
         atoms = frame.atoms
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        if not len(frame):
+            bad.append(Rejection(frame, "no atoms", EMPTY))
+        elif not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
             bad.append(Rejection(frame, "non-finite", "NaN or infinite positions or cell"))
         elif broken_cell := _broken_cell(atoms):
             bad.append(Rejection(frame, "broken cell", broken_cell))

@@ -119,6 +119,8 @@ def stem(name: str) -> str:
 def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
     """Why a structure cannot be used as a crystal, and what to do about it; None if it can."""
     atoms = frame.atoms
+    if not len(atoms):
+        return "it holds no atoms"
     if not atoms.pbc.all() or abs(atoms.cell.volume) < 1.0:
         return "not periodic in three directions; give it a cell"
     if not np.isfinite(atoms.positions).all():

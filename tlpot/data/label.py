@@ -189,6 +189,8 @@ def labelled(frame: Frame, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def _unfit(frame: Frame) -> str | None:
     """Why no engine should be asked."""
+    if not len(frame):
+        return "it holds no atoms"
     if not np.isfinite(frame.atoms.positions).all():
         return "its positions are not finite"
     charge = frame.info.get("charge", frame.info.get("total_charge", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import warnings
@@ -23,6 +24,7 @@ from tlpot.data.outcar import read_outcar
 from tlpot.data.shelx import read_shelx
 from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
+from tlpot.data.xyz import require_all, respelled
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
 
@@ -32,6 +34,8 @@ LABELLED = (".traj", ".extxyz", ".xyz", ".db")
 STRUCTURES = (".cif", ".res", ".ins", ".vasp", ".poscar")
 CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
+XYZ = ("extxyz", "xyz")
+"""ASE's names of the formats."""
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
 
@@ -224,7 +228,9 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
             if kind == "db":
                 rows = ase.db.connect(plain).select()
                 return [row.toatoms(add_additional_information=True) for row in rows]
-            read = ase.io.read(plain, ":", format=kind, do_not_split_by_at_sign=True)
+            text = respelled(path, plain) if kind in XYZ else None
+            source = plain if text is None else io.StringIO(text)
+            read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
         images = read if isinstance(read, list) else [read]
     except TlpotError:
         raise
@@ -238,8 +244,8 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
             f"{path}: cannot be read as {kind}: {_meaning(error)}. The file may be cut or damaged; "
             "copy it again, or leave it out of data.files."
         ) from None
-    if kind in ("extxyz", "xyz"):
-        _require_all_xyz(path, plain, len(images))
+    if kind in XYZ:
+        require_all(path, plain, len(images))
     return images
 
 
@@ -250,28 +256,3 @@ def _meaning(error: Exception) -> str:
     if "need at least one array" in str(error):
         return "it holds no atoms"
     return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-def _require_all_xyz(path: Path, plain: Path, read: int) -> None:
-    """ASE stops at the first blank line without a word; the frames behind it must not vanish."""
-    frames = 0
-    with plain.open("rb") as file:
-        while line := file.readline():
-            if not line.strip() or line.lstrip().startswith(b"VEC"):
-                continue
-            try:
-                atoms = int(line)
-            except ValueError:
-                text = line.decode(errors="replace").strip()
-                raise TlpotError(
-                    f"{path}: behind frame {frames - 1} stands '{text}', which is no number of "
-                    "atoms. Remove what is no frame."
-                ) from None
-            frames += 1
-            for _ in range(atoms + 1):
-                file.readline()
-    if frames != read:
-        raise TlpotError(
-            f"{path}: holds {frames} frames, but reading stops after {read} at a blank line. "
-            "Remove blank lines between frames."
-        )

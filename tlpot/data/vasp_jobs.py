@@ -20,7 +20,7 @@ from tlpot.data.engines import describe
 from tlpot.data.label import Ledger, Summary, labelled
 from tlpot.data.read import read_file
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.frames import Frame, require_atoms
 
 INCAR: dict[str, Any] = {
     "GGA": "PE",
@@ -68,6 +68,7 @@ def write_jobs(frames: Sequence[Frame], settings: Label, folder: str | Path) -> 
     TlpotError
         If the folder holds anything already, or a setting means nothing to VASP.
     """
+    require_atoms(frames)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TlpotError(f"{folder} is there already and not empty; name another folder")

@@ -109,7 +109,8 @@ def _mask(atoms: Atoms) -> dict[str, np.ndarray]:
 
 def _texts(name: str, column: np.ndarray) -> list[list[str]]:
     """The texts of each column of an array."""
-    values = np.asarray(column).reshape(len(column), -1).T.tolist()
+    width = int(np.prod(column.shape[1:]))
+    values = column.reshape(len(column), width).T.tolist()
     if column.dtype.kind == "b":
         return [["T" if value else "F" for value in one] for one in values]
     texts = [[str(value) for value in one] for one in values]

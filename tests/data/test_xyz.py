@@ -1,0 +1,93 @@
+"""Extended XYZ in other programs' spelling."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlpot.data.crystals import read_crystals
+from tlpot.data.read import read_frames, read_structures
+from tlpot.errors import TlpotError
+
+ATOMS = """O 0.0 0.0 0.0 0.1 0.2 0.3
+H 0.0 0.76 0.59 -0.1 -0.2 -0.3
+H 0.0 -0.76 0.59 0.0 0.0 0.0
+"""
+CELL = '"4.0 0.0 0.0 0.5 4.0 0.0 0.0 0.0 5.0"'
+PROPERTIES = "species:S:1:pos:R:3:forces:R:3"
+VIRIAL = '"1 4 6 4 2 5 6 5 3"'
+
+
+def written(path: Path, comment: str, count: int = 2) -> Path:
+    path.write_text(f"3\n{comment}\n{ATOMS}" * count)
+    return path
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        f"lattice={CELL} properties={PROPERTIES} energy=-14.5 virial={VIRIAL}",
+        f"Lattice={CELL} properties={PROPERTIES} energy=-14.5 virial={VIRIAL}",
+        f"LATTICE={CELL} PROPERTIES=Species:s:1:POS:r:3:FORCE:r:3 Energy=-14.5 Virial={VIRIAL}",
+        f'pbc="t t t" lattice={CELL} properties=species:S:1:pos:R:3:force:R:3 ENERGY=-14.5 '
+        f"VIRIAL={VIRIAL}",
+        f'PBC="True True True" Lattice={CELL} Properties={PROPERTIES} energy=-14.5 virial={VIRIAL}',
+        f"lattice = {CELL} properties = {PROPERTIES} energy = -14.5 virial = {VIRIAL}",
+    ],
+)
+def test_the_case_of_keys_does_not_matter(tmp_path: Path, comment: str) -> None:
+    usual = f'Lattice={CELL} Properties={PROPERTIES} energy=-14.5 virial={VIRIAL} pbc="T T T"'
+    wanted = read_frames(written(tmp_path / "usual.extxyz", usual))
+    path = written(tmp_path / "a.extxyz", comment)
+    found = read_frames(path)
+    assert len(found) == 2
+    for one, two in zip(found, wanted, strict=True):
+        assert (one.energy, one.kind) == (two.energy, "crystal")
+        np.testing.assert_array_equal(one.forces, two.forces)
+        np.testing.assert_array_equal(one.stress, two.stress)
+        np.testing.assert_array_equal(one.atoms.cell.array, two.atoms.cell.array)
+        assert one.atoms.pbc.all()
+    assert [frame.atoms.pbc.all() for frame in read_structures(path)] == [True, True]
+    assert [frame.kind for frame in read_crystals(path)[0]] == ["crystal", "crystal"]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ('"F F F"', [False] * 3),
+        ('"f f f"', [False] * 3),
+        ('"t t f"', [True, True, False]),
+        ('"1 1 0"', [True, True, False]),
+        ('".true. .true. .false."', [True, True, False]),
+        ("[True, True, False]", [True, True, False]),
+    ],
+)
+@pytest.mark.parametrize("key", ["pbc", "PBC", "Pbc"])
+def test_periodicity_in_any_spelling(
+    tmp_path: Path, key: str, value: str, wanted: list[bool]
+) -> None:
+    comment = f"{key}={value} lattice={CELL} properties={PROPERTIES} energy=-14.5"
+    for frame in read_frames(written(tmp_path / "a.xyz", comment)):
+        assert frame.atoms.pbc.tolist() == wanted
+
+
+def test_words_in_notes_are_left_alone(tmp_path: Path) -> None:
+    note = 'lattice=cubic, pbc=\\"f\\"'
+    comment = f'Lattice={CELL} Properties={PROPERTIES} energy=-14.5 note="{note}" lattice=bcc'
+    frame = read_frames(written(tmp_path / "a.extxyz", comment))[0]
+    assert frame.atoms.pbc.all()
+    assert frame.info["note"] == note.replace("\\", "")
+    assert frame.info["lattice"] == "bcc"
+
+
+def test_a_cell_by_another_name_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.xyz", f"cell={CELL} properties={PROPERTIES} energy=-14.5")
+    with pytest.raises(TlpotError, match=re.escape("a.xyz#0: its comment has the cell as 'cell'")):
+        read_frames(path)
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path: Path) -> None:
+    text = f"3\nLattice={CELL} Properties={PROPERTIES} energy=-14.5\n{ATOMS}"
+    (tmp_path / "a.xyz").write_bytes(b"\xef\xbb\xbf" + (text * 2).replace("\n", "\r\n").encode())
+    assert [frame.energy for frame in read_frames(tmp_path / "a.xyz")] == [-14.5, -14.5]

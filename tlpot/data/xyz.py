@@ -1,0 +1,114 @@
+"""Extended XYZ as it is written, spelled as ASE reads it.
+
+ASE knows ``Lattice``, ``Properties`` and ``pbc`` in just this spelling and takes others for notes:
+a crystal becomes a molecule without forces. Other programs (GPUMD) do not look at the case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tlpot.errors import TlpotError
+
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+COLUMNS = ("species", "pos")
+"""Columns that ASE knows in lower case only."""
+
+PAIR = re.compile(
+    r"""(?P<key>[^\s="'{\[]+)(?P<is>\s*=\s*)"""
+    r"""(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]|[^\s"'{\[]\S*)"""
+)
+YES = re.compile(r"\b(t|true|1)\b|\.true\.", re.I)
+
+
+def respelled(path: Path, plain: Path) -> str | None:
+    """The text of an XYZ file as ASE spells it; None where nothing is to be done.
+
+    Raises
+    ------
+    TlpotError
+        If a comment has the cell under a name that is not the format's.
+    """
+    text = plain.read_bytes().decode("utf-8", "surrogateescape")
+    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
+    changed = text.startswith("\ufeff")
+    for frame, place in enumerate(_comments(lines)):
+        comment = lines[place]
+        keys = {match["key"] for match in PAIR.finditer(comment)}
+        if "cell" in map(str.lower, keys) and "lattice" not in map(str.lower, keys):
+            raise TlpotError(
+                f"{path}#{frame}: its comment has the cell as 'cell'; extended XYZ calls it "
+                "Lattice. Rename it, or the crystal would be a molecule in vacuum."
+            )
+        lines[place] = PAIR.sub(partial(_pair, keys), comment)
+        changed = changed or lines[place] != comment
+    return "".join(lines) if changed else None
+
+
+def _comments(lines: list[str]) -> Iterator[int]:
+    """Where the comments stand, up to the first line that is no number of atoms."""
+    place = 0
+    while place + 1 < len(lines):
+        if lines[place].lstrip().startswith("VEC"):
+            place += 1
+            continue
+        if not re.fullmatch(r"\s*\d+\s*", lines[place]):
+            return
+        yield place + 1
+        place += int(lines[place]) + 2
+
+
+def _pair(keys: set[str], match: re.Match[str]) -> str:
+    """A key and its value, spelled as ASE does where the `keys` of the comment have none so."""
+    key, value = match["key"], match["value"]
+    name = SPELLED.get(key.lower(), key)
+    if name != key and name in keys:
+        return match[0]
+    if name == "Properties":
+        value = _columns(value)
+    elif name == "pbc":
+        value = re.sub(r"[\w.]+", lambda word: "FT"[bool(YES.fullmatch(word[0]))], value)
+    return f"{name}{match['is']}{value}"
+
+
+def _columns(value: str) -> str:
+    """``Species:s:1:Pos:r:3`` as ``species:S:1:pos:R:3``."""
+    quote = value[:1] if value[:1] in ("'", '"') else ""
+    words = value.strip("\"'").split(":")
+    words[::3] = [name.lower() if name.lower() in COLUMNS else name for name in words[::3]]
+    words[1::3] = [kind.upper() for kind in words[1::3]]
+    return f"{quote}{':'.join(words)}{quote}"
+
+
+def require_all(path: Path, plain: Path, read: int) -> None:
+    """ASE stops at the first blank line without a word; the frames behind it must not vanish.
+
+    Raises
+    ------
+    TlpotError
+        If the file holds more frames than were `read`, or something else behind them.
+    """
+    frames = 0
+    with plain.open("rb") as file:
+        while line := file.readline().removeprefix(b"\xef\xbb\xbf"):
+            if not line.strip() or line.lstrip().startswith(b"VEC"):
+                continue
+            try:
+                atoms = int(line)
+            except ValueError:
+                text = line.decode(errors="replace").strip()
+                raise TlpotError(
+                    f"{path}: behind frame {frames - 1} stands '{text}', which is no number of "
+                    "atoms. Remove what is no frame."
+                ) from None
+            frames += 1
+            for _ in range(atoms + 1):
+                file.readline()
+    if frames != read:
+        raise TlpotError(
+            f"{path}: holds {frames} frames, but reading stops after {read} at a blank line. "
+            "Remove blank lines between frames."
+        )
