@@ -52,6 +52,14 @@ SMALL = Architecture(
 SELF_ENERGIES = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def tlpot_data() -> Path:
     """Folder of real reference data, named by TLPOT_DATA."""

@@ -42,6 +42,10 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
         ((*SAMPLE, "--pick", "random", "--model", "mini"), "with --pick random"),
         ((*SAMPLE, "--pick", "active", "--model", "mini"), "with --pick active"),
     ],
+    ("sample", "device"): [
+        ((*SAMPLE, "--method", "rattle", "--device", "cpu"), "with --method rattle"),
+        ((*SAMPLE, "--pick", "active", "--device", "cpu"), "with --pick active"),
+    ],
     ("sample", "known"): [
         ((*SAMPLE, "--pick", "committee", "--known", "y"), "with --pick committee"),
         ((*SAMPLE, "--method", "md", "--known", "y"), "without --pick farthest"),
@@ -111,7 +115,7 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
 ALWAYS: dict[str, set[str]] = {
     "finetune": {"config", "overrides", "resume"},
     "ablate": {"sweep", "workers", "scheduler"},
-    "evaluate": {"model", "files", "as_json", "energy_key", "forces_key", "stress_key"},
+    "evaluate": {"model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"},
     "inspect": {"files", "output", "energy_key", "forces_key", "stress_key"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path"},
@@ -134,11 +138,11 @@ ALWAYS: dict[str, set[str]] = {
     },
     "export": {"model", "to", "output", "elements"},
     "property train": {"config", "overrides", "resume"},
-    "property predict": {"files", "model", "output", "drop_bad"},
-    "property evaluate": {"files", "model", "key", "structures", "as_json"},
+    "property predict": {"files", "model", "output", "drop_bad", "device"},
+    "property evaluate": {"files", "model", "key", "structures", "as_json", "device"},
     "property import": {"checkpoint", "elements", "name", "output", "unit"},
     "xrd train": {"config", "overrides", "resume"},
-    "xrd classify": {"files", "model", "wavelength", "as_json"},
+    "xrd classify": {"files", "model", "wavelength", "as_json", "device"},
 }
 """Options that no other one decides about. Those of ``ablate`` are fields of `Sweep`; names that
 the files lack, a run that cannot be resumed and the like are refused where they are read."""

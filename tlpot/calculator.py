@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from torch import Tensor
 
+from tlpot.engine.device import usable
 from tlpot.frames import Batch, Frame
 from tlpot.potential import Potential, load
 from tlpot.prediction import voigt
@@ -31,7 +33,7 @@ class TLPotCalculator(Calculator):
         Å beyond the cutoff kept in the neighbour list; it is rebuilt when an atom has moved more
         than half of it, or when cell, periodicity or elements change.
     device
-        Where torch computes; None: where a `Potential` is, and on the CPU else.
+        Where torch computes, on a copy of a `Potential`; None: where it is, and on the CPU else.
 
     Notes
     -----
@@ -61,7 +63,9 @@ class TLPotCalculator(Calculator):
     ) -> None:
         super().__init__(**kwargs)
         potential = model if isinstance(model, Potential) else load(model)
-        self.potential = potential if device is None else potential.to(device)
+        if device is not None:
+            potential = copy.deepcopy(potential).to(usable(str(device)))
+        self.potential = potential
         self.skin = skin
         self._list: _SkinList | None = None
         self._compact: Potential | None = None

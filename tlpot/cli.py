@@ -14,6 +14,7 @@ from tlpot.cli_shared import (
     EPOCHS,
     SCHEDULER,
     ConfigPath,
+    Device,
     Files,
     Overrides,
     Resume,
@@ -91,6 +92,7 @@ def evaluate(
     energy_key: Key = None,
     forces_key: Key = None,
     stress_key: Key = None,
+    device: Device = "auto",
 ) -> None:
     """Judge a model on labelled structures."""
     from tlpot.data.check import check_frames
@@ -98,9 +100,9 @@ def evaluate(
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
     from tlpot.evaluation import metrics, report
-    from tlpot.potential import load
+    from tlpot.potential import load_onto
 
-    potential = load(model)
+    potential = load_onto(model, device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     checked = check_frames(read_data(settings), settings, potential.elements)
@@ -232,6 +234,11 @@ def sample(
         typer.Option(help="YAML config whose recipe --pick active trains with"),
         Needs(pick="active"),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda …; active: training.device says it"),
+        Needs(method=("modes", "md"), pick=("committee", "farthest")),
+    ] = "auto",
 ) -> None:
     """Propose geometries to label, or choose the frames most worth it.
 
@@ -247,7 +254,7 @@ def sample(
     from tlpot import console, sampling
     from tlpot.data.read import read_frames
     from tlpot.data.write import refuse_to_overwrite, write_frames
-    from tlpot.potential import load
+    from tlpot.potential import load_onto
 
     refuse_to_overwrite(output)
     files = files or []
@@ -268,12 +275,12 @@ def sample(
     elif ranking is not None:
         frames = sampling.choose_from_ranking(ranking, number, window)
     elif pick:
-        potential = None if pick == "random" else load(model)
+        potential = None if pick == "random" else load_onto(model, device)
         there = read_frames(known) if known else []
         frames = sampling.choose(read_frames(files), pick, number, potential, seed, there)
     else:
         assert method is not None
-        potential = None if method == "rattle" else load(model)
+        potential = None if method == "rattle" else load_onto(model, device)
         start = read_frames(files)
         with console.progress_bar("structures", len(start), err) as advance:
             frames = sampling.propose(

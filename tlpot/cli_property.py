@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, Verbs, err, out, stoppable
+from tlpot.cli_shared import (
+    EPOCHS,
+    ConfigPath,
+    Device,
+    Overrides,
+    Resume,
+    Verbs,
+    err,
+    out,
+    stoppable,
+)
 from tlpot.files import require_absent
 
 app = Verbs(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
@@ -43,6 +53,7 @@ def predict(
     drop_bad: Annotated[
         bool, typer.Option("--drop-bad", help="leave out files that cannot be used, and say which")
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Predict the property of structures; with several models also how much they differ."""
     from tlpot.property.data import read_structures
@@ -52,7 +63,7 @@ def predict(
 
     if output is not None:
         require_absent(output)
-    ensemble = Ensemble.load(model)
+    ensemble = Ensemble.load(model, device)
     frames, rejected = read_structures(files, drop_bad)
     print_left_out(rejected, err)
     ensemble.require_elements(frames)
@@ -75,6 +86,7 @@ def evaluate(
     ] = None,
     structures: Annotated[str | None, typer.Option(help="folder of the CSV's CIF files")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    device: Device = "auto",
 ) -> None:
     """Judge models on crystals whose property is known."""
     from tlpot.property.config import PropertyData
@@ -83,7 +95,7 @@ def evaluate(
     from tlpot.property.model import Ensemble
     from tlpot.property.report import print_errors, print_never_seen
 
-    ensemble = Ensemble.load(model)
+    ensemble = Ensemble.load(model, device)
     crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
     ensemble.require_elements(crystals.frames)
     print_never_seen(ensemble.never_seen(crystals.frames), err)

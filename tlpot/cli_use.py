@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from tlpot.cli_shared import SCHEDULER, Files, Verbs, err, out, stoppable
+from tlpot.cli_shared import SCHEDULER, Device, Files, Verbs, err, out, stoppable
 from tlpot.errors import TlpotError
 from tlpot.sections import STARTED, Needs
 
 app = Verbs()
 
 Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 Scheduler = Annotated[str, typer.Option(help=SCHEDULER)]
 Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs"), STARTED]
 RELAXES = Needs(relax=True)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tlpot.cli_shared import EPOCHS, ConfigPath, Overrides, Resume, Verbs, err, out, stoppable
+from tlpot.cli_shared import (
+    EPOCHS,
+    ConfigPath,
+    Device,
+    Overrides,
+    Resume,
+    Verbs,
+    err,
+    out,
+    stoppable,
+)
 
 app = Verbs(no_args_is_help=True, help="Crystal systems from powder patterns.")
 
@@ -50,16 +60,20 @@ def classify(
         typer.Option(help="of the patterns: Å, or a name as MoKa1; left out: CuKa"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    device: Device = "auto",
 ) -> None:
     """Say which crystal system powder patterns belong to, and how surely.
 
     Of crystals (CIF, POSCAR …) the ideal pattern is simulated.
     """
+    from tlpot.engine.device import usable
     from tlpot.powder.classifier import load
     from tlpot.powder.opinions import classify_files
     from tlpot.powder.show import print_opinions
 
-    opinions = classify_files(files, load(model), wavelength)
+    classifier = load(model)
+    classifier.network.to(usable(device))
+    opinions = classify_files(files, classifier, wavelength)
     if as_json:
         print(json.dumps({name: one.as_dict() for name, one in opinions.items()}, indent=2))
     else:

@@ -22,6 +22,7 @@ from tlpot.backbones.schnet import SchNet
 from tlpot.config import UNTRAINED, SchNetSizes, parse_elements
 from tlpot.data.reference import EnergyReference
 from tlpot.elements.donors import check_elements, require_elements
+from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 from tlpot.frames import Batch, Frame
@@ -285,13 +286,8 @@ def load_onto(model: str | Path, device: str = "auto") -> Potential:
     TlpotError
         As `load`, and if the device cannot be used here.
     """
-    potential = load(model)
-    if device == "auto":
-        return potential.to("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return potential.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise TlpotError(f"device '{device}' cannot be used here ({error})") from None
+    where = usable(device)
+    return load(model).to(where)
 
 
 def supported_elements(model: str | Path) -> tuple[str, ...]:

@@ -306,6 +306,7 @@ def _train(
     settings = prepared.config.training
     everything = [*prepared.parts.values(), prepared.replay]
     present = {s for frames in everything for f in frames for s in f.atoms.symbols}
+    home = potential.device
     compact = potential.for_elements(present).to(device)
     parts = (prepared.parts["train"], prepared.parts["validation"], prepared.replay)
     train, validation, replay = ([compact.batch([f]) for f in frames] for frames in parts)
@@ -316,7 +317,7 @@ def _train(
     columns = compact.backbone.trained_columns()
     task = PotentialTask(compact, train, validation, settings, replay)
     progress = fit(task, settings, folder, team, resume, on_epoch, columns)
-    backbone.absorb(compact.to(potential.device).backbone)
+    backbone.absorb(compact.to(home).backbone)
     backbone.requires_grad_(False)
     return progress
 

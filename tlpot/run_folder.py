@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from tlpot.config import Optimisation
+from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
 from tlpot.files import locked, write_whole
 from tlpot.modelfile import NAME as MODEL
 from tlpot.sections import Section, load_section
-from tlpot.threads import limit_threads
+from tlpot.threads import limited_threads
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task
@@ -35,16 +36,15 @@ RESULTS = (
 """Files that a run fills as it goes on, besides ``config.yaml`` and ``manifest.json``."""
 
 
+FREE = ("output", "training.device", "training.keep_gb", "training.tensorboard")
+"""Settings that a resumed run may change: where it is, and on what."""
+
+
 def choose_device(name: str, team: Team) -> torch.device:
-    """``auto`` takes a GPU when there is one; anything else is what torch calls it."""
-    if name == "auto":
+    """A process's own GPU for ``auto`` and of several processes ``cuda``; else as `usable`."""
+    if name == "auto" or (name == "cuda" and team.size > 1):
         return team.device
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TlpotError(f"training.device: '{name}' cannot be used here ({error})") from None
-    return device
+    return usable(name, "training.device")
 
 
 def fit(
@@ -57,11 +57,11 @@ def fit(
     columns: Mapping[str, Tensor] | None = None,
 ) -> Progress:
     """Train, from the folder's checkpoint if `resume` and there is one; log as settings say."""
-    limit_threads()
     trainer = Trainer(task, settings, folder, team, columns)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
-    with _event_log(folder, settings.tensorboard and team.writer) as log:
+    wanted = settings.tensorboard and team.writer
+    with limited_threads(), _event_log(folder, wanted) as log:
 
         def report(row: Row) -> None:
             log(row)
@@ -139,9 +139,9 @@ def _refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
 
 
 def _differences(before: Section, now: Section) -> list[str]:
-    """``key: before → now`` wherever two configs part, but for their output."""
+    """``key: before → now`` wherever two configs part, but for what changes no result."""
     old, new = (_flat(config.model_dump(by_alias=True, mode="json")) for config in (before, now))
-    keys = [key for key in {**old, **new} if key != "output" and old.get(key) != new.get(key)]
+    keys = [k for k in {**old, **new} if k not in FREE and old.get(k) != new.get(k)]
     return [f"{key}: {old.get(key)} → {new.get(key)}" for key in keys]
 
 

@@ -70,10 +70,16 @@ def _quotas(root: Path) -> Iterator[float]:
                 break
 
 
-def limit_threads() -> None:
-    """Let torch start no more threads than there are cores for it, unless the user said so."""
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
+@contextmanager
+def limited_threads() -> Iterator[None]:
+    """torch takes no more threads than there are cores for it, unless the user said so."""
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ and before > cores():
         torch.set_num_threads(cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -86,14 +92,13 @@ def own_threads() -> Iterator[None]:
     if _threads:
         yield
         return
-    limit_threads()
-    _threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(_threads)
-        _threads = 0
+    with limited_threads():
+        _threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            _threads = 0
 
 
 def available(device: torch.device) -> int:

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 
 from tlpot.data.fingerprints import Part, TrainingSet
+from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
 from tlpot.modelfile import read_model, write_model
@@ -135,9 +136,12 @@ class Ensemble:
             raise TlpotError(f"these models predict different properties: {said or 'none given'}")
 
     @classmethod
-    def load(cls, paths: Sequence[str | Path]) -> Ensemble:
-        """Of model files or run folders; raises as `PropertyModel.load`."""
-        return cls([PropertyModel.load(path) for path in paths])
+    def load(cls, paths: Sequence[str | Path], device: str = "cpu") -> Ensemble:
+        """Of model files or run folders, on a device; raises as `PropertyModel.load`, `usable`."""
+        where, models = usable(device), [PropertyModel.load(path) for path in paths]
+        for model in models:
+            model.network.to(where)
+        return cls(models)
 
     def require_elements(self, frames: Sequence[Frame]) -> None:
         """As `PropertyModel.require_elements`, by every model."""

@@ -24,7 +24,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """The folder's checkpoint (tensors and plain values only).
+    """The folder's checkpoint (tensors and plain values only), all of it on the CPU.
+
+    So a run goes on where its device is not, and no process fills another's GPU.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TlpotError(f"{folder}: no checkpoint to resume from; run without --resume")
     try:
-        return torch.load(path, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise TlpotError(
             f"{path} is cut or damaged ({first_line(error)}); start a new run in another folder"

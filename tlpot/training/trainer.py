@@ -121,7 +121,9 @@ class Trainer:
         self.rate.load_state_dict(state["rate"])
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
-        self.average, self.best = state["average"], state["best"]
+        if self.average is not None:
+            torch._foreach_copy_(self.average, state["average"])
+        torch._foreach_copy_(self.best, state["best"])
         self.progress = Progress(**state["progress"])
 
     def _run_epoch(self) -> Row:
