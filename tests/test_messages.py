@@ -215,6 +215,36 @@ def test_molecules_beside_crystals_keep_their_boxes():
     assert "no cell to relax" in (found[1].reason or "")
 
 
+# --- numbers that are none ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_must_be_finite(call, settings, number):
+    path = Path("config.yaml")
+    path.write_text(yaml.safe_dump(settings))
+    for words in (
+        ("md", "x", "--ps", number),
+        ("md", "x", "--set", f"tau=.{number.strip('-')}"),
+        (
+            "sample",
+            "x",
+            "--method",
+            "rattle",
+            "--number",
+            2,
+            "--min-distance",
+            number,
+            "--output",
+            "o",
+        ),
+        ("validate", path, f"training.learning_rate=.{number.strip('-')}"),
+        ("rank", "x", "--pressure", number),
+    ):
+        code, out, err = call(*words)
+        assert (code, out) == (2, ""), err
+        assert "finite number" in err or "Input should be greater" in " ".join(err.split()), err
+
+
 # --- exit codes -----------------------------------------------------------------------------------
 
 

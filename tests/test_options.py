@@ -22,6 +22,7 @@ from tlpot.md.settings import Dynamics, parse_dynamics
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig
 from tlpot.run import prepare
+from tlpot.sampling import Proposal
 from tlpot.sections import Needs, load_section
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
@@ -194,7 +195,7 @@ def test_an_option_without_an_effect_is_refused(option, words, why, tmp_path, mo
 # --- configs --------------------------------------------------------------------------------------
 
 ROOTS: tuple[type[BaseModel], ...] = (Config, PropertyConfig, PowderConfig)
-ROOTS += (Sweep, Ranking, Dynamics)
+ROOTS += (Sweep, Ranking, Dynamics, Proposal)
 
 IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     (Config, "model.schnet", {"model": {"base": "mini", "schnet": {}}}, "with base: mini"),
@@ -242,6 +243,9 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     ),
     (Ranking, "relaxation.symprec", {"relaxation": {"symprec": 0.1}}, "without symmetry"),
     (Ranking, "relaxation.batch_atoms", {"relaxation": {"engine": "ase", "batch_atoms": 9}}, "ase"),
+    (Proposal, "temperature", {"method": "rattle", "temperature": 9}, "with method: rattle"),
+    (Proposal, "strain", {"method": "md", "strain": 0.1}, "with method: md"),
+    (Proposal, "rattle", {"method": "modes", "rattle": 0.1}, "with method: modes"),
     (Dynamics, "thermostat", {"ensemble": "npt", "thermostat": "bussi"}, "with ensemble: npt"),
     (Dynamics, "pressure", {"pressure": 1}, "with ensemble: nvt"),
     (Dynamics, "isotropic", {"isotropic": True}, "with ensemble: nvt"),
@@ -287,6 +291,7 @@ EFFECTIVE: dict[str, str] = {
     "Ranking": "relaxation.free relaxation.symmetry relaxation.steps relaxation.smax "
     "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference "
     "dispersion duplicates phonons pattern",
+    "Proposal": "method number min_distance seed",
     "Dynamics": "ensemble temperature timestep seed log_every frame_every save_every "
     "max_temperature max_energy max_spread bonds",
 }
@@ -331,6 +336,7 @@ def test_every_field_is_decided(root):
 def test_a_field_without_an_effect_is_refused(root, key, values, why, tmp_path):
     needed = {"data": {"files": "x"}} if "data" in root.model_fields else {}
     needed |= {"base": "b"} if root is Sweep else {}
+    needed |= {"number": 2} if root is Proposal else {}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(needed | values))
     with pytest.raises(TlpotError, match=rf"{key.split('.')[-1]} has no effect .*{why}"):

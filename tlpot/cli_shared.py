@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,14 @@ EPOCHS = "finished epochs are kept: continue with --resume"
 
 
 class Verb(TyperCommand):
-    """A command that refuses options without an effect (`Needs`) before it does anything."""
+    """A command that first refuses numbers that are none, and options without an effect."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; click calls this."""
+        for option in self.params:
+            value = ctx.params.get(option.name)
+            if isinstance(value, float) and not isfinite(value):
+                raise TlpotError(f"{max(option.opts, key=len)} {value}: give a finite number")
         refuse_idle(ctx)
         return super().invoke(ctx)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from ase import Atoms
+from pydantic import Field
 
 from tlpot.calculator import TLPotCalculator
 from tlpot.data.read import read_frames
@@ -18,6 +19,7 @@ from tlpot.data.select import disagreement, doubt_near_top, farthest, worst
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, require_atoms
 from tlpot.potential import CHUNK, Potential
+from tlpot.sections import Needs, Section, parse_section
 
 Method = Literal["modes", "md", "rattle"]
 WINDOW = 7.0
@@ -26,6 +28,24 @@ WINDOW = 7.0
 NOTES = ("relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
 """What a ranking says of a structure: energy above the lowest, its spread, its own doubt."""
 Pick = Literal["committee", "farthest", "random"]
+
+
+class Proposal(Section):
+    """How new geometries are proposed (`propose`)."""
+
+    method: Method = Field(description="`modes`, `md` or `rattle`")
+    number: int = Field(ge=1, description="how many in all")
+    temperature: Annotated[float, Needs(method=("modes", "md"))] = Field(
+        300.0, gt=0, description="K"
+    )
+    strain: Annotated[float, Needs(method="rattle")] = Field(
+        0.02, ge=0, description="standard deviation of the cell's strain"
+    )
+    rattle: Annotated[float, Needs(method="rattle")] = Field(
+        0.05, ge=0, description="Å, standard deviation of the shift of every coordinate"
+    )
+    min_distance: float = Field(0.6, ge=0, description="Å, shortest distance allowed")
+    seed: int = Field(0, ge=0, description="of all that is random")
 
 
 def propose(
@@ -67,8 +87,14 @@ def propose(
     Raises
     ------
     TlpotError
-        Naming the structure that cannot be sampled and what to do.
+        Naming the structure that cannot be sampled and what to do, or the setting that is out of
+        range or has no effect with the method.
     """
+    settings = {
+        **{"method": method, "number": number, "temperature": temperature, "strain": strain},
+        **{"rattle": rattle, "min_distance": min_distance, "seed": seed},
+    }
+    parse_section(Proposal, settings, "cannot sample like this")
     if method != "rattle" and model is None:
         raise TlpotError(f"sampling by {method} needs a model")
     calculator = None if model is None else TLPotCalculator(model)

@@ -80,9 +80,11 @@ def no_effect(what: str, lacking: str) -> str:
 
 
 class Section(BaseModel):
-    """Common behaviour: frozen, unknown keys refused, fields that could do nothing too."""
+    """Common behaviour: frozen; refused are unknown keys, NaN, and fields that would do nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
