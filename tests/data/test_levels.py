@@ -2,8 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tlpot.cli import app
 from tlpot.config import Data
+from tlpot.csp.dispersion import label_functional
 from tlpot.data.check import check_frames
 from tlpot.data.inspect import inspect_files
 from tlpot.data.levels import KEYS, named_levels, other_levels, require_one_level
@@ -246,3 +249,29 @@ def test_a_model_remembers_and_evaluation_compares(water):
     (remark,) = other_levels(trained, [water(info={"engine": "VASP 5", "xc": "RPBE"})])
     assert "'RPBE' in water.xyz#0 and was 'PBE'" in remark
     assert other_levels([], [water(info={"xc": "RPBE"})]) == []
+
+
+@pytest.mark.parametrize("tags", ["GGA = PE\nIVDW = 12", "GGA = ML\nLUSE_VDW = T", "IVDW = 202"])
+def test_a_model_of_such_outcars_takes_no_more_dispersion(tmp_path, outcar_text, tags):
+    levels = named_levels(read_frames(outcars(tmp_path, outcar_text, tags, tags)))
+    assert len(levels) == 1
+    functional, why = label_functional({"training": {}, "data": {"levels": levels}})
+    assert functional is None
+    assert "dispersion" in why
+
+
+def test_a_model_of_plain_outcars_names_their_functional(tmp_path, outcar_text):
+    levels = named_levels(read_frames(outcars(tmp_path, outcar_text, "GGA = RE")))
+    assert label_functional({"training": {}, "data": {"levels": levels}}) == ("revPBE", "")
+
+
+@pytest.mark.parametrize("verb", ["validate", "finetune"])
+def test_verbs_refuse_mixed_levels(tmp_path, outcar_text, verb):
+    files = outcars(tmp_path, outcar_text, "IVDW = 12", "")
+    config = tmp_path / "c.yaml"
+    data = f"data: {{files: {files[:1]}, groups: [{{files: {files[1:]}}}], max_force: 200}}"
+    config.write_text(f"{data}\nmodel: {{base: mini}}\noutput: {tmp_path / 'run'}\n")
+    result = CliRunner().invoke(app, [verb, str(config)])
+    assert isinstance(result.exception, TlpotError)
+    assert "dispersion is 'D3(BJ) (IVDW = 12)' in the one and 'none'" in str(result.exception)
+    assert not (tmp_path / "run" / "model.safetensors").exists()

@@ -1,5 +1,6 @@
 """VASP files that are not one clean run: several runs, spin, linear response, broken XML."""
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -329,3 +330,37 @@ def test_learned_runs_alone_say_so(tmp_path: Path, vasprun_text: Build) -> None:
     path.write_text(vasprun_text(0, 0, learned="T"))
     with pytest.raises(TlpotError, match="force field of its own"):
         read_vasprun(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "moment", "said"),
+    [
+        ("IMAGES = 4", "", "images of an elastic band"),
+        ("ISPIN = 2", "", "does not say with what"),
+        ("LSORBIT = T", "", "does not say with what"),
+        ("ISPIN = 2", "      0.0000000", None),
+        ("ISPIN = 1\nIMAGES = 0", "", None),
+    ],
+)
+def test_what_a_run_leaves_open_is_said(
+    tmp_path: Path, outcar_text: Build, tags: str, moment: str, said: str | None
+) -> None:
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar_text(4, 4, tags=tags, moment=moment))
+    remarks = sort_frames(read_frames(path), Data(files=["x"], max_force=200.0)).remarks
+    assert [said in remark for remark in remarks] == ([True] if said else [])
+
+
+def test_mends_fit_the_file(tmp_path: Path, vasprun_text: Build) -> None:
+    """A vasprun.xml is not sent to itself."""
+    path = tmp_path / "vasprun.xml"
+    path.write_text(broken(vasprun_text(4, 4), "</crystal>", "</crystal", 1))
+    rejected = sort_frames(read_frames(path), Data(files=["x"])).rejected
+    (bad,) = [x for x in rejected if x.reason == "incomplete step"]
+    assert "other file (OUTCAR, vasprun.xml)" in bad.mend
+
+
+def test_runs_packed_one_by_one_and_put_together(tmp_path: Path, outcar_text: Build) -> None:
+    path = tmp_path / "OUTCAR.gz"
+    path.write_bytes(b"".join(gzip.compress(outcar_text(n).encode()) for n in (3, 4)))
+    assert len(read_outcar(path)) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +36,8 @@ EMPTY = "it holds no atoms"
 
 MENDS = {
     "no atoms": "leave the frame out; file@start:stop picks others",
-    "incomplete step": "use the run's vasprun.xml, or pick the good steps with file@start:stop",
+    "incomplete step": "pick the good steps with file@start:stop, or use the run's other file "
+    "(OUTCAR, vasprun.xml)",
     "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
     "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
     "missing label": "name the keys in data.keys; frames without forces are used with "
@@ -177,7 +178,29 @@ def sort_frames(
         random = np.random.default_rng(settings.split.seed)
         picks = np.sort(random.choice(len(good), settings.max_frames, replace=False))
         kept = [good[i] for i in picks]
-    return Checked(kept, rejected, len(good) - len(kept), loose_differences(kept))
+    remarks = [*loose_differences(kept), *_doubts(kept)]
+    return Checked(kept, rejected, len(good) - len(kept), remarks)
+
+
+def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
+    """What the runs of some frames leave open about their labels."""
+    bands = [frame for frame in frames if frame.info.get("images")]
+    if bands:
+        yield (
+            f"{len(bands)} frames are images of an elastic band, as {bands[0].name}: some versions "
+            "of VASP add the springs to their forces. Single points of them are safe."
+        )
+    polarised = ("ISPIN = 2", "non-collinear", "spin-orbit")
+    silent = [
+        frame
+        for frame in frames
+        if frame.info.get("spin_treatment") in polarised and "magmom" not in frame.info
+    ]
+    if silent:
+        yield (
+            f"{len(silent)} frames are spin-polarised, and their file does not say with what "
+            f"moment, as {silent[0].name}: the run's OUTCAR does; ANI knows closed shells only."
+        )
 
 
 def _refusal(rejected: list[Rejection], total: int, setting: str | None) -> str:

@@ -118,6 +118,8 @@ class Tags(dict[str, str]):
             "spin_treatment": self._spin(),
             "prec": self.text("PREC")[:1],
         }
+        if images := int(self.number("IMAGES", 0)):
+            notes["images"] = images
         cutoff = self.number("ENCUT", self.number("ENMAX", 0.0))
         if cutoff:
             notes["encut"] = cutoff
