@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from torch.nn.functional import batch_norm, linear, softplus
 
 from tlpot.cli import main
 from tlpot.errors import TlpotError
-from tlpot.property.model import PropertyModel
+from tlpot.property.graph import Graph
+from tlpot.property.model import PropertyModel, as_graph, batches
 from tlpot.property.released import import_checkpoint
 
 
@@ -67,6 +69,48 @@ def test_every_weight_of_a_checkpoint_is_used(checkpoint):
         torch.save({**stored, "state_dict": changed}, checkpoint)
         after = import_checkpoint(checkpoint, elements, "x").predict([bulk("Cu"), bulk("Si")])
         assert not np.array_equal(before, after), name
+
+
+def published(stored: dict, features: torch.Tensor, graph: Graph) -> torch.Tensor:
+    """CGCNN term by term (Xie and Grossman 2018), from the weights of a checkpoint alone: vectors
+    of both atoms and the edge are put side by side and multiplied in one."""
+    w = stored["state_dict"]
+
+    def dense(x: torch.Tensor, name: str) -> torch.Tensor:
+        return linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        parts = ("running_mean", "running_var", "weight", "bias")
+        return batch_norm(x, *(w[f"{name}.{part}"] for part in parts))
+
+    centres = torch.linspace(0.0, 8.0, 41)
+    edges = torch.exp(-((graph.distances.unsqueeze(-1) - centres) ** 2) / 0.2**2)
+    v = dense(features[graph.numbers], "embedding")
+    for i in range(stored["args"]["n_conv"]):
+        ends = v[graph.neighbours]
+        z = torch.cat([v.unsqueeze(1).expand_as(ends), ends, edges], dim=2)
+        z = dense(z, f"convs.{i}.fc_full")
+        z = norm(z.reshape(-1, z.shape[2]), f"convs.{i}.bn1").reshape(z.shape)
+        filters, cores = z[..., : v.shape[1]], z[..., v.shape[1] :]
+        messages = (torch.sigmoid(filters) * softplus(cores)).sum(dim=1)
+        v = softplus(v + norm(messages, f"convs.{i}.bn2"))
+    means = torch.stack([v[graph.crystal == k].mean(dim=0) for k in range(graph.size)])
+    x = softplus(dense(softplus(means), "conv_to_fc"))
+    for i in range(stored["args"]["n_h"] - 1):
+        x = softplus(dense(x, f"fcs.{i}"))
+    scale = stored["normalizer"]
+    return scale["mean"] + scale["std"] * dense(x, "fc_out").squeeze(1)
+
+
+def test_an_imported_network_is_the_published_equations(checkpoint):
+    elements = str(checkpoint.parent / "two.json")
+    crystals = [bulk("Cu"), bulk("Si"), bulk("SiCu", "zincblende", 5.0)]
+    (graph,) = batches([as_graph(atoms) for atoms in crystals], len(crystals))
+    features = torch.zeros(100, 2)
+    features[29], features[14] = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
+    expected = published(torch.load(checkpoint, weights_only=True), features, graph)
+    model = import_checkpoint(checkpoint, elements, "x")
+    assert model.predict(crystals) == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_what_is_no_checkpoint_is_refused(checkpoint, tmp_path):
