@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,22 @@ def test_one_level_of_theory(dataset: tuple[str, list[Frame]]) -> None:
         tuple(frame.info[key] for key in ("engine", "xc", "cutoff", "kpts")) for frame in frames
     }
     assert len(settings) == 1
+
+
+def test_its_script_says_what_its_frames_do(
+    dataset: tuple[str, list[Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``crystal.py``: the same atoms, the same cutoff and k-points, molecules that are whole."""
+    name, frames = dataset
+    monkeypatch.syspath_prepend(str(DATASETS.parent / "tools"))
+    about = runpy.run_path(str(DATASETS / name / "crystal.py"))
+    assert str(about["SETTING"]) == frames[0].info["kpts"]
+    assert about["SETTING"].cutoff == frames[0].info["cutoff"]
+    assert about["start"]().numbers.tolist() == frames[0].atoms.numbers.tolist()
+    atoms = [i for molecule in about["MOLECULES"] for i in molecule]
+    assert sorted(atoms) == list(range(len(frames[0])))
+    units = {frames[0].atoms[molecule].get_chemical_formula() for molecule in about["MOLECULES"]}
+    assert units <= {"CH4N2O", "CH6Si", "CHI3", "Cu", "CNS"}
 
 
 def test_forces_sum_to_zero(dataset: tuple[str, list[Frame]]) -> None:

@@ -14,21 +14,30 @@ ANI-2x only proposes the geometries; its energies are not kept.  The frame is 16
 the MD is that of the small periodic cell; torchani's default all-pairs neighbour list
 repeats the cell as often as its cutoff needs, hence is right here.
 
-Needs torchani (weights are downloaded at the first use) and ase:  python sample.py
+Needs torchani (weights are downloaded at the first use) and ase:
+
+    python datasets/urea/sample.py --out datasets/urea/frames.extxyz
+
 The seed fixes the draws; MD snapshots may still differ between machines (rounding).
 """
 
 import argparse
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 from ase import units
-from ase.geometry import find_mic
 from ase.io import write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
-from ase.spacegroup import crystal
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from crystal import MOLECULES, start
+from sampling import Recipe, deform, random_cell
+
+RANDOM = Recipe()  # volume -6 to +8 %, axial strains and shears up to about 4 %
 # Numbers of frames; of MD snapshots by temperature in K, the strained ones one a cell.
 N_MD = {100: 6, 300: 12, 500: 8}
 N_STRAINED = {300: 17, 500: 8}
@@ -36,56 +45,6 @@ N_RATTLE = 22
 VOLUMES = (-6, -4, -2, 2, 5, 8)  # per cent
 EQUILIBRATION, SPACING = 1000, 500  # MD steps of 0.5 fs
 MAX_FORCE = 7.0  # eV/Angstrom, of ANI-2x; harsher proposals are drawn again
-
-
-def urea():
-    """The experimental crystal with whole molecules: atoms 0-7 and 8-15."""
-    atoms = crystal(
-        "COHHN",
-        [
-            (0, 0.5, 0.3260),
-            (0, 0.5, 0.5953),
-            (0.2575, 0.7575, 0.2827),
-            (0.1441, 0.6441, -0.0380),
-            (0.1459, 0.6459, 0.1766),
-        ],
-        spacegroup=113,
-        cellpar=[5.565, 5.565, 4.684, 90, 90, 90],
-    )
-    numbers, positions, order = atoms.numbers, atoms.positions, []
-    for c in np.flatnonzero(numbers == 6):
-        vectors, _ = find_mic(positions - positions[c], atoms.cell)
-        near = np.linalg.norm(vectors, axis=1) < 2.3
-        positions[near] = positions[c] + vectors[near]
-        order += sorted(np.flatnonzero(near), key=lambda i: (numbers[i] == 1, -numbers[i]))
-    plain = atoms[order]
-    plain.info.clear()
-    plain.arrays.pop("spacegroup_kinds", None)
-    return plain
-
-
-def molecules(atoms):
-    return np.arange(len(atoms)).reshape(-1, 8)
-
-
-def deform(atoms, gradient):
-    """The cell under a deformation gradient (row vectors); molecules stay rigid."""
-    new = atoms.copy()
-    new.set_cell(atoms.cell @ gradient)
-    for mol in molecules(atoms):
-        centre = atoms.positions[mol].mean(0)
-        new.positions[mol] += centre @ gradient - centre
-    return new
-
-
-def random_gradient(rng):
-    """Volume -6 to +8 %, axial strains and shears up to about 4 %; symmetric."""
-    axial = rng.uniform(-0.04, 0.04, 3)
-    axial -= axial.mean()
-    gradient = np.diag(np.exp(axial) * (1 + rng.uniform(-0.06, 0.08)) ** (1 / 3))
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        gradient[i, j] = gradient[j, i] = rng.uniform(-0.04, 0.04)
-    return gradient
 
 
 def rotation(rng, sigma):
@@ -98,8 +57,8 @@ def rotation(rng, sigma):
 
 
 def rattle(atoms, rng):
-    new = deform(atoms, random_gradient(rng))
-    for mol in molecules(new):
+    new = random_cell(atoms, RANDOM, MOLECULES, rng)
+    for mol in MOLECULES:
         centre = new.positions[mol].mean(0)
         turned = (new.positions[mol] - centre) @ rotation(rng, np.radians(8)).T
         new.positions[mol] = centre + turned + rng.normal(0, 0.1, 3)
@@ -153,7 +112,7 @@ def main():
 
     calc = torchani.models.ANI2x(model_index=0).double().ase()
     rng = np.random.default_rng(args.seed)
-    ref, frames = urea(), []
+    ref, frames = start(), []
 
     def keep(atoms, kind, kelvin=None):
         """Append the frame unless a molecule came apart or a force is very large."""
@@ -175,16 +134,16 @@ def main():
 
     keep(ref, "experiment")
     for percent in VOLUMES:
-        keep(deform(ref, np.eye(3) * (1 + percent / 100) ** (1 / 3)), "volume")
+        keep(deform(ref, np.eye(3) * (1 + percent / 100) ** (1 / 3), MOLECULES), "volume")
     md = MD(calc, rng)
     for kelvin, n in N_MD.items():
-        start = ref
+        begin = ref
         while n:
-            n -= keep(md.next(kelvin, start), "md", kelvin)
-            start = None
+            n -= keep(md.next(kelvin, begin), "md", kelvin)
+            begin = None
     for kelvin, n in N_STRAINED.items():
         while n:
-            cell = deform(ref, random_gradient(rng))
+            cell = random_cell(ref, RANDOM, MOLECULES, rng)
             n -= keep(md.next(kelvin, cell), "md-strain", kelvin)
     n = N_RATTLE
     while n:

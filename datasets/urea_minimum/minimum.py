@@ -1,6 +1,6 @@
 """The DFT minimum of the crystal, cell and positions, with a fine-tuned model as a guide.
 
-Each round asks DFT for energy, forces and stress once (``../urea/label.py``, in its own Python),
+Each round asks DFT for energy, forces and stress once (``tools/dft.py``, in its own Python),
 adds what the model lacks there (constant forces and stress) to the model, and relaxes that. Where
 the rounds come to rest DFT itself has neither forces nor stress.
 
@@ -21,6 +21,7 @@ from tlpot import TLPotCalculator
 
 HERE = Path(__file__).parent
 UREA = HERE.parent / "urea"
+TOOLS = HERE.parents[1] / "tools"
 GPA = 160.21766208
 
 
@@ -64,7 +65,7 @@ def main():
             BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
             atoms.info = {"kind": "minimum"}
             write(geometry, atoms, write_results=False)
-            command = [args.python, UREA / "label.py", geometry, "--out", labelled]
+            command = [args.python, TOOLS / "dft.py", "urea", geometry, labelled]
             subprocess.run([*command, "--labels", args.work / f"labels{number}"], check=True)
         dft = read(labelled)
         atoms = dft.copy()

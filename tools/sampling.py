@@ -17,7 +17,7 @@ geometries; GFN1 energies and forces are kept nowhere.
 from dataclasses import dataclass, field
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
@@ -44,6 +44,16 @@ class Recipe:
     strain: float = 0.04
     turn: float = 8.0
     shift: float = 0.1
+
+
+def gather(atoms, molecules):
+    """Atoms in the order of ``molecules``, each made whole around its first atom."""
+    positions = atoms.positions.copy()
+    for mol in molecules:
+        vectors = atoms.get_distances(mol[0], mol, mic=True, vector=True)
+        positions[mol] = positions[mol[0]] + vectors
+    order = np.concatenate(molecules)
+    return Atoms(atoms.numbers[order], positions[order], cell=atoms.cell, pbc=True)
 
 
 def deform(atoms, gradient, molecules):

@@ -4,9 +4,10 @@ Two molecules in a random monoclinic cell, related by a 2_1 axis along b (even s
 n glide (odd seeds); cell and atoms are then relaxed without symmetry.  tblite knows the
 Gamma point only, hence the energies rank these small cells roughly, and they come out too
 tight (90 Angstrom^3 a molecule, hydrogens of neighbours 1.8 Angstrom apart): the packing
-is expanded to 100.  Writes ``methylsilane/packing.extxyz``:  python packing.py
+is expanded to 100.  Writes ``packing.extxyz``.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from ase.build import molecule
 from ase.filters import FrechetCellFilter
 from ase.io import write
 from ase.optimize import LBFGS
-from sample import deform
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
-HERE = Path(__file__).parent / "methylsilane"
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from sampling import deform
+
+HERE = Path(__file__).parent
 VOLUME = 200  # Angstrom^3 a cell
 
 
