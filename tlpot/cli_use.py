@@ -65,11 +65,14 @@ def rank(
         float, typer.Option(min=1, help="Å, its height for phonons"), Needs(phonons=True)
     ] = 10.0,
     pattern: Annotated[
-        str | None, typer.Option(help="measured powder pattern, .xy, to compare with")
+        str | None,
+        typer.Option(help="measured powder pattern, .xy of 2θ, Q or d, to compare with"),
     ] = None,
     wavelength: Annotated[
-        str, typer.Option(help="of the pattern: Å, or as MoKa1"), Needs(pattern=True)
-    ] = "CuKa",
+        str | None,
+        typer.Option(help="of the pattern: Å, or as MoKa1; left out: as it says, or CuKa"),
+        Needs(pattern=True),
+    ] = None,
     shift: Annotated[
         float, typer.Option(help="degrees 2θ that peaks may be off"), Needs(pattern=True)
     ] = 1.0,

@@ -57,7 +57,7 @@ def classify(
     model: Annotated[str, typer.Option(help="run folder or model file of tlpot xrd train")],
     wavelength: Annotated[
         str | None,
-        typer.Option(help="of the patterns: Å, or a name as MoKa1; left out: CuKa"),
+        typer.Option(help="of the patterns: Å, or as MoKa1; left out: as they say, or CuKa"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     device: Device = "auto",

@@ -118,3 +118,13 @@ def test_the_ranking_shows_what_the_classifier_says(mini, landscape, crystals, t
     assert "lies outside what the classifier was trained on: it ends at 60" in page
     with pytest.raises(ValidationError, match="classifier has no effect without pattern"):
         Ranking(classifier=str(model))
+
+
+def test_a_crystal_without_reflections_in_the_range_is_told(mini, landscape, tmp_path):
+    x = np.arange(5.0, 17.0, 0.02)
+    file, heights = tmp_path / "low.xy", 100 + 500 * np.exp(-(((x - 11) / 0.1) ** 2))
+    file.write_text("\n".join(f"{a:.3f} {b:.3f}" for a, b in zip(x, heights, strict=True)))
+    found = rank(str(landscape / "a.cif"), mini, Ranking(pattern=str(file)))
+    assert np.isnan(found.candidates[0].notes["pattern_similarity"])
+    assert found.best_pattern is None
+    assert "no reflection where the measured pattern is" in found.remarks[-1]

@@ -56,6 +56,19 @@ def test_patterns_of_two_wavelengths_show_the_same_lattice(trained, learned, cry
     assert any("first strong line" in doubt for doubt in lie.doubts)
 
 
+def test_a_pattern_in_q_has_the_opinion_of_the_same_in_2theta(trained, learned, crystals, tmp_path):
+    file = write_xy(tmp_path / "angle.xy", crystals[learned["rutile"]])
+    rows = [line.split() for line in file.read_text().splitlines()[1:]]
+    q = [4 * np.pi * np.sin(np.radians(float(x) / 2)) / 1.54184 for x, _ in rows]
+    other = tmp_path / "q.xy"
+    points = zip(q, rows, strict=True)
+    other.write_text("\n".join(["Q (1/A) I", *(f"{x:.7f} {row[1]}" for x, row in points)]))
+    found, expected = (classify(path, trained.folder) for path in (other, file))
+    assert found.best == expected.best == "tetragonal"
+    for system, share in expected.probabilities.items():
+        assert found.probabilities[system] == pytest.approx(share, abs=0.02)
+
+
 def test_angles_of_another_wavelength_obey_bragg():
     seen = to_copper(np.array([20.0, 60.0, 170.0]), 0.71073)
     assert 1.54184 / np.sin(np.radians(seen[0] / 2)) == pytest.approx(

@@ -78,7 +78,9 @@ def rank(
     """
     settings = settings or Ranking()
     energies = energies_of(model, settings)
-    measured = None if settings.pattern is None else read_pattern(settings.pattern)
+    measured = None
+    if settings.pattern is not None:
+        measured = read_pattern(settings.pattern, settings.wavelength)
     opinion = None
     if settings.pattern is not None and settings.classifier is not None:
         opinion = classify(settings.pattern, settings.classifier, settings.wavelength)
@@ -157,6 +159,12 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
         )
     if settings.relaxation and (held := sum(bool(c.atoms.constraints) for c in candidates)):
         yield f"{held} of the structures have fixed atoms, which were kept: they are no minima."
+    similar = [c.notes.get("pattern_similarity", 0.0) for c in candidates]
+    if unseen := int(np.isnan(similar).sum()):
+        yield (
+            f"{unseen} of the structures have no reflection where the measured pattern is: their "
+            "similarity with it is unknown. Are its axis and wavelength right?"
+        )
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."
 
@@ -259,7 +267,7 @@ def _compare_patterns(
 ) -> None:
     with progress("powder patterns", len(candidates)) as advance:
         for i, one in enumerate(candidates):
-            ours = simulate(one.atoms, measured.angles, settings.wavelength)
+            ours = simulate(one.atoms, measured.angles, measured.wavelength)
             one.notes["pattern_similarity"] = similarity(ours, measured, settings.shift)
             if opinion is not None:
                 with suppress(TlpotError):  # a crystal without symmetry within the tolerance

@@ -53,10 +53,13 @@ class Ranking(Section):
         10.0, gt=0, description="Å, height of the phonons' supercell"
     )
     pattern: str | None = Field(
-        None, description="measured powder pattern (.xy: 2θ in degrees, intensity) to compare with"
+        None,
+        description="measured powder pattern to compare with (.xy: 2θ in degrees, or Q or d as it "
+        "says, and intensity)",
     )
-    wavelength: Annotated[str, Needs(pattern=True)] = Field(
-        "CuKa", description="of the pattern: Å, or a name as MoKa1"
+    wavelength: Annotated[str | None, Needs(pattern=True)] = Field(
+        None,
+        description="of the pattern: Å, or a name as MoKa1; left out: what it says, or CuKa",
     )
     classifier: Annotated[str | None, Needs(pattern=True)] = Field(
         None, description="run folder or model of tlpot xrd train: its opinion on the pattern"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from scipy.ndimage import grey_opening, uniform_filter1d
 from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
+from tlpot.powder.pattern_file import FEWEST, Scan, read_scan
 
 if TYPE_CHECKING:
     from tlpot.powder.classifier import Opinion
@@ -26,10 +26,12 @@ FWHM = 0.2
 """Degrees 2θ, width of a simulated peak: half Gaussian, half Lorentzian."""
 BACKGROUND = 3.0
 """Degrees 2θ: what is broader than this in a measured pattern is background."""
-DECIMAL_COMMAS = re.compile(r"\s*\d+,\d+[\s;]+\d+")
-"""Starts a line whose columns are separated by something else."""
-FEWEST = 50
-"""Points below which a file is no pattern."""
+STRONG = 1.5
+"""Å: the strongest reflections, against which others are none, have a larger spacing."""
+CU_KA = 1.54184
+"""Å, of a pattern that does not say its own."""
+SAME = 5e-3
+"""Share by which wavelengths may differ, as Kα and Kα₁ do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,47 +44,60 @@ class Pattern:
         ``(n,)`` degrees 2θ, `STEP` apart.
     intensity
         ``(n,)`` any unit, background subtracted.
+    wavelength
+        Å.
     """
 
     angles: np.ndarray
     intensity: np.ndarray
+    wavelength: float = CU_KA
 
 
-def read_pattern(file: str | Path) -> Pattern:
-    """Read a measured pattern: two or more columns, 2θ in degrees and intensity.
+def read_pattern(file: str | Path, wavelength: str | float | None = None) -> Pattern:
+    """Read a measured pattern: two or more columns, position and intensity.
 
-    Columns are separated by blanks, commas or semicolons (decimals may have a comma where columns
-    have none); lines without two numbers at their start are comments. The background, taken as
-    whatever is broader than `BACKGROUND`, is subtracted (a morphological opening).
+    Positions are degrees 2θ, or Q or d if the file says so (`tlpot.powder.pattern_file.read_scan`).
+    The background, taken as whatever is broader than `BACKGROUND`, is subtracted (a morphological
+    opening).
+
+    Parameters
+    ----------
+    wavelength
+        Å, or a name; left out, what the file says, or else CuKα.
 
     Raises
     ------
     TlpotError
-        If the file is missing or holds no pattern.
+        If the file is missing or holds no pattern, or says another wavelength.
     """
-    try:
-        lines = Path(file).read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise TlpotError(f"{file}: cannot be read ({error})") from None
-    rows = [row for line in lines if (row := _numbers(line)) is not None]
-    if len(rows) < FEWEST:
+    scan = read_scan(file)
+    used = _wavelength_of_scan(file, scan, wavelength)
+    angles = scan.angles(used)
+    seen = np.isfinite(angles)
+    if seen.sum() < FEWEST:
         raise TlpotError(
-            f"{file}: holds {len(rows)} lines of 2θ and intensity, too few for a powder pattern"
+            f"{file}: only {seen.sum()} of its points ({scan.axis} from {scan.position[0]:g} to "
+            f"{scan.position[-1]:g}) can be seen at {used:g} Å"
         )
-    angles, intensity = np.array(sorted(rows)).T
-    if not np.isfinite([angles, intensity]).all():
-        raise TlpotError(f"{file}: holds values that are no finite numbers; mend the file")
-    if angles[0] < 0 or angles[-1] > 180:
-        raise TlpotError(
-            f"{file}: the first column must be 2θ, between 0° and 180°; it runs from "
-            f"{angles[0]:g} to {angles[-1]:g}"
-        )
+    order = np.argsort(angles[seen])
+    angles, intensity = angles[seen][order], scan.intensity[seen][order]
     grid = np.arange(angles[0], angles[-1] + STEP / 2, STEP)
-    values = np.interp(grid, angles, intensity)
-    values = flattened(values, STEP)
+    values = flattened(np.interp(grid, angles, intensity), STEP)
     if values.max(initial=0.0) <= 0:
         raise TlpotError(f"{file}: the pattern has no peak")
-    return Pattern(grid, values)
+    return Pattern(grid, values, used)
+
+
+def _wavelength_of_scan(file: str | Path, scan: Scan, given: str | float | None) -> float:
+    if given is None:
+        return scan.wavelength or CU_KA
+    used = wavelength_of(given)
+    told = scan.wavelength
+    if told is not None and scan.axis.startswith("2θ") and abs(told / used - 1) > SAME:
+        raise TlpotError(
+            f"{file}: was measured at {told:g} Å, it says, not at {given}; leave the wavelength out"
+        )
+    return used
 
 
 def flattened(intensity: np.ndarray, step: float) -> np.ndarray:
@@ -94,6 +109,8 @@ def flattened(intensity: np.ndarray, step: float) -> np.ndarray:
 
 def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa") -> Pattern:
     """The powder pattern of a crystal, with pymatgen: no preferred orientation, no motion.
+
+    It is 0 where the crystal has no reflection.
 
     Parameters
     ----------
@@ -107,16 +124,24 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     TlpotError
         As `wavelength_of`.
     """
-    calculator = diffraction().XRDCalculator(wavelength=wavelength_of(wavelength))
+    used = wavelength_of(wavelength)
+    calculator = diffraction().XRDCalculator(wavelength=used)
     structure = pymatgen_structure(atoms, PURPOSE)
-    room = (max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0))
-    peaks = calculator.get_pattern(structure, scaled=False, two_theta_range=room)
+    first, last = max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0)
+    whole = 2 * np.degrees(np.arcsin(min(used / (2 * STRONG), 1.0)))
     intensity = np.zeros(len(angles))
+    try:
+        peaks = calculator.get_pattern(
+            structure, scaled=False, two_theta_range=(0.1, max(last, min(whole, 179.0)))
+        )
+    except ValueError:  # of nothing to unpack, where there is no peak
+        return Pattern(angles, intensity, used)
     for place, height in zip(peaks.x, peaks.y, strict=True):
-        away = (angles - place) / (FWHM / 2)
-        gauss = np.sqrt(np.log(2) / np.pi) * np.exp(-np.log(2) * away**2)
-        intensity += height * 0.5 * (gauss + 1 / (np.pi * (1 + away**2)))
-    return Pattern(angles, intensity)
+        if first <= place <= last:
+            away = (angles - place) / (FWHM / 2)
+            gauss = np.sqrt(np.log(2) / np.pi) * np.exp(-np.log(2) * away**2)
+            intensity += height * 0.5 * (gauss + 1 / (np.pi * (1 + away**2)))
+    return Pattern(angles, intensity, used)
 
 
 def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
@@ -172,7 +197,7 @@ def wavelength_of(value: str | float) -> float:
 
 
 def classify(
-    pattern: Pattern | str | Path, model: str | Path, wavelength: str | float = "CuKa"
+    pattern: Pattern | str | Path, model: str | Path, wavelength: str | float | None = None
 ) -> Opinion:
     """Which crystal system a powder pattern belongs to, and how surely.
 
@@ -183,7 +208,8 @@ def classify(
     model
         Model file or run folder of `tlpot xrd train`.
     wavelength
-        Of the pattern: Å, or a name such as ``CuKa``, ``MoKa1``.
+        Of the pattern: Å, or a name such as ``CuKa``, ``MoKa1``; left out, what the file says, or
+        else CuKα.
 
     Raises
     ------
@@ -196,13 +222,3 @@ def classify(
     if isinstance(pattern, Pattern):
         return load(model).classify(pattern, wavelength)
     return classify_pattern(pattern, load(model), wavelength)
-
-
-def _numbers(line: str) -> tuple[float, float] | None:
-    if DECIMAL_COMMAS.match(line):
-        line = line.replace(",", ".")
-    words = line.replace(",", " ").replace(";", " ").split()
-    try:
-        return float(words[0]), float(words[1])
-    except (ValueError, IndexError):
-        return None

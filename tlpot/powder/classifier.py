@@ -115,20 +115,21 @@ class Classifier:
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3, 3)).x))
 
-    def classify(self, pattern: Pattern, wavelength: str | float = "CuKa") -> Opinion:
+    def classify(self, pattern: Pattern, wavelength: str | float | None = None) -> Opinion:
         """The crystal system of one measured pattern, its background subtracted.
 
         Parameters
         ----------
         wavelength
-            That the pattern was measured with: Å, or a name such as ``MoKa1``.
+            That the pattern was measured with, if not what it says: Å, or a name such as ``MoKa1``.
 
         Raises
         ------
         TlpotError
             If too little of the pattern lies where the training patterns have theirs, or nothing.
         """
-        grid, first, last = as_copper(pattern, wavelength_of(wavelength))
+        used = pattern.wavelength if wavelength is None else wavelength_of(wavelength)
+        grid, first, last = as_copper(pattern, used)
         return Opinion(self._sorted(grid), list(self._doubts(grid, first, last)), self.unseen)
 
     def classify_lines(self, lines: Lines) -> Opinion:

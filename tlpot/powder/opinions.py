@@ -6,13 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tlpot.csp.xrd import read_pattern
+from tlpot.data.compression import plain_name
 from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import lines_of
 from tlpot.sections import no_effect
 
-PATTERNS = (".xy", ".xye", ".csv", ".dat", ".txt", ".asc", ".tsv")
+PATTERNS = (
+    *(".xy", ".xye", ".qye", ".chi", ".qchi", ".csv", ".tsv", ".dat", ".txt", ".asc"),
+    *(".fxye", ".gsa", ".gsas"),
+)
 """Endings of files that hold a pattern; any other holds crystals."""
 
 
@@ -24,21 +28,21 @@ def classify_files(
     Parameters
     ----------
     wavelength
-        Of the measured patterns: Å, or a name; left out, CuKα.
+        Of the measured patterns: Å, or a name; left out, what each says, or else CuKα.
 
     Raises
     ------
     TlpotError
         Naming the file or crystal that cannot be used; if there is a wavelength, and no pattern.
     """
-    measured = {file for file in files if Path(file).suffix.lower() in PATTERNS}
+    measured = {file for file in files if plain_name(Path(file)).endswith(PATTERNS)}
     if wavelength is not None and not measured:
         raise TlpotError(no_effect("wavelength", "without a measured pattern"))
     return {
         name: opinion
         for file in files
         for name, opinion in (
-            [(file, classify_pattern(file, classifier, wavelength or "CuKa"))]
+            [(file, classify_pattern(file, classifier, wavelength))]
             if file in measured
             else _crystals(file, classifier)
         )
@@ -46,12 +50,12 @@ def classify_files(
 
 
 def classify_pattern(
-    file: str | Path, classifier: Classifier, wavelength: str | float = "CuKa"
+    file: str | Path, classifier: Classifier, wavelength: str | float | None = None
 ) -> Opinion:
     """The opinion on one measured pattern; raises as `classify_files`."""
-    pattern = read_pattern(file)
+    pattern = read_pattern(file, wavelength)
     try:
-        return classifier.classify(pattern, wavelength)
+        return classifier.classify(pattern)
     except TlpotError as error:
         raise TlpotError(f"{file}: {error}") from None
 
