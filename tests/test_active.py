@@ -101,3 +101,9 @@ def test_a_round_on_other_frames_is_not_taken_for_this_one(config, labelled, wri
     write_frames(Path(config.data.files[0]), labelled(17)[1:])
     with pytest.raises(TlpotError, match="other settings or frames"):
         active_learning(config, 3)
+
+
+def test_patience_has_nothing_to_judge_by(settings):
+    settings["training"]["patience"] = 3
+    with pytest.raises(TlpotError, match="patience has no effect with --pick active"):
+        active_learning(parse_config(settings))

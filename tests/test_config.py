@@ -41,6 +41,11 @@ def test_a_config_comes_from_a_dict_a_file_or_is_one(tmp_path):
         ({"data": {"files": ["a"], "split": {"tset": 0.1}}}, "data.split.tset: unknown key; did"),
         ({"training": {"zzz": 3}}, "training.zzz: unknown key; known keys: epochs, batch_size"),
         ({"training": {"epochs": "many"}}, "training.epochs: Input should be a valid integer"),
+        (
+            {"training": {"epochs": 5, "warmup_epochs": 5}},
+            "training: warmup_epochs: 5 of 5 epochs leave none at the learning rate",
+        ),
+        ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite"),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than 0"),
         ({"training": {"lambda": 1.5}}, "training.lambda: Input should be less than"),
         ({"training": {"preset": "best"}}, "training.preset: Input should be 'default' or 'thesis"),

@@ -100,6 +100,7 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
     ("relax", "pressure"): [
         ((*RELAX, "--free", "positions", "--pressure", "1"), "with --free positions"),
     ],
+    ("relax", "smax"): [((*RELAX, "--free", "positions", "--smax", "1"), "with --free positions")],
     ("relax", "fmax"): [((*RELAX, "--free", "cell", "--fmax", "1"), "with --free cell")],
     ("relax", "symprec"): [((*RELAX, "--symprec", "0.1"), "without --symmetry")],
     ("relax", "batch_atoms"): [
@@ -129,7 +130,6 @@ ALWAYS: dict[str, set[str]] = {
         *("dispersion", "duplicates", "phonons", "pattern", "device", "scheduler"),
     },
     "relax": {
-        *("smax",),
         *("files", "model", "output", "free", "symmetry", "steps", "engine", "max_spread"),
         *("bonds", "device", "scheduler"),
     },
@@ -211,6 +211,15 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
         )
         for root in ROOTS[:3]
     ),
+    *(
+        (
+            root,
+            "data.split.group",
+            {"data": {"files": "x", "split": {"test": 0, "validation": 0, "group": "file"}}},
+            "without test or validation",
+        )
+        for root in ROOTS[:3]
+    ),
     (PropertyConfig, "model.freeze", {"model": {"freeze": ["conv1"]}}, "without base"),
     *(
         (PropertyConfig, f"model.{key}", {"model": {"base": "b", key: value}}, "with base: b")
@@ -239,7 +248,9 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     (Ranking, "shift", {"shift": 0.5}, "without pattern"),
     *(
         (Ranking, f"relaxation.{key}", {"relaxation": {"free": free, key: value}}, f"free: {free}")
-        for key, value, free in (*(("pressure", 1, "positions"), ("fmax", 1, "cell")),)
+        for key, value, free in (
+            *(("pressure", 1, "positions"), ("smax", 1, "positions"), ("fmax", 1, "cell")),
+        )
     ),
     (Ranking, "relaxation.symprec", {"relaxation": {"symprec": 0.1}}, "without symmetry"),
     (Ranking, "relaxation.batch_atoms", {"relaxation": {"engine": "ase", "batch_atoms": 9}}, "ase"),
@@ -262,7 +273,7 @@ EFFECTIVE: dict[str, str] = {
     "Config": "data.files data.relaxed data.energy_only data.groups data.keys.energy "
     "data.keys.forces data.keys.stress data.energy data.bad_frames data.duplicates data.max_force "
     "data.min_distance data.max_frames data.train_fraction data.split.test data.split.validation "
-    "data.split.seed data.split.group data.groups.files data.groups.relaxed "
+    "data.split.seed data.groups.files data.groups.relaxed "
     "data.groups.energy_only data.groups.keys.energy data.groups.keys.forces "
     "data.groups.keys.stress data.groups.weight model.base model.schnet.cutoff "
     "model.schnet.features model.schnet.interactions model.schnet.gaussians model.schnet.members "
@@ -274,12 +285,12 @@ EFFECTIVE: dict[str, str] = {
     "training.replay.share active.start active.add active.criterion active.stop label.engine "
     "label.parameters output",
     "PropertyConfig": "data.files data.property data.unit data.structures data.bad_frames "
-    "data.train_fraction data.split.test data.split.validation data.split.seed data.split.group "
+    "data.train_fraction data.split.test data.split.validation data.split.seed "
     "model.base training.epochs training.batch_size training.learning_rate "
     "training.weight_decay training.schedule training.warmup_epochs training.ema training.clip "
     "training.seed training.device training.tensorboard output",
     "PowderConfig": "data.files data.table data.symprec data.bad_crystals data.per_class "
-    "data.split.test data.split.validation data.split.seed data.split.group model.base "
+    "data.split.test data.split.validation data.split.seed model.base "
     "model.convolutions.filters model.convolutions.kernels model.convolutions.pooling "
     "model.convolutions.dropout training.epochs training.batch_size training.learning_rate "
     "training.weight_decay training.schedule training.warmup_epochs training.ema training.clip "
@@ -288,7 +299,7 @@ EFFECTIVE: dict[str, str] = {
     "training.augmentation.width training.augmentation.background training.augmentation.counts "
     "training.augmentation.variants training.augmentation.first training.augmentation.last output",
     "Sweep": "base axes seeds output keep_models scheduler",
-    "Ranking": "relaxation.free relaxation.symmetry relaxation.steps relaxation.smax "
+    "Ranking": "relaxation.free relaxation.symmetry relaxation.steps "
     "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference "
     "dispersion duplicates phonons pattern",
     "Proposal": "method number min_distance seed",
@@ -378,7 +389,7 @@ PROVEN: dict[str, dict[str, Any]] = {
     "model.base": {"model.base": "mini"},
     "model.freeze": {"model.freeze": ["input"]},
     "model.init": {"model.init": "scratch"},
-    "training.epochs": {"training.epochs": 2},
+    "training.epochs": {"training.epochs": 3},
     "training.batch_size": {"training.batch_size": 2},
     "training.learning_rate": {"training.learning_rate": 1e-3},
     "training.weight_decay": {"training.weight_decay": 0.5},
@@ -413,7 +424,7 @@ def trained(settings, tmp_path):
 
     def train(changes: dict[str, Any]) -> list[torch.Tensor]:
         values = yaml.safe_load(yaml.safe_dump(settings))
-        values["training"] |= {"epochs": 1, "warmup_epochs": 0}
+        values["training"] |= {"epochs": 2, "warmup_epochs": 0}
         for key, value in changes.items():
             *place, last = key.split(".")
             inside = values

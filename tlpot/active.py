@@ -19,6 +19,7 @@ from tlpot.manifest import about_frames
 from tlpot.potential import Potential, load, load_base
 from tlpot.run import finetune
 from tlpot.sampling import committee
+from tlpot.sections import no_effect
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 
 
@@ -73,6 +74,8 @@ def active_learning(
     TlpotError
         As `finetune`; or if the rounds found in ``output`` were made with other settings.
     """
+    if config.training.patience is not None:
+        raise TlpotError(no_effect("training.patience", "with --pick active: no frame is held out"))
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements)
     pool = read_data(config.data)
@@ -98,7 +101,7 @@ def active_learning(
 
 def _train(config: Config, folder: Path, frames: list[Frame]) -> Potential:
     """The base fine-tuned on `frames`, none held out; a finished run is only loaded."""
-    split = config.data.split.model_copy(update={"test": 0.0, "validation": 0.0})
+    split = config.data.split.model_copy(update={"test": 0.0, "validation": 0.0, "group": None})
     data = without_files(config.data).model_copy(update={"max_frames": None, "split": split})
     config = config.model_copy(update={"data": data, "output": str(folder)})
     stored = folder / "config.yaml"

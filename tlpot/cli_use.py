@@ -149,7 +149,9 @@ def relax(
         typer.Option(help="largest force at the end, eV/Å"),
         Needs(free=("all", "positions")),
     ] = 0.01,
-    smax: Annotated[float, typer.Option(help="largest stress off the pressure, GPa")] = 0.005,
+    smax: Annotated[
+        float, typer.Option(help="largest stress off the pressure, GPa"), DEFORMS
+    ] = 0.005,
     steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
     engine: Annotated[
         Literal["torch-sim", "ase"], typer.Option(help="in batches, or one by one")

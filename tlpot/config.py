@@ -44,7 +44,7 @@ class Split(Section):
     test: Share = Field(0.2, description="share of the frames held out for the final judgement")
     validation: Share = Field(0.1, description="share that steers schedule and early stopping")
     seed: int = Field(0, ge=0, description="seed of the shuffle")
-    group: str | None = Field(
+    group: Annotated[str | None, Needs(test=True, validation=True)] = Field(
         None,
         description="keep frames together that share this: `file`, `composition` or an info key",
     )
@@ -244,6 +244,15 @@ class Optimisation(Section):
     seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
     tensorboard: bool = Field(False, description="also write TensorBoard event files")
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if "warmup_epochs" in self.changed() and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs} of {self.epochs} epochs leave none at the "
+                "learning rate; give fewer, or more epochs"
+            )
+        return self
 
 
 class Training(Optimisation):

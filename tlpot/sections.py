@@ -116,7 +116,7 @@ class Section(BaseModel):
         """
         fields, values = type(self).model_fields, vars(self)
         for name in given:
-            for needs in fields[name].metadata:
+            for needs in fields[name].metadata if values[name] is not None else ():
                 if isinstance(needs, Needs) and (lacking := needs.lacking(values, self._say)):
                     raise TlpotError(no_effect(place + (fields[name].alias or name), lacking))
 

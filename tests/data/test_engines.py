@@ -175,3 +175,9 @@ def test_settings_that_an_engine_refuses():
 def test_settings_in_one_line():
     said = describe({"xc": "PBE", "kpts": {"size": [2, 2, 3], "gamma": True}, "txt": None, "a": 1})
     assert said == "a=1 kpts.gamma=True kpts.size=2x2x3 xc=PBE"
+
+
+def test_a_setting_that_ase_would_not_look_at_is_refused():
+    with pytest.raises(TlpotError, match="emt knows no 'asap_cutof'; it knows asap_cutoff"):
+        Engine(Label(engine="emt", parameters={"asap_cutof": True})).check()
+    Engine(Label(engine="emt", parameters={"asap_cutoff": True})).check()

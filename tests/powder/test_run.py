@@ -7,13 +7,14 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from tlpot.cli import app
+from tlpot.cli import app, main
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import read_history
 from tlpot.modelfile import read_model
 from tlpot.powder.classifier import load
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, read_examples
+from tlpot.powder.opinions import classify_files
 from tlpot.powder.run import prepare, train
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
 
@@ -191,3 +192,38 @@ def test_no_crystal_of_the_base_is_held_out(trained, settings, tmp_path):
     assert counts["moved_to_train"] > 0
     assert set(mine["test"]).isdisjoint(first["train"] + first["validation"])
     assert "The base was trained on" in (run.folder / "report.html").read_text()
+
+
+def test_crystal_systems_that_no_crystal_has_are_told(trained, folder, crystals, tmp_path, capsys):
+    """Three systems are trained; the other four can never be recognised, and everyone is told."""
+    unseen = ["triclinic", "monoclinic", "orthorhombic", "trigonal"]
+    found = load(trained.folder)
+    assert sorted(found.unseen) == sorted(unseen)
+    assert f"No training crystal is {' or '.join(found.unseen)}" in " ".join(
+        (trained.folder / "report.html").read_text().split()
+    )
+    file = folder / f"{next(iter(crystals))}.cif"
+    with pytest.raises(SystemExit) as stopped:
+        main(["xrd", "classify", str(file), "--model", str(trained.folder)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert not stopped.value.code
+    assert f"no training crystal was {' or '.join(found.unseen)}" in out
+    with pytest.raises(TlpotError, match="wavelength has no effect without a measured pattern"):
+        classify_files([str(file)], found, "MoKa")
+
+
+def test_a_fine_tuned_classifier_resumes(trained, settings):
+    """Its config names a base and nothing of the network, which is the base's."""
+    settings["model"] = {"base": str(trained.folder)}
+    settings["training"]["epochs"] = 2
+
+    def stop(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, on_epoch=stop)
+    assert train(settings, resume=True).metrics["test"]
+    settings["model"]["sees"] = "lines"
+    settings["output"] += "-other"
+    with pytest.raises(TlpotError, match=r"model\.sees has no effect with base"):
+        train(settings)

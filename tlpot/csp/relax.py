@@ -38,7 +38,7 @@ class Relaxation(Section):
     fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
         0.01, gt=0, description="eV/Å, largest force on an atom at the end"
     )
-    smax: float = Field(
+    smax: Annotated[float, Needs(free=("all", "cell"))] = Field(
         0.005, gt=0, description="GPa, largest deviation of a stress component from the pressure"
     )
     steps: int = Field(1000, ge=1, description="evaluations that a structure may take")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, get_calculator_class
+from ase.calculators.calculator import Calculator, FileIOCalculator, get_calculator_class
 
 from tlpot.config import Label
 from tlpot.errors import TlpotError
@@ -32,6 +33,9 @@ GPAW: dict[str, Any] = {
 }
 GPAW_STRESS = 900
 """eV of plane-wave cutoff from which GPAW's stress is worth keeping."""
+
+ASE_WORDS = ("restart", "ignore_bad_restart_file", "label", "atoms", "directory")
+"""What every calculator of ASE can be made with."""
 
 VACUUM = 5.0
 """Å around a molecule for an engine that needs a cell."""
@@ -111,7 +115,7 @@ class Engine:
             ) from None
         known = getattr(self._class, "default_parameters", {})
         unknown = sorted(set(self.settings.parameters) - set(known))
-        if self.settings.engine in XTB and unknown:
+        if unknown and (self.settings.engine in XTB or _takes_defaults_only(self._class)):
             raise TlpotError(
                 f"label.parameters: {self.settings.engine} knows no '{unknown[0]}'; it knows "
                 f"{', '.join(sorted(known))}"
@@ -170,6 +174,24 @@ class Engine:
                 "gpaw": "pip install gpaw (and its PAW data: gpaw install-data DIR)",
             }.get(package, "name gfn1, gfn2, gpaw, vasp, a calculator of ASE, or module:Class")
             raise TlpotError(f"label.engine: '{name}' is not at hand ({error}); {mend}") from None
+
+
+def _takes_defaults_only(calculator: Any) -> bool:
+    """Whether a calculator would take any other setting than its defaults, and not look at it.
+
+    So do those of ASE's own that compute in this process and have no constructor of their own
+    words; one that writes another program's input may take whatever that program knows.
+    """
+    if not (isinstance(calculator, type) and issubclass(calculator, Calculator)):
+        return False
+    words = inspect.signature(calculator.__init__).parameters.values()  # type: ignore[misc]
+    named = {w.name for w in words if w.kind is w.POSITIONAL_OR_KEYWORD} - {"self", *ASE_WORDS}
+    return (
+        calculator.__module__.startswith("ase.")
+        and bool(calculator.default_parameters)
+        and not issubclass(calculator, FileIOCalculator)
+        and not named
+    )
 
 
 def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) -> Labels:

@@ -99,7 +99,7 @@ class Network(Section):
 class PowderSplit(Split):
     """As for potentials, but crystals of one composition stay together unless told otherwise."""
 
-    group: str | None = Field(
+    group: Annotated[str | None, Needs(test=True, validation=True)] = Field(
         "composition",
         description="keep crystals together that share this: `composition`, `prototype`, `file`, "
         "an info key or a column of the table; null: none",
