@@ -139,3 +139,11 @@ def test_an_empty_file_packed_is_empty(tmp_path: Path) -> None:
     (tmp_path / "OUTCAR.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(TlpotError, match=r"OUTCAR\.gz: the file is empty"):
         read_frames(tmp_path / "OUTCAR.gz")
+
+
+def test_what_is_packed_twice_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run.zip").write_bytes(zipped(lzma.compress(b"x"), "OUTCAR.xz"))
+    (tmp_path / "OUTCAR.gz").write_bytes(gzip.compress(gzip.compress(b"x")))
+    for name in ("run.zip", "OUTCAR.gz"):
+        with pytest.raises(TlpotError, match="packed twice; unpack it"):
+            read_frames(tmp_path / name)

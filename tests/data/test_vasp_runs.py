@@ -364,3 +364,44 @@ def test_runs_packed_one_by_one_and_put_together(tmp_path: Path, outcar_text: Bu
     path = tmp_path / "OUTCAR.gz"
     path.write_bytes(b"".join(gzip.compress(outcar_text(n).encode()) for n in (3, 4)))
     assert len(read_outcar(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "last", ["Iteration      2(", "Iteration      1(   3", "99.90", "NELM   = "]
+)
+def test_a_header_glued_to_the_line_in_which_a_run_was_killed(
+    tmp_path: Path, outcar_text: Build, last: str
+) -> None:
+    """``cat OUTCAR.1 OUTCAR.2`` where the first has no line end."""
+    text = outcar_text(4, 4)
+    start = text.rindex(last) if last == "99.90" else text.index(last)
+    path = tmp_path / "OUTCAR"
+    path.write_text(text[: start + len(last)] + outcar_text(3, 3))
+    steps = read_outcar(path)
+    assert [atoms.calc is not None for atoms in steps[-2:]] == [True, True]
+    assert [atoms.info["converged"] for atoms in steps[-2:]] == [True, True]
+    assert sum(atoms.calc is not None for atoms in steps[:-2]) == finished
+    assert all("another run" in atoms.info["incomplete"] for atoms in steps[:-2] if not atoms.calc)
+
+
+def test_a_header_without_its_first_line(tmp_path: Path, outcar_text: Build) -> None:
+    path = tmp_path / "OUTCAR"
+    second = outcar_text(70, nelm=200).partition("\n")[2]
+    path.write_text(outcar_text(4) + second)
+    assert [atoms.info["converged"] for atoms in read_outcar(path)] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["OUTCAR", "vasprun.xml"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\nsize 9\n", "git lfs pull"),
+        ("<!DOCTYPE html>\n<html><body>404</body></html>\n", "a web page"),
+        ("my notes on these runs\n", "is no"),
+    ],
+)
+def test_what_is_no_vasp_file_is_called_so(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TlpotError, match=said) as error:
+        read_frames(tmp_path / name)
+    assert "cut" not in str(error.value)

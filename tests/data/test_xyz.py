@@ -91,3 +91,19 @@ def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path: Path) -> None:
     text = f"3\nLattice={CELL} Properties={PROPERTIES} energy=-14.5\n{ATOMS}"
     (tmp_path / "a.xyz").write_bytes(b"\xef\xbb\xbf" + (text * 2).replace("\n", "\r\n").encode())
     assert [frame.energy for frame in read_frames(tmp_path / "a.xyz")] == [-14.5, -14.5]
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [("species:S:1:position:R:3", "no column pos"), ("element:S:1:pos:R:3", "species or Z")],
+)
+def test_columns_by_another_name_are_refused(tmp_path: Path, columns: str, named: str) -> None:
+    path = written(tmp_path / "a.xyz", f"Lattice={CELL} Properties={columns}:forces:R:3")
+    with pytest.raises(TlpotError, match=rf"a\.xyz#0: .*{named}"):
+        read_frames(path)
+
+
+def test_columns_of_atomic_numbers_are_elements(tmp_path: Path) -> None:
+    text = f"3\nLattice={CELL} Properties=Z:I:1:pos:R:3:forces:R:3 energy=-14.5\n{ATOMS}"
+    (tmp_path / "a.xyz").write_text(text.replace("\nO", "\n8").replace("\nH", "\n1"))
+    assert read_frames(tmp_path / "a.xyz")[0].formula == "H2O"

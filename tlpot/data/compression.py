@@ -59,6 +59,8 @@ def open_binary(path: Path) -> BinaryIO:
     if head.startswith(ZIP):
         archive = zipfile.ZipFile(path)
         member = _member(archive, path)
+        with archive.open(member) as file:
+            _refuse_packed(file.read(512), path)
         return cast(BinaryIO, archive.open(member))
     for magic, name in FOREIGN.items():
         if head.startswith(magic):
@@ -68,7 +70,7 @@ def open_binary(path: Path) -> BinaryIO:
         _refuse_tar(head, path)
         return path.open("rb")
     with opener(path) as file:
-        _refuse_tar(file.read(512), path)
+        _refuse_packed(file.read(512), path)
     return cast(BinaryIO, opener(path))
 
 
@@ -120,6 +122,13 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     if members[0].flag_bits & 1:
         raise TlpotError(f"{path}: a zip archive with a password; unpack it.")
     return members[0]
+
+
+def _refuse_packed(head: bytes, path: Path) -> None:
+    """Refuse what is packed in a packed file."""
+    if head.startswith((*READABLE, *FOREIGN, *ZIP)):
+        raise TlpotError(f"{path}: packed twice; unpack it.")
+    _refuse_tar(head, path)
 
 
 def _refuse_tar(head: bytes, path: Path) -> None:

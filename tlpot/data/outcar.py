@@ -29,6 +29,10 @@ from tlpot.errors import TlpotError
 NO_POSITIONS = "OUTCAR holds no positions and forces for this step (NWRITE < 2); see vasprun.xml"
 HEADER = re.compile(r" ?vasp\.\d+\.\d")
 """The line that begins a run."""
+GLUED = re.compile(r" vasp\.\d+\.\d\S* .*(\(build|complex)")
+"""The same behind the last words of a run that was killed within a line."""
+LATE = (" INCAR:", " POTCAR:")
+"""What begins a run whose first line is gone."""
 
 
 def read_outcar(path: Path) -> list[Atoms]:
@@ -53,6 +57,8 @@ def read_outcar(path: Path) -> list[Atoms]:
             steps = list(_outcar_steps(lines, path))
         except DAMAGE as error:
             raise TlpotError(damaged(path, error)) from None
+    if not (steps or lines.headers):
+        raise TlpotError(f"{path}: is no OUTCAR of VASP: no line of it begins a run.")
     return require_labels(steps, path, f"no finished ionic step in {lines.number} lines")
 
 
@@ -61,24 +67,32 @@ class _Lines:
 
     def __init__(self, file: TextIO) -> None:
         self.file, self.number = file, 0
-        self.pushed: list[str] = []
+        self.pushed = ""
+        self.headers = 0
 
     def __iter__(self) -> Iterator[str]:
-        while line := (self.pushed.pop() if self.pushed else self.file.readline()):
-            self.number += 1
+        while line := self._next():
+            self.headers += bool(HEADER.match(line)) or line.startswith(LATE)
             yield line
+
+    def _next(self) -> str:
+        """The next line; what a header was glued to is a line without an end."""
+        line = self.pushed or self.file.readline()
+        glued = None if HEADER.match(line) else GLUED.search(line)
+        self.pushed = line[glued.start() :] if glued else ""
+        self.number += 0 if glued else 1
+        return line[: glued.start()] if glued else line
 
     def take(self, count: int) -> list[str]:
         lines: list[str] = []
         for _ in range(count):
-            line = self.file.readline()
+            line = self._next()
             if HEADER.match(line):
-                self.pushed.append(line)
+                self.pushed = line
+                self.number -= 1
+            if HEADER.match(line) or not line.endswith("\n"):
                 raise _CutError
             lines.append(line)
-            self.number += 1
-        if not all(line.endswith("\n") for line in lines):
-            raise _CutError
         return lines
 
 
@@ -89,7 +103,7 @@ class _CutError(Exception):
 def _outcar_steps(lines: _Lines, path: Path) -> Iterator[Atoms]:
     run = _Run(path)
     for line in lines:
-        if HEADER.match(line):
+        if HEADER.match(line) or (line.startswith(LATE) and not run.in_header):
             yield from run.rest(CUT_SHORT)
             run = _Run(path)
         yield from run.read(line, lines)

@@ -200,6 +200,8 @@ def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
         raise TlpotError(
             f"{path}: the file is empty. Copy it again, or leave it out of data.files."
         )
+    if named := _no_data(head):
+        raise TlpotError(f"{path}: {named}")
     if _ends(path, PICKLES) or re.match(rb"\x80[\x02-\x05]", head):
         raise TlpotError(
             f"{path}: a pickle can run code when it is loaded, so tlpot reads none. Convert it to "
@@ -215,6 +217,15 @@ def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
         return read_shelx(path)
     with unpacked(path) as plain:
         return _read_ase(path, plain)
+
+
+def _no_data(head: bytes) -> str:
+    """What stands in the place of a file that never came, where `head` is the begin of one."""
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
+    if re.match(rb"\s*(<!doctype html|<html)", head, re.I):
+        return "a web page, not data; the download went wrong, repeat it"
+    return ""
 
 
 def _read_ase(path: Path, plain: Path) -> list[Atoms]:
@@ -255,4 +266,6 @@ def _meaning(error: Exception) -> str:
         return f"{error} is no known element"
     if "need at least one array" in str(error):
         return "it holds no atoms"
+    if "StopIteration" in str(error):
+        return "it ends inside a frame"
     return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -63,7 +63,10 @@ def read_vasprun(path: Path) -> list[Atoms]:
                     run.read(section)
     except DAMAGE as error:
         raise TlpotError(damaged(path, error)) from None
-    return require_labels(steps + run.finish(), path, "no finished ionic step")
+    steps += run.finish()
+    if not (steps or run.sections):
+        raise TlpotError(f"{path}: is no vasprun.xml of VASP: it has none of its sections.")
+    return require_labels(steps, path, "no finished ionic step")
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class _Run:
         self.path = path
         self.tags = Tags()
         self.version = ""
+        self.sections = 0
         self.symbols: list[str] = []
         self.titles: list[str] = []
         self.valence = 0.0
@@ -147,6 +151,7 @@ class _Run:
 
     def read(self, section: _Section) -> None:
         """Take in one section of the file."""
+        self.sections += 1
         if section.name == "calculation":
             self.steps.append(self._step(section))
         elif section.name == "atominfo":

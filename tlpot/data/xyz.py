@@ -30,7 +30,8 @@ def respelled(path: Path, plain: Path) -> str | None:
     Raises
     ------
     TlpotError
-        If a comment has the cell under a name that is not the format's.
+        If a comment has the cell, the positions or the elements under a name that is not the
+        format's.
     """
     text = plain.read_bytes().decode("utf-8", "surrogateescape")
     lines = text.removeprefix("\ufeff").splitlines(keepends=True)
@@ -45,6 +46,7 @@ def respelled(path: Path, plain: Path) -> str | None:
             )
         lines[place] = PAIR.sub(partial(_pair, keys), comment)
         changed = changed or lines[place] != comment
+        _require_columns(lines[place], f"{path}#{frame}")
     return "".join(lines) if changed else None
 
 
@@ -81,6 +83,20 @@ def _columns(value: str) -> str:
     words[::3] = [name.lower() if name.lower() in COLUMNS else name for name in words[::3]]
     words[1::3] = [kind.upper() for kind in words[1::3]]
     return f"{quote}{':'.join(words)}{quote}"
+
+
+def _require_columns(comment: str, where: str) -> None:
+    """ASE puts atoms without positions into the origin, without a word."""
+    found = next((m["value"] for m in PAIR.finditer(comment) if m["key"] == "Properties"), None)
+    if found is None:
+        return
+    names = found.strip("\"'").split(":")[::3]
+    for known in (("pos",), ("species", "Z")):
+        if not set(known) & set(names):
+            raise TlpotError(
+                f"{where}: its Properties names no column {' or '.join(known)} (but "
+                f"{', '.join(names)}); rename the column that is meant"
+            )
 
 
 def require_all(path: Path, plain: Path, read: int) -> None:
