@@ -367,10 +367,11 @@ def test_runs_packed_one_by_one_and_put_together(tmp_path: Path, outcar_text: Bu
 
 
 @pytest.mark.parametrize(
-    "last", ["Iteration      2(", "Iteration      1(   3", "99.90", "NELM   = "]
+    ("last", "finished"),
+    [("Iteration      2(", 1), ("Iteration      1(   3", 0), ("99.90", 1), ("NELM   = ", 0)],
 )
 def test_a_header_glued_to_the_line_in_which_a_run_was_killed(
-    tmp_path: Path, outcar_text: Build, last: str
+    tmp_path: Path, outcar_text: Build, last: str, finished: int
 ) -> None:
     """``cat OUTCAR.1 OUTCAR.2`` where the first has no line end."""
     text = outcar_text(4, 4)
