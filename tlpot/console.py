@@ -22,6 +22,7 @@ from tlpot.csp.ranking import Ranked
 from tlpot.csp.relax_files import Outcome as RelaxedFolder
 from tlpot.data.crystals import stem
 from tlpot.data.fingerprints import base_lines
+from tlpot.data.identity import short_names
 from tlpot.data.label import Summary
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_seen, print_summary
@@ -203,11 +204,12 @@ def print_labels(summary: Summary, console: Console) -> None:
 def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
     """The lowest crystals, the experimental ones, what was refused, and where the files are."""
     table = Table("rank", "structure", "kJ/mol", "above lowest", "±", "g/cm³", "in doubt against")
+    names = short_names(one.name for one in ranked.candidates)
     for i, one in enumerate(ranked.candidates[:SHOWN]):
         doubt = ranked.not_told_from(i)
         table.add_row(
             str(i + 1),
-            stem(one.name),
+            names[one.name],
             f"{one.energy:.2f}",
             f"{ranked.relative[i]:.2f}",
             short(ranked.spread[0, i]),

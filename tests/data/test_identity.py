@@ -1,6 +1,6 @@
 import pytest
 
-from tlpot.data.identity import Names
+from tlpot.data.identity import Names, short_names
 from tlpot.errors import TlpotError
 
 FILES = ["set/a/1.cif#0", "set/b/1.cif#0", "007.vasp#0", "md.extxyz#0", "md.extxyz#3", "x.cif.gz#0"]
@@ -42,3 +42,16 @@ def test_what_is_not_clear_is_refused():
         names.by_name([("md", "row 1"), ("1", "row 2")])
     with pytest.raises(TlpotError, match=r"row 2: 'md\.extxyz' and 'md' are both md\.extxyz#0"):
         names.by_name([("md", "row 1"), ("md.extxyz", "row 2")])
+
+
+def test_names_are_as_short_as_tells_them_apart():
+    names = [
+        "x/a/1.cif#0",
+        "x/b/1.cif#0",
+        "y/b/1.cif#0",
+        "x/b/2.cif#0",
+        "md.extxyz#0",
+        "md.extxyz#3",
+    ]
+    assert list(short_names(names).values()) == ["a/1", "x/b/1", "y/b/1", "2", "md", "md-3"]
+    assert short_names([]) == {}

@@ -60,6 +60,7 @@ def test_a_first_line_is_names_only_where_it_cannot_be_a_row(file):
         ("u0,1\nu1,2\nu0,3\n", r"row 3: 'u0' is there already, in row 1"),
         ("id,e\nu0,1\n\n,3\n", r"row 4: has no id: ,3"),
         ("u0,1\nu1,2,3\n", r"row 2: has 3 cells, the first row 2: u1,2,3"),
+        ("id,e,e\nu0,1,2\n", "two columns are called 'e'"),
         ("u0,-1,00\nu1,-1,03\n", "decimals seem to have a comma"),
         ("u0;1,5\nu1;1.5\n", "a comma in row 1 and a point in row 2"),
     ],

@@ -22,6 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.shards import FOLDER, interrupted
 from tlpot.data.crystals import stem
+from tlpot.data.identity import short_names
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write
@@ -237,7 +238,8 @@ def page(ranked: Ranked, rows: Sequence[Mapping[str, Any]], picture: bytes) -> s
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"short": short, "stem": stem}
+    names = short_names(one.name for one in ranked.candidates)
+    environment.filters |= {"short": short, "stem": stem, "name": names.__getitem__}
     source = files("tlpot.csp").joinpath("ranking.html.j2").read_text(encoding="utf-8")
     ordered = [row for row in rows if row["status"] == "ranked"]
     optional = [name for name in OPTIONAL if any(math.isfinite(row[name]) for row in ordered)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlpot.data.compression import SUFFIXES
+from tlpot.data.crystals import stem
 from tlpot.errors import TlpotError
 
 SHOWN = 3
@@ -78,6 +79,19 @@ class Names:
             if name is not None:
                 found[name] = ident
         return found
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """What to call each structure: `tlpot.data.crystals.stem`, with folders where it takes them."""
+    paths = {name: [*_folders(name)[:-1], stem(name)] for name in names}
+    short = dict.fromkeys(paths, "")
+    for depth in range(1, max(map(len, paths.values()), default=0) + 1):
+        count = Counter(short.values())
+        short = {
+            name: "/".join(paths[name][-depth:]) if count[known] > 1 or not known else known
+            for name, known in short.items()
+        }
+    return short
 
 
 def shown(names: Sequence[str]) -> str:

@@ -116,6 +116,8 @@ def read_table(path: str | Path, is_id: Callable[[str], bool]) -> Table:
             f"{path}: its decimals seem to have a comma, as the columns have between them "
             f"({','.join(first)}); write a point, or semicolons between columns"
         )
+    if twice := [title for title in first if named and title and first.count(title) > 1]:
+        raise TlpotError(f"{path}: two columns are called '{twice[0]}'; rename one")
     own = titles.index(ID) if named and ID in titles else 0
     order = [own, *(i for i, title in enumerate(first) if i != own and (title or not named))]
     rows: list[Row] = []
