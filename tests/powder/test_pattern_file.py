@@ -73,6 +73,8 @@ def test_what_is_not_said_and_not_2theta_is_refused(tmp_path, header, x, said):
         ("K-Alpha1 wavelength,0.7093000\nAngle,Intensity", 0.7093),
         ("#lambda1: 0.71073", MOLYBDENUM),
         ("! λ = 0.71073 Å", MOLYBDENUM),
+        ('*MEAS_COND_XG_WAVE_LENGTH_ALPHA1 "0.709300"', 0.7093),
+        ("Wavelength Kα1: 0.70930 Å, Kα2: 0.71359 Å", 0.7093),
         ("# Energy: 17.4447 keV", MOLYBDENUM),
         ("# wavelength CuKa", COPPER),
     ],

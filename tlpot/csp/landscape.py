@@ -175,7 +175,7 @@ def _is_minimum(end: Relaxed, energies: Energies) -> bool:
     """Whether nothing but the verdict on the minimum is against it."""
     if end.energy is None:
         return False
-    return bool(np.linalg.norm(energies.forces(end.atoms), axis=1).max() < GAS.fmax)
+    return bool(np.linalg.norm(energies.forces(end.atoms), axis=1).max() < 1.1 * GAS.fmax)
 
 
 def _astray(formula: str, end: Relaxed) -> str:

@@ -15,7 +15,7 @@ from tlpot.sections import no_effect
 
 PATTERNS = (
     *(".xy", ".xye", ".qye", ".chi", ".qchi", ".csv", ".tsv", ".dat", ".txt", ".asc"),
-    *(".fxye", ".gsa", ".gsas"),
+    *(".fxye", ".gsa", ".gsas", ".ras"),
 )
 """Endings of files that hold a pattern; any other holds crystals."""
 

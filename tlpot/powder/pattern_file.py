@@ -17,7 +17,6 @@ COMMENT = ("#", "!", "'", '"', ";", "%", "*", "/", "_")
 """Begin lines that hold no point."""
 DECIMAL_COMMAS = re.compile(r"\s*-?\d+,\d+(e[+-]?\d+)?([\s;]+|,\s+)-?\d+", re.IGNORECASE)
 """Starts a line whose columns are separated by something else."""
-NUMBER = r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?)"
 FEWEST = 50
 """Points below which a file is no pattern."""
 LEAST = 12.0
@@ -26,6 +25,9 @@ UNEVEN = 5.0
 """Times that steps grow along a pattern that is not taken for one in 2θ unless it says so."""
 REPEATED = 0.1
 """Share of values of the first column that are not there already, below which it is no axis."""
+WAVELENGTH = re.compile(
+    r"(?:wave[\s_-]*length|(?<![a-z])lambda|λ).{0,24}?(\d*\.\d+(?:e[+-]?\d+)?|\d+e-\d+)\s*(nm|pm|m\b)?"
+)
 HC = 12.398419843320026
 """keV Å."""
 
@@ -206,11 +208,10 @@ def _plausible(file: str | Path, position: np.ndarray) -> str:
 def _wavelength(header: Sequence[str]) -> float | None:
     """Å, of the first line that has it, or an energy in keV."""
     for line in header:
-        text = unicodedata.normalize("NFKC", line).lower().replace("λ", "lambda")
-        name = r"(?:wave\s*-?length|(?<![a-z])lambda)[\s_]*(?:k?-?(?:alpha)?-?1)?"
-        if match := re.search(rf"{name}[^\d\n]{{0,24}}?{NUMBER}\s*(nm|pm|m\b)?", text):
+        text = unicodedata.normalize("NFKC", line).lower()
+        if match := re.search(WAVELENGTH, text):
             value = float(match[1]) * {"nm": 10.0, "pm": 0.01, "m": 1e10}.get(match[2] or "", 1.0)
-        elif match := re.search(rf"energy[^\d\n]{{0,24}}?{NUMBER}\s*kev", text):
+        elif match := re.search(r"energy\D{0,24}?(\d+(?:\.\d*)?)\s*kev", text):
             value = HC / float(match[1])
         else:
             continue
