@@ -88,18 +88,18 @@ def rank(
     """Rank crystals by lattice energy, with error bars.
 
     Writes ranking.csv, ranking.html, landscape.png, the structures in order (structures.extxyz,
-    cif/) and ranking.json. With several workers or a scheduler the crystals are evaluated in
-    shards, and after an interruption the same command goes on.
+    cif/) and ranking.json. After an interruption the same command goes on.
     """
     from tlpot import console
     from tlpot.csp.evaluate import sharded
-    from tlpot.csp.output import refuse_full, write_ranking
+    from tlpot.csp.output import TABLE, write_ranking
     from tlpot.csp.rank import rank
     from tlpot.csp.ranking import Ranking
+    from tlpot.files import at_work, require_free
     from tlpot.potential import load_onto
     from tlpot.sections import parse_section
 
-    refuse_full(output)
+    require_free(output, TABLE)
     how = {"symmetry": symmetry, "pressure": pressure, "fmax": fmax, "steps": steps}
     given = {
         "relaxation": how if relax else None,
@@ -118,16 +118,17 @@ def rank(
         "classifier": classifier,
     }
     settings = parse_section(Ranking, given, "tlpot rank")
-    spread_out = scheduler != "local" or workers > 1
-    ranked = rank(
-        files,
-        load_onto(model, device),
-        settings,
-        partial(console.progress_bar, console=err),
-        sharded(model, settings, output, scheduler, workers, device) if spread_out else None,
-    )
-    ranked.model = model
-    write_ranking(ranked, output)
+    kept = "finished shards are kept: the same command goes on"
+    with stoppable(kept), at_work(output, TABLE):
+        ranked = rank(
+            files,
+            load_onto(model, device),
+            settings,
+            partial(console.progress_bar, console=err),
+            sharded(model, settings, output, scheduler, workers, device),
+        )
+        ranked.model = model
+        write_ranking(ranked, output)
     console.print_ranking(ranked, output, out)
 
 
@@ -230,7 +231,7 @@ def md(
     spread runs away: last_good.extxyz, and doubtful.extxyz to be labelled.
     """
     from tlpot import console
-    from tlpot.md.dynamics import run_md
+    from tlpot.md.dynamics import SUMMARY, run_md
     from tlpot.md.settings import parse_dynamics, read_start
     from tlpot.md.summary import summarise
     from tlpot.potential import load_onto
@@ -249,7 +250,9 @@ def md(
     start = read_start(file, supercell)
     kept = "the last point of restart is kept: the same command goes on"
     with stoppable(kept), console.md_bar(steps, err) as on_progress:
-        reason = run_md(start, load_onto(model, device), steps, output, dynamics, on_progress)
+        ended = not (output / SUMMARY).exists()  # or it was stopped before it was summed up
+        potential = load_onto(model, device)
+        reason = run_md(start, potential, steps, output, dynamics, on_progress, ended)
     console.print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)

@@ -1,15 +1,17 @@
-"""Files that are whole or not there, folders that one process is at."""
+"""Files that are whole or not there, folders that one process is at, work that can be taken up."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlpot.errors import TlpotError
 
@@ -18,11 +20,20 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+PART = ".part"
+"""Behind the name of a file that is being written."""
+NOTE = "work.json"
+"""In a folder that is being filled: what the work is; gone when all is there."""
+SHARDS = "shards"
+"""Folder in it for what is done."""
+
+Stage = Literal["new", "begun", "finished", "other"]
+
 
 def write_whole(path: str | Path, content: str | bytes) -> Path:
     """Write a file atomically: whoever reads it finds the old one or the new one."""
     path = Path(path)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(path.name + PART)
     partial.write_bytes(
         content.encode(errors="surrogateescape") if isinstance(content, str) else content
     )
@@ -89,31 +100,149 @@ def cell_number(text: str) -> float:
     return float(text or "nan")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder that ask likewise; one that dies lets go.
+def stage(folder: Path, notes: Collection[str], product: str, remains: str = "") -> Stage:
+    """What is there, and is it finished? The one rule of all verbs that fill a folder.
 
-    Where the system or file system has no such locks, nobody is kept out.
+    Parameters
+    ----------
+    notes
+        What the verb writes before anything else: where all are, it began.
+    product
+        What it writes last.
+    remains
+        What it takes away when all is written: where that is, it did not end.
+
+    Returns
+    -------
+    ``new``, nothing is there but what a cut off `write_whole` left; ``begun``; ``finished``; or
+    ``other``, somebody else's files.
+    """
+    if not folder.exists():
+        return "new"
+    there = {file.name for file in folder.iterdir()} if folder.is_dir() else {""}
+    if product in there and remains not in there:
+        return "finished"
+    if there.issuperset(notes):
+        return "begun"
+    return "other" if any(not name.endswith(PART) for name in there) else "new"
+
+
+def require_free(folder: Path, product: str = "") -> None:
+    """Refuse a folder that holds anything but interrupted work (`begun`).
+
+    Raises
+    ------
+    TlpotError
+        Saying what is there.
+    """
+    now = stage(folder, (NOTE,), product, NOTE)
+    if now == "finished":
+        raise TlpotError(f"{folder} exists already and holds finished work; name another folder")
+    if now == "other":
+        raise TlpotError(f"{folder} exists already and was not interrupted; name another folder")
+
+
+def begin_work(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Note what the work is before its first file, or make sure that it is the work to go on with.
+
+    Raises
+    ------
+    TlpotError
+        If what was begun here differs in anything that `identity` names, or as `require_free`.
+    """
+    require_free(folder)
+    note = folder / NOTE
+    there = json.loads(note.read_text()) if note.exists() else {}
+    identity = json.loads(json.dumps(identity))
+    for part, values in identity.items():
+        before = there.get(part, values)
+        if differs := [key for key in values if before.get(key) != values[key]]:
+            raise TlpotError(
+                f"{folder} was begun with other {', '.join(differs)}; name another folder, or "
+                "run the command that began it"
+            )
+    if there != {**there, **identity} or not note.exists():
+        make_folder(folder)
+        write_whole(note, json.dumps({**there, **identity}, indent=2) + "\n")
+
+
+def end_work(folder: Path) -> None:
+    """Take away what was only needed to go on; the note is the last to go."""
+    shutil.rmtree(folder / SHARDS, ignore_errors=True)
+    (folder / NOTE).unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it.
+
+    Raises
+    ------
+    TlpotError
+        If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise TlpotError(f"{folder} is a file; name a folder") from None
+    except OSError as error:
+        raise TlpotError(f"{folder} cannot be made ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TlpotError(f"{folder} is not yours to write to; name another folder")
+
+
+_held: set[Path] = set()
+"""Places that this process has locked."""
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """Keep other processes from a folder or file that ask likewise; one that dies lets go.
+
+    May be nested. Where the system or file system has no such locks, nobody is kept out.
 
     Raises
     ------
     TlpotError
         If another process holds it.
     """
-    if fcntl is None:
+    key = place.resolve()
+    if fcntl is None or key in _held:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(place, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         raise TlpotError(
-            f"{folder}: another process is at work in this folder; wait for it, or name another"
+            f"{place}: another process is at work here; wait for it, or name another output"
         ) from None
     except OSError:
         pass
+    _held.add(key)
     try:
         yield
     finally:
+        _held.discard(key)
         os.close(handle)
+
+
+@contextmanager
+def at_work(folder: Path, product: str) -> Iterator[None]:
+    """Make a folder that is free and keep it for one piece of work; empty, it goes again.
+
+    Raises
+    ------
+    TlpotError
+        As of `require_free`, `make_folder` and `locked`.
+    """
+    require_free(folder, product)
+    new = not folder.exists()
+    make_folder(folder)
+    try:
+        with locked(folder):
+            require_free(folder, product)
+            yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()

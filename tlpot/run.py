@@ -227,7 +227,7 @@ def finetune(
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
     config, team = as_section(Config, config), Team()
     folder = Path(config.output)
-    with claimed(folder, config, resume, team):
+    with claimed(folder, config, resume, team) as resume:
         return _finetune(config, folder, team, resume, on_start, on_epoch, cache, frames)
 
 

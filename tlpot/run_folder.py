@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from tlpot.config import Optimisation
 from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
-from tlpot.files import locked, write_whole
+from tlpot.files import locked, make_folder, stage, write_whole
 from tlpot.modelfile import NAME as MODEL
 from tlpot.sections import Section, load_section
 from tlpot.threads import limited_threads
@@ -33,7 +32,11 @@ RESULTS = (
     "confusion.png",
     CHECKPOINT,
 )
-"""Files that a run fills as it goes on, besides ``config.yaml`` and ``manifest.json``."""
+"""Files that a run fills as it goes on, besides `NOTES`."""
+NOTES = ["manifest.json", "config.yaml"]
+"""What a run writes first, in this order: a folder with both holds one."""
+PRODUCT = "report.html"
+"""What it writes last; then it takes its checkpoint away."""
 
 
 FREE = ("output", "training.device", "training.keep_gb", "training.tensorboard")
@@ -72,35 +75,31 @@ def fit(
 
 
 @contextmanager
-def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator[None]:
-    """Make the folder if need be, and keep it for this run alone while it lasts.
+def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator[bool]:
+    """Make the folder if need be, keep it for this run while it lasts; whether to go on in it.
 
-    A run that fails before it wrote anything leaves no folder.
+    A run that was interrupted goes on if its settings are the same, asked to `resume` or not. One
+    that fails before it wrote anything leaves no folder.
 
     Raises
     ------
     TlpotError
-        If the folder holds a run, or with `resume` none that this config can take up; if it cannot
-        be written to; if another process is at work in it.
+        If the folder holds another run or a finished one, or with `resume` none that this config
+        can take up; if it cannot be written to; if another process is at work in it.
     """
-    if folder.exists() and not folder.is_dir():
+    if folder.is_file():
         raise TlpotError(f"output: {folder} is a file; name a folder")
     if not team.writer:
-        _refuse_to_overwrite(folder, config, resume)
-        yield
+        yield _goes_on(folder, config, resume)
         return
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise TlpotError(f"output: {folder} cannot be made ({error.strerror})") from None
-    if not writable:
-        raise TlpotError(f"output: {folder} is not yours to write to; name another folder")
+        make_folder(folder)
+    except TlpotError as error:
+        raise TlpotError(f"output: {error}") from None
     try:
         with locked(folder):
-            _refuse_to_overwrite(folder, config, resume)
-            yield
+            yield _goes_on(folder, config, resume)
     finally:
         for path in new:
             if any(path.iterdir()):
@@ -108,34 +107,47 @@ def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator
             path.rmdir()
 
 
-def _refuse_to_overwrite(folder: Path, config: Section, resume: bool) -> None:
-    """Keep a run from writing over another, and a resumed one from changing its settings.
+def _goes_on(folder: Path, config: Section, resume: bool) -> bool:
+    """Whether this run takes up the folder's, rather than begins.
 
     A run that ended before its first epoch left nothing to lose: another may take its place.
     """
-    stored = folder / "config.yaml"
-    if not resume:
-        there = [name for name in RESULTS if (folder / name).exists()]
-        begun = stored.exists() and (folder / "manifest.json").exists()
-        if begun and there:
-            raise TlpotError(
-                f"output: {folder} already holds a run; choose another folder "
-                f"(output=…), or continue it with --resume"
-            )
-        if not begun and (stored.exists() or there):
-            raise TlpotError(
-                f"output: {folder} holds {there[0] if there else stored.name} of something else, "
-                "which this run would overwrite; choose another folder (output=…)"
-            )
-    elif not stored.exists():
+    now = stage(folder, NOTES, PRODUCT, CHECKPOINT)
+    results = [name for name in RESULTS if (folder / name).exists()]
+    there = [name for name in NOTES if (folder / name).exists()] + results
+    begun = all((folder / name).exists() for name in NOTES)
+    if resume and NOTES[-1] not in there:
         raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
-    elif (folder / "report.html").exists() and not (folder / CHECKPOINT).exists():
-        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
-    elif changed := _differences(load_section(type(config), stored), config):
+    if there == NOTES[:1] and _is_manifest(folder / NOTES[0]):  # of a run that got no further
+        return False
+    if there and not begun and not resume:
         raise TlpotError(
-            f"{stored} differs from this config ({', '.join(changed)}): a resumed run must keep "
-            "its settings. Undo the change, or start a new run in another folder"
+            f"output: {folder} holds {there[-1]} of something else, "
+            "which this run would overwrite; choose another folder (output=…)"
         )
+    if now == "finished" and resume:
+        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
+    if now == "finished":
+        raise TlpotError(
+            f"output: {folder} already holds a run, finished; choose another folder (output=…)"
+        )
+    if not resume and not results:
+        return False
+    stored = folder / NOTES[-1]
+    if changed := _differences(load_section(type(config), stored), config):
+        raise TlpotError(
+            f"output: {folder} already holds a run: {stored} differs from this config "
+            f"({', '.join(changed)}), and a resumed run must keep its settings. Undo the change, "
+            "or start a new run in another folder (output=…)"
+        )
+    return True
+
+
+def _is_manifest(path: Path) -> bool:
+    with suppress(ValueError):
+        content = json.loads(path.read_text())
+        return isinstance(content, dict) and "trainable_parameters" in content
+    return False
 
 
 def _differences(before: Section, now: Section) -> list[str]:
@@ -168,8 +180,8 @@ def begin(
         _require_same_data(folder, manifest)
     team.wait()
     if team.writer:
-        write_whole(folder / "config.yaml", config.dump())
-        write_json(folder / "manifest.json", manifest)
+        write_json(folder / NOTES[0], manifest)
+        write_whole(folder / NOTES[1], config.dump())
 
 
 def _require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config import Config, load_config
 from tlpot.errors import TlpotError
+from tlpot.files import locked, make_folder
+from tlpot.modelfile import NAME as MODEL
 from tlpot.run import finetune
 from tlpot.scale import as_done
 from tlpot.training.cache import DescriptorCache
@@ -45,14 +47,29 @@ def ablate(
     Raises
     ------
     TlpotError
-        If the sweep is not sound, or its data or base changed since a point finished.
+        If the sweep is not sound, its data or base changed since a point finished, or another
+        process is at it.
     """
-    wanted, folder = points(sweep), Path(sweep.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(sweep.output)
+    make_folder(folder)
+    with locked(folder):
+        return _ablate(sweep, folder, on_point, known)
+
+
+def _ablate(
+    sweep: Sweep,
+    folder: Path,
+    on_point: Callable[[Sequence[Outcome], int], None],
+    known: Sequence[Outcome],
+) -> list[Outcome]:
+    wanted = points(sweep)
     folders = _folders(folder / "points", wanted)
     by_name = {outcome.point.name: outcome for outcome in (*known, *finished(sweep))}
     done = list(by_name.values())
     waiting = [point for point in wanted if point.name not in by_name]
+    for point in wanted:
+        if point.name in by_name and not sweep.keep_models:  # it may have been stopped before that
+            (folders[point.name] / MODEL).unlink(missing_ok=True)
     on_point(done, len(wanted))
     pieces = [(p.config, str(folders[p.name].absolute()), sweep.keep_models) for p in waiting]
     for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
@@ -82,9 +99,9 @@ def finished(sweep: Sweep) -> list[Outcome]:
 def run_point(config: Config, folder: str, keep_model: bool) -> None:
     """Fine-tune one point in this process."""
     config = config.model_copy(update={"output": folder})
-    finetune(config, resume=(Path(folder) / "config.yaml").exists(), cache=_cache)
+    finetune(config, cache=_cache)
     if not keep_model:
-        (Path(folder) / "model.safetensors").unlink()
+        (Path(folder) / MODEL).unlink()
 
 
 def _folders(root: Path, wanted: Sequence[Point]) -> dict[str, Path]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +16,14 @@ from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import Energies
 from tlpot.csp.ranking import Ranking
 from tlpot.csp.relax import relax
-from tlpot.csp.shards import SHARD, in_shards, loaded
+from tlpot.csp.shards import SHARD, STRUCTURES, Work, in_shards, loaded
+from tlpot.csp.thermo import Vibrations, vibrations
 from tlpot.data.read import read_frames
 from tlpot.data.write import to_text
 from tlpot.files import write_whole
 from tlpot.frames import Frame
 from tlpot.potential import Potential
+from tlpot.scale import LOCAL
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what is done and how many there are; yields what is to be told how many are done."""
@@ -54,7 +57,11 @@ class Evaluated:
 class Evaluate(Protocol):
     """Evaluates crystals, in order."""
 
-    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]: ...
+    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+        """Geometry and energies of each."""
+
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+        """Phonons of each, as the settings of the ranking say."""
 
 
 def energies_of(model: Potential, settings: Ranking) -> Energies:
@@ -82,34 +89,114 @@ def evaluate(
     return found
 
 
-def sharded(
-    model: str | Path,
-    settings: Ranking,
-    folder: Path,
-    scheduler: str,
-    workers: int,
-    device: str = "auto",
-    shard: int = SHARD,
-) -> Evaluate:
-    """In shards over processes, Dask or Slurm, kept in `folder` (`tlpot.csp.shards.in_shards`)."""
-    how = settings.model_dump(include={"relaxation", "dispersion", "functional"})
+@dataclass(frozen=True)
+class Here:
+    """Evaluates in this process and keeps nothing."""
 
-    def run(frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+    energies: Energies
+    settings: Ranking
+
+    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+        return evaluate(frames, self.energies, self.settings, progress)
+
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+        found = []
+        with progress("phonons", len(crystals)) as advance:
+            for atoms in crystals:
+                found.append(_vibrations(atoms, self.energies, self.settings))
+                advance(len(found))
+        return found
+
+
+@dataclass(frozen=True)
+class sharded:  # noqa: N801
+    """Evaluates in shards that are kept in `folder` (`tlpot.csp.shards.in_shards`).
+
+    One local worker is this process, more are others; or Dask or Slurm.
+    """
+
+    model: str | Path
+    settings: Ranking
+    folder: Path
+    scheduler: str
+    workers: int
+    device: str = "auto"
+    shard: int = SHARD
+
+    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+        how = {"relaxation", "dispersion", "functional"}
         with progress("evaluated", len(frames)) as advance:
-            place = (folder, scheduler, workers, device, shard)
-            paths = in_shards(evaluate_shard, frames, model, how, *place, on_structure=advance)
+            paths = self._paths(evaluate_shard, frames, how, self.shard, advance, STRUCTURES)
         return [one for path in paths for one in _read(path)]
 
-    return run
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+        frames = [Frame(atoms) for atoms in crystals]
+        how = {"dispersion", "functional", "phonons", "temperature", "supercell"}
+        with progress("phonons", len(frames)) as advance:
+            paths = self._paths(phonons_shard, frames, how, 1, advance, "phonons")
+        return [Vibrations(**json.loads(path.read_text())) for path in paths]
+
+    def _paths(
+        self,
+        work: Work,
+        frames: Sequence[Frame],
+        how: set[str],
+        shard: int,
+        advance: Callable[[int], None],
+        what: str,
+    ) -> list[Path]:
+        return in_shards(
+            work,
+            frames,
+            self.model,
+            self.settings.model_dump(include=how),
+            self.folder,
+            self.scheduler,
+            self.workers,
+            self.device,
+            shard,
+            advance,
+            what,
+            here=self.scheduler == LOCAL and self.workers == 1,
+        )
 
 
 def evaluate_shard(
-    model: str, device: str, settings: dict[str, Any], frames: list[Frame], path: str
+    model: str,
+    device: str,
+    settings: dict[str, Any],
+    frames: list[Frame],
+    path: str,
+    told: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Evaluate some structures in this process and write them to one file."""
+    """Evaluate some structures and write them to one file."""
     how = Ranking(**settings)
-    found = evaluate(frames, energies_of(loaded(model, device), how), how)
+    stage = "energies" if how.relaxation is None else "relaxed"
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield told if what == stage else lambda done: None
+
+    found = evaluate(frames, energies_of(loaded(model, device), how), how, progress)
     write_whole(path, "".join(map(_to_text, found)))
+
+
+def phonons_shard(
+    model: str,
+    device: str,
+    settings: dict[str, Any],
+    frames: list[Frame],
+    path: str,
+    told: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Phonons of one crystal, written to one file."""
+    how = Ranking(**settings)
+    found = _vibrations(frames[0].atoms, energies_of(loaded(model, device), how), how)
+    write_whole(path, json.dumps(asdict(found)) + "\n")
+
+
+def _vibrations(atoms: Atoms, energies: Energies, settings: Ranking) -> Vibrations:
+    return vibrations(atoms, energies, settings.temperature, settings.supercell)
 
 
 def _to_text(one: Evaluated) -> str:

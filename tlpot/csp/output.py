@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,14 +19,19 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.csp.ranking import Ranked
-from tlpot.csp.shards import FOLDER, interrupted
 from tlpot.data.crystals import stem
 from tlpot.data.identity import short_names
 from tlpot.data.write import write_frames
-from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write
 from tlpot.evaluation.report import formula
-from tlpot.files import table_text, write_whole
+from tlpot.files import (
+    at_work,
+    begin_work,
+    end_work,
+    make_folder,
+    table_text,
+    write_whole,
+)
 from tlpot.frames import Frame
 
 COLUMNS = {
@@ -65,26 +69,13 @@ NOTES = ("name", "rank", "relative_kJ_mol", "relative_std_kJ_mol", "centred_std_
 """What ``structures.extxyz`` says of each."""
 SHOWN = 50
 """Structures that the page lists."""
+TABLE = "ranking.csv"
+"""Written last."""
 VERSIONS = ("tlpot", "torch", "ase", "pymatgen")
 
 
-def refuse_full(folder: str | Path) -> Path:
-    """The path of a folder to write to.
-
-    Raises
-    ------
-    TlpotError
-        If there is something in it already, but for the shards of an interrupted call.
-    """
-    folder = Path(folder)
-    full = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if full and not interrupted(folder):
-        raise TlpotError(f"{folder} exists already; name another folder with --output")
-    return folder
-
-
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
-    """Write a ranking into a folder that must be empty or new; its shards are taken away.
+    """Write a ranking into a folder that is new, empty or holds its shards, which are taken away.
 
     ``ranking.csv`` and ``.json``, ``ranking.html``, ``landscape.png``, the structures in order
     (``structures.extxyz``, ``cif/``) and the relaxed molecules (``gas.extxyz``).
@@ -92,18 +83,30 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     Raises
     ------
     TlpotError
-        If the folder has something in it.
+        If the folder has something else in it.
     """
-    folder = refuse_full(folder)
-    (folder / "cif").mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
+    with at_work(folder, TABLE):
+        begin_work(folder, {})
+        _write(ranked, folder)
+        end_work(folder)
+    return folder
+
+
+def _write(ranked: Ranked, folder: Path) -> None:
     rows = table(ranked)
-    frames = []
+    frames, cifs = [], {}
     for i, one in enumerate(ranked.candidates):
         row = rows[i]
         frames.append(Frame(one.atoms, info={k: row[k] for k in NOTES}))
         text = io.BytesIO()
         ase.io.write(text, one.atoms, format="cif")
-        write_whole(folder / "cif" / f"{i + 1:04d}_{stem(one.name)}.cif", text.getvalue())
+        cifs[f"{i + 1:04d}_{stem(one.name)}.cif"] = text.getvalue()
+    make_folder(folder / "cif")
+    for stale in {file.name for file in (folder / "cif").iterdir()} - set(cifs):
+        (folder / "cif" / stale).unlink()
+    for name, content in cifs.items():
+        write_whole(folder / "cif" / name, content)
     write_frames(folder / "structures.extxyz", frames)
     write_frames(folder / "gas.extxyz", [Frame(molecule) for molecule in ranked.gas])
     picture = io.BytesIO()
@@ -111,9 +114,7 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     write_whole(folder / "landscape.png", picture.getvalue())
     write_whole(folder / "ranking.json", json.dumps(summary(ranked), indent=2) + "\n")
     write_whole(folder / "ranking.html", page(ranked, rows, picture.getvalue()))
-    write_whole(folder / "ranking.csv", table_text(COLUMNS, rows, digits=6))
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    return folder
+    write_whole(folder / TABLE, table_text(COLUMNS, rows, digits=6))
 
 
 def table(ranked: Ranked) -> list[dict[str, Any]]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 
-from tlpot.csp.evaluate import Evaluate, Progress, energies_of, evaluate, silent
+from tlpot.csp.evaluate import Evaluate, Here, Progress, energies_of, silent
 from tlpot.csp.landscape import (
     KJ_PER_MOL,
     Candidate,
-    Energies,
     centred_spread,
     gas_energy,
     spread_of_differences,
@@ -31,7 +29,7 @@ from tlpot.csp.molecules import (
 )
 from tlpot.csp.ranking import Ranked, Ranking
 from tlpot.csp.scores import read_reference, score
-from tlpot.csp.thermo import NOISE, vibrations
+from tlpot.csp.thermo import NOISE
 from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
 from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames
@@ -96,7 +94,7 @@ def rank(
     gas, alone = gas_energy(unit, starts, energies, remarks.append)
     if not remarks:
         remarks += _gas_remarks(alone, molecules)
-    evaluated = evaluated or partial(evaluate, energies=energies, settings=settings)
+    evaluated = evaluated or Here(energies, settings)
     found = list(zip(kept, evaluated(kept, progress=progress), strict=True))
     refused += [Refused(frame.name, one.reason) for frame, one in found if one.reason]
     found = [(frame, one) for frame, one in found if one.reason is None]
@@ -118,7 +116,7 @@ def rank(
     copies = find_duplicates(candidates) if settings.duplicates else {}
     unique = [c for i, c in enumerate(candidates) if i not in copies]
     if settings.phonons:
-        _add_free_energies(unique[: settings.phonons], energies, settings, progress)
+        _add_free_energies(unique[: settings.phonons], evaluated, progress)
     if measured is not None:
         _compare_patterns(unique, measured, opinion, settings, progress)
     scale = model.calibration.energy if model.calibration else None
@@ -248,14 +246,12 @@ def _starts(given: str | None, crystals: Sequence[Sequence[Atoms]]) -> Mapping[s
 
 
 def _add_free_energies(
-    lowest: Sequence[Candidate], energies: Energies, settings: Ranking, progress: Progress
+    lowest: Sequence[Candidate], evaluated: Evaluate, progress: Progress
 ) -> None:
-    with progress("phonons", len(lowest)) as advance:
-        for i, one in enumerate(lowest):
-            found = vibrations(one.atoms, energies, settings.temperature, settings.supercell)
-            one.notes["free_energy_kJ_mol"] = one.energy + found.free_energy / one.z / KJ_PER_MOL
-            one.notes["lowest_phonon_THz"] = found.lowest
-            advance(i + 1)
+    found = evaluated.vibrations([one.atoms for one in lowest], progress=progress)
+    for one, modes in zip(lowest, found, strict=True):
+        one.notes["free_energy_kJ_mol"] = one.energy + modes.free_energy / one.z / KJ_PER_MOL
+        one.notes["lowest_phonon_THz"] = modes.lowest
 
 
 def _compare_patterns(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,13 +14,12 @@ from ase import Atoms, units
 
 from tlpot.csp.landscape import GRAM_PER_CM3
 from tlpot.csp.relax import Relaxation, Relaxed, relax, require_crystals
-from tlpot.csp.shards import FOLDER, SHARD, in_shards, loaded
+from tlpot.csp.shards import SHARD, in_shards, loaded
 from tlpot.data.constraints import fixed_components
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
-from tlpot.errors import TlpotError
-from tlpot.files import table_text, write_whole
+from tlpot.files import at_work, end_work, table_text, write_whole
 from tlpot.frames import Frame
 from tlpot.scale import LOCAL
 
@@ -90,22 +88,26 @@ def relax_files(
     frames, unread = read_each(files)
     require_some(frames, unread)
     require_crystals(frames, settings)
-    if (folder / SUMMARY).exists():
-        raise TlpotError(f"{folder} holds a finished relaxation; name another folder")
     total = len(frames) + len(unread)
-    paths = in_shards(
-        *(relax_shard, frames, model, settings.model_dump(), folder),
-        *(scheduler, workers, device, shard),
-        on_structure=lambda done: on_structure(done + len(unread), total),
-    )
-    return _finish(folder, paths, unread, model, settings)
+    with at_work(folder, SUMMARY):
+        paths = in_shards(
+            *(relax_shard, frames, model, settings.model_dump(), folder),
+            *(scheduler, workers, device, shard),
+            on_structure=lambda done: on_structure(done + len(unread), total),
+        )
+        return _finish(folder, paths, unread, model, settings)
 
 
 def relax_shard(
-    model: str, device: str, settings: dict[str, Any], frames: list[Frame], path: str
+    model: str,
+    device: str,
+    settings: dict[str, Any],
+    frames: list[Frame],
+    path: str,
+    told: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Relax some structures in this process and write them to one file, whole or not at all."""
-    found = relax(frames, loaded(model, device), Relaxation(**settings))
+    """Relax some structures and write them to one file, whole or not at all."""
+    found = relax(frames, loaded(model, device), Relaxation(**settings), told)
     write_whole(path, "".join(to_text(as_frame(one, model)) for one in found))
 
 
@@ -154,7 +156,7 @@ def _finish(
         "set_aside": len(aside),
     }
     write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
-    shutil.rmtree(folder / FOLDER)
+    end_work(folder)
     held = sum(bool(row.get("fixed_atoms")) and row["status"] == "relaxed" for row in rows)
     return Outcome(folder, len(good), aside, held)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import locked, write_whole
+from tlpot.files import SHARDS, begin_work, locked, make_folder
 from tlpot.frames import Frame
 from tlpot.modelfile import located
 from tlpot.potential import Potential, load, load_onto
@@ -20,11 +19,11 @@ from tlpot.scale import as_done
 
 SHARD = 64
 """Structures that are computed, written and lost together."""
-FOLDER = "shards"
-NOTE = "work.json"
 
-Work = Callable[[str, str, dict[str, Any], list[Frame], str], None]
-"""``(model, device, settings, structures, file to write)``, importable, in another process."""
+Work = Callable[..., None]
+"""``(model, device, settings, structures, file to write)``, importable, in another process; in
+this one also ``told=``, to be told how many structures are done."""
+STRUCTURES = "structures"
 
 
 def in_shards(
@@ -38,6 +37,8 @@ def in_shards(
     device: str,
     shard: int,
     on_structure: Callable[[int], None] = lambda done: None,
+    what: str = STRUCTURES,
+    here: bool = False,
 ) -> list[Path]:
     """Files that `work` wrote, in the order of `frames`; those that are there are not made again.
 
@@ -51,6 +52,10 @@ def in_shards(
         As for `tlpot.scale.as_done`.
     on_structure
         Called with the number of structures done.
+    what
+        Names the shards, where there are several kinds in a folder.
+    here
+        In this process, one after the other.
 
     Raises
     ------
@@ -59,16 +64,24 @@ def in_shards(
         what is done is kept.
     """
     model = str(Path(model).absolute() if Path(model).exists() else model)
-    _begin(folder, _identity(frames, model, settings, shard))
     pieces = [list(frames[i : i + shard]) for i in range(0, len(frames), shard)]
-    paths = [folder / FOLDER / f"{i:06d}.extxyz" for i in range(len(pieces))]
+    name = "{:06d}.extxyz" if what == STRUCTURES else what + "-{:06d}.json"
+    paths = [folder / SHARDS / name.format(i) for i in range(len(pieces))]
+    identity = _identity(frames, model, settings, shard)
+    make_folder(folder)
     with locked(folder):
+        begin_work(folder, {what: identity})
+        make_folder(folder / SHARDS)
         todo = [i for i, path in enumerate(paths) if not path.exists()]
         done = len(frames) - sum(len(pieces[i]) for i in todo)
         on_structure(done)
         failed: dict[int, str] = {}
         calls = [(model, device, settings, pieces[i], str(paths[i])) for i in todo]
-        for n, result in as_done(work, calls, scheduler, workers):
+        told = (lambda n: on_structure(done + n)) if here else None
+        results = (
+            _one_by_one(work, calls, told) if told else as_done(work, calls, scheduler, workers)
+        )
+        for n, result in results:
             if isinstance(result, TlpotError):
                 raise result
             if isinstance(result, BaseException):
@@ -86,9 +99,11 @@ def in_shards(
     return paths
 
 
-def interrupted(folder: Path) -> bool:
-    """Whether a folder holds unfinished shards and nothing else."""
-    return (folder / FOLDER / NOTE).exists() and len(list(folder.iterdir())) == 1
+def _one_by_one(
+    work: Work, calls: Sequence[tuple[Any, ...]], told: Callable[[int], None]
+) -> Iterator[tuple[int, None]]:
+    for n, call in enumerate(calls):
+        yield n, work(*call, told=told)  # type: ignore[func-returns-value]
 
 
 @lru_cache(maxsize=1)
@@ -117,20 +132,3 @@ def _identity(
         "settings": settings,
         "shard": shard,
     }
-
-
-def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder, or make sure that it is one to go on with."""
-    note = folder / FOLDER / NOTE
-    if note.exists():
-        there = json.loads(note.read_text())
-        differs = [k for k in identity if there.get(k) != identity[k]]
-        if differs:
-            raise TlpotError(
-                f"{folder} was begun with other {', '.join(differs)}; name another folder, or "
-                "run the command that began it"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TlpotError(f"{folder} exists already and was not interrupted; name another folder")
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(note, json.dumps(identity, indent=2) + "\n")

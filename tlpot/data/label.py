@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tlpot.data.read import read_file
 from tlpot.data.write import KEYS as LABEL_KEYS
 from tlpot.data.write import to_text, write_frames
 from tlpot.errors import TlpotError
+from tlpot.files import locked, make_folder
 from tlpot.frames import Frame
 from tlpot.scale import LOCAL, as_done
 
@@ -72,17 +74,20 @@ class Ledger:
         if self.path.suffix not in (".extxyz", ".xyz"):
             raise TlpotError(f"{path}: labelled frames are written as .extxyz; name such a file")
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             return
         whole, source = _whole(self.path), self.path
         if whole < self.path.stat().st_size:
             source = self.path.with_stem(self.path.stem + ".part")
             source.write_bytes(self.path.read_bytes()[:whole])
-        for frame in read_file(source, slice(None), Keys(), "free_energy") if whole else []:
-            self._require_same_level(frame)
-            self.frames[_key(frame.atoms)] = frame
-        if source != self.path:
-            os.replace(source, self.path)
+        try:
+            for frame in read_file(source, slice(None), Keys(), "free_energy") if whole else []:
+                self._require_same_level(frame)
+                self.frames[_key(frame.atoms)] = frame
+            os.truncate(self.path, whole)
+        finally:
+            if source != self.path:
+                source.unlink()
 
     def _require_same_level(self, frame: Frame) -> None:
         if level(frame.info) != level(self.notes):
@@ -145,10 +150,35 @@ def label_frames(
     ------
     TlpotError
         If the engine is not at hand or refuses its settings, `output` holds frames of another
-        level, or a frame has a note that no file can keep.
+        level or another process is at it, or a frame has a note that no file can keep.
     """
     engine = Engine(settings)
     engine.check()
+    with _alone(Path(output)):
+        return _label(frames, engine, output, workers, on_frame, scheduler)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from a file, which is there meanwhile."""
+    make_folder(path.parent)
+    path.touch()
+    with locked(path):
+        try:
+            yield
+        finally:
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()
+
+
+def _label(
+    frames: Sequence[Frame],
+    engine: Engine,
+    output: str | Path,
+    workers: int,
+    on_frame: Callable[[Summary], None],
+    scheduler: str,
+) -> Summary:
     ledger = Ledger(output, engine.name, engine.description)
     summary = Summary(ledger.path)
     todo: dict[bytes, Frame] = {}

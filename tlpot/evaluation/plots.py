@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tlpot.evaluation.metrics import (
     is_known,
     metrics,
 )
-from tlpot.files import cell_number
+from tlpot.files import cell_number, write_whole
 from tlpot.frames import Frame
 from tlpot.spread import Calibration, Quantity, Scale
 
@@ -175,8 +176,13 @@ def _doubts(axis: Axes, errors: np.ndarray, spreads: np.ndarray) -> None:
 
 
 def write(figure: Figure, path: str | Path | IO[bytes]) -> None:
-    """Save as PNG, on white, at 150 dots an inch."""
-    figure.savefig(path, format="png", dpi=150, facecolor="white")
+    """Save as PNG, on white, at 150 dots an inch; a file is whole or not there."""
+    if isinstance(path, str | Path):
+        picture = io.BytesIO()
+        write(figure, picture)
+        write_whole(path, picture.getvalue())
+    else:
+        figure.savefig(path, format="png", dpi=150, facecolor="white")
 
 
 def read_history(path: str | Path) -> History:

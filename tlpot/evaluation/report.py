@@ -20,6 +20,7 @@ from tlpot.config import Config
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import History, short, write
+from tlpot.files import write_whole
 
 ROWS = (
     ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
@@ -107,7 +108,7 @@ def write_report(
         config=config,
         manifest=manifest,
     )
-    Path(path).write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def environment(package: str) -> Environment:

@@ -26,7 +26,7 @@ from tlpot.csp.relax import unfit
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
-from tlpot.files import cell_text, locked, write_whole
+from tlpot.files import begin_work, cell_text, end_work, locked, make_folder, write_whole
 from tlpot.frames import Frame, bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
@@ -39,6 +39,7 @@ COLUMNS = (
 )
 
 LOG, TRAJECTORY, RESTART = "log.csv", "trajectory.extxyz", "restart.npz"
+NOTE, SUMMARY = "settings.json", "summary.json"
 GOOD, DOUBTFUL, STOPPED = "last_good.extxyz", "doubtful.extxyz", "stopped.txt"
 
 NS_PER_DAY = 0.0864
@@ -61,6 +62,7 @@ def run_md(
     output: str | Path,
     settings: Dynamics | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    ended: bool = False,
 ) -> str | None:
     """Run molecular dynamics and write a folder; call again to go on, or to go further.
 
@@ -75,6 +77,8 @@ def run_md(
         Folder: ``trajectory.extxyz`` (positions, velocities, energy, forces), ``log.csv``,
         ``restart.npz``. When a guard stops the run also ``stopped.txt``, ``last_good.extxyz`` and
         ``doubtful.extxyz``, the last frames seen, to be labelled.
+    ended
+        A run that is there to its end is no error.
 
     Returns
     -------
@@ -98,11 +102,12 @@ def run_md(
     if fixed is not None and fixed.all():
         raise TlpotError("all atoms are fixed: nothing can move")
     start = hold(bare(start), fixed)
-    if folder.exists() and not folder.is_dir():
-        raise TlpotError(f"{folder} is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder):
-        state = _begin(folder, start, potential, settings, steps)
+        state = _begin(folder, start, potential, settings)
+        if ended and ((folder / STOPPED).exists() or state.step >= steps):
+            return _stopped(folder)
+        _go_further(folder, state, steps)
         calculator = TLPotCalculator(potential)
         energy = potential.predict([start])[0].energy
         guard = Guard(start, energy, potential, settings)
@@ -154,10 +159,8 @@ class _State:
         return cls(atoms, random, notes["memory"], notes["step"], notes["lengths"])
 
 
-def _begin(
-    folder: Path, start: Atoms, potential: Potential, settings: Dynamics, steps: int
-) -> _State:
-    """A new run, or the one that the folder holds, its files cut to the point of restart."""
+def _begin(folder: Path, start: Atoms, potential: Potential, settings: Dynamics) -> _State:
+    """A new run, or the one that the folder holds."""
     weights = sum(float(p.double().abs().sum()) for _, p in potential.backbone.named_parameters())
     fixed = fixed_components(start)
     identity: dict[str, Any] = {
@@ -168,26 +171,16 @@ def _begin(
         "cell": start.cell.array.tolist(),
         "fixed": None if fixed is None else fixed.tolist(),
     }
-    note = folder / "settings.json"
+    note = folder / NOTE
     if note.exists():
         there = json.loads(note.read_text())
         if differs := [key for key in identity if there.get(key) != identity[key]]:
             raise TlpotError(
                 f"{folder} holds a run with other {', '.join(differs)}; name another folder"
             )
-        if (folder / STOPPED).exists():
-            raise TlpotError(f"{folder} holds a run that a guard stopped; name another folder")
-        state = _State.load(folder, fixed)
-        if state.step >= steps:
-            raise TlpotError(
-                f"{folder} holds {state.step} steps of this run already; ask for more, or name "
-                "another folder"
-            )
-        for name, length in state.lengths.items():
-            os.truncate(folder / name, length)
-        return state
-    if any(folder.iterdir()):
-        raise TlpotError(f"{folder} exists already and holds no run; name another folder")
+        end_work(folder)
+        return _State.load(folder, fixed)
+    begin_work(folder, {"md": identity})
     random = np.random.default_rng(settings.seed)
     atoms = start.copy()
     anchor(atoms, fixed)
@@ -198,7 +191,28 @@ def _begin(
     state = _State(atoms, random, {}, 0, lengths)
     state.save(folder)
     write_whole(note, json.dumps(identity, indent=2) + "\n")
+    end_work(folder)
     return state
+
+
+def _go_further(folder: Path, state: _State, steps: int) -> None:
+    """Cut the files to the point of restart; what sums up an earlier end goes."""
+    if (folder / STOPPED).exists():
+        raise TlpotError(f"{folder} holds a run that a guard stopped; name another folder")
+    if state.step >= steps:
+        raise TlpotError(
+            f"{folder} holds {state.step} steps of this run already; ask for more, or name "
+            "another folder"
+        )
+    (folder / SUMMARY).unlink(missing_ok=True)
+    for name, length in state.lengths.items():
+        os.truncate(folder / name, length)
+
+
+def _stopped(folder: Path) -> str | None:
+    """Why a guard stopped the run, or None."""
+    file = folder / STOPPED
+    return file.read_text().strip().partition(": ")[2] if file.exists() else None
 
 
 def _segment(

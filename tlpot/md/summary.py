@@ -17,7 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
 from tlpot.files import cell_number, write_whole
 from tlpot.frames import neighbour_pairs
-from tlpot.md.dynamics import LOG, STOPPED, TRAJECTORY
+from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
 
 REACH, BINS = 8.0, 160
 """Å and number of bins of the radial distribution functions."""
@@ -62,9 +62,9 @@ def summarise(folder: str | Path, discard: float = 0.2) -> dict[str, Any]:
     mass = frames[0].get_masses().sum()
     summary["density_g_cm3"] = mass / summary["volume_A3"]["mean"] * GRAMS
     summary["largest_spread_meV_per_sqrt_atom"] = log["spread_eV"].max() / np.sqrt(n) * 1e3
-    write_whole(folder / "summary.json", json.dumps(_plain(summary), indent=2) + "\n")
     _draw_log(log, n, folder / "md.png")
     _draw_rdf(frames[int(discard * len(frames)) :], folder / "rdf.png")
+    write_whole(folder / SUMMARY, json.dumps(_plain(summary), indent=2) + "\n")
     return summary
 
 

@@ -22,6 +22,7 @@ from tlpot.evaluation.plots import (
     write,
 )
 from tlpot.evaluation.report import environment, inline, print_seen
+from tlpot.files import write_whole
 from tlpot.property.evaluate import Metrics, flat
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def write_report(
             manifest=manifest,
         )
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_whole(folder / "report.html", page)
 
 
 def parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], label: str) -> Figure:

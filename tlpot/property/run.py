@@ -104,7 +104,7 @@ def train(
     """
     config, team = as_section(PropertyConfig, config), Team()
     folder = Path(config.output)
-    with claimed(folder, config, resume, team):
+    with claimed(folder, config, resume, team) as resume:
         return _train(config, folder, team, resume, on_start, on_epoch, crystals)
 
 

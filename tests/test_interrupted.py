@@ -1,0 +1,293 @@
+"""Interrupted anywhere, the same command ends, and leaves what an uninterrupted one leaves.
+
+Each verb is stopped before the first change of a file or folder that it was not stopped at yet, and
+called again, until it ends.
+"""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import pytest
+import yaml
+from ase.build import bulk, molecule
+
+from tlpot.cli import main
+
+TIMES = ("report.html", "run.log", "table.md")
+"""Files that say how long something took."""
+
+
+class Stop(BaseException):
+    """As a kill: nothing may catch it."""
+
+
+class Stops:
+    """Stops once before each change of what is in a folder."""
+
+    def __init__(self, folder: Path, monkeypatch) -> None:
+        self.folder, self.met = folder.absolute(), set()
+        for name, at in (("replace", 1), ("rename", 1), ("mkdir", 0), ("unlink", 0), ("rmdir", 0)):
+            monkeypatch.setattr(os, name, self.watched(name, getattr(os, name), at))
+
+    def watched(self, name, real, at):
+        def change(*args, **options):
+            path = Path(os.fspath(args[at]))
+            inside = options.get("dir_fd") is not None or path.absolute().is_relative_to(
+                self.folder
+            )
+            if inside and (name, path.name) not in self.met:
+                self.met.add((name, path.name))
+                raise Stop(f"before {name} {path}")
+            return real(*args, **options)
+
+        return change
+
+
+def in_this_process(work, pieces, *_, **__):
+    """`as_done` where a stop is one of the whole command."""
+    for i, piece in enumerate(pieces):
+        yield i, work(*piece)
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for room in ("csp.shards", "data.label", "ablation.run"):
+        monkeypatch.setattr(f"tlpot.{room}.as_done", in_this_process)
+
+
+def run(arguments) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(a) for a in arguments])
+    return int(end.value.code or 0)
+
+
+def content(folder: Path) -> dict[str, object]:
+    """Every file below a folder, less what depends on the clock."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or path.name in TIMES:
+            found[name] = None
+        elif path.name in ("history.csv", "points.csv"):
+            rows = csv.DictReader(io.StringIO(path.read_text()))
+            found[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        elif path.name == "manifest.json":
+            found[name] = json.loads(path.read_text()) | {"seconds": None}
+        else:
+            found[name] = path.read_bytes().replace(str(folder).encode(), b"")
+    return found
+
+
+def check(tmp_path, monkeypatch, arguments, expected: set[str], ends: int = 0) -> None:
+    """`arguments` write a folder or file ``out`` in the working folder."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    monkeypatch.chdir(whole)
+    assert run(arguments) == ends
+    monkeypatch.chdir(cut)
+    with monkeypatch.context() as patch:
+        stops = Stops(cut, patch)
+        for _ in range(80):
+            before = len(stops.met)
+            try:
+                assert run(arguments) == ends
+            except Stop:
+                assert len(stops.met) == before + 1
+                continue
+            break
+    assert len(stops.met) == before, "it never ended"
+    assert expected <= {name for _, name in stops.met}
+    found, wanted = content(cut), content(whole)
+    assert list(found) == list(wanted)
+    for name in wanted:
+        assert found[name] == wanted[name], name
+
+
+TRAINED = {"out", "config.yaml", "manifest.json", "history.csv", "checkpoint.pt", "report.html"}
+TRAINED |= {"model.safetensors", "metrics.json"}
+
+
+def config(tmp_path: Path, values: dict) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_finetune(tmp_path, monkeypatch, settings):
+    path = config(tmp_path, settings | {"output": "out"})
+    check(tmp_path, monkeypatch, ["finetune", path], TRAINED | {"parity.png"})
+
+
+def test_property(tmp_path, monkeypatch):
+    data = tmp_path / "crystals"
+    data.mkdir()
+    rows = [("Cu", 3.615), ("Al", 4.05), ("Ni", 3.52), ("Ag", 4.09), ("Au", 4.08), ("Pt", 3.92)]
+    for name, a in rows:
+        ase.io.write(data / f"{name}.cif", bulk(name, "fcc", a))
+    (data / "id_prop.csv").write_text("".join(f"{name},{a}\n" for name, a in rows))
+    values = {
+        "data": {"files": str(data / "id_prop.csv"), "unit": "Å", "split": {"test": 0.3}},
+        "model": {"width": 8, "convolutions": 1, "dense": 8},
+        "training": {"epochs": 2, "device": "cpu"},
+        "output": "out",
+    }
+    check(tmp_path, monkeypatch, ["property", "train", config(tmp_path, values)], TRAINED)
+
+
+def test_xrd(tmp_path, monkeypatch):
+    pytest.importorskip("spglib")
+    data = tmp_path / "crystals"
+    data.mkdir()
+    for i, name in enumerate(("Cu", "Al", "Ni", "Ag", "Au", "Pt")):
+        ase.io.write(data / f"{name}.cif", bulk(name, "fcc", 3.5 + 0.1 * i, cubic=True))
+    for i, name in enumerate(("Mg", "Zn", "Ti", "Co", "Zr", "Cd")):
+        ase.io.write(data / f"{name}.cif", bulk(name, "hcp", 2.6 + 0.1 * i, 4.5))
+    values = {
+        "data": {"files": str(data), "split": {"test": 0.2, "validation": 0.2}},
+        "model": {"dense": [8], "dropout": 0.0},
+        "training": {"epochs": 2, "device": "cpu", "augmentation": {"variants": 1}},
+        "output": "out",
+    }
+    expected = TRAINED | {"confusion.png"}
+    check(tmp_path, monkeypatch, ["xrd", "train", config(tmp_path, values)], expected)
+
+
+def test_ablate(tmp_path, monkeypatch, settings):
+    settings["training"] |= {"epochs": 1}
+    sweep = {"base": settings, "output": "out", "axes": {"training.lambda": [0.1, 0.9]}}
+    expected = TRAINED | {"points.csv", "table.md", "by-training.lambda.png"}
+    check(tmp_path, monkeypatch, ["ablate", config(tmp_path, sweep)], expected)
+
+
+def test_label(tmp_path, monkeypatch):
+    crystals = [bulk("Cu", cubic=True) for _ in range(2)]
+    for i, atoms in enumerate(crystals):
+        atoms.rattle(0.05, seed=i + 1)
+    ase.io.write(tmp_path / "in.extxyz", crystals)
+    arguments = ["label", tmp_path / "in.extxyz", "--output", "new/out.extxyz", "--engine", "emt"]
+    check(tmp_path, monkeypatch, arguments, {"new"})
+
+
+def test_relax(tmp_path, monkeypatch):
+    pytest.importorskip("torch_sim")
+    ase.io.write(tmp_path / "in.extxyz", [molecule("H2O"), molecule("NH3")])
+    arguments = ["relax", tmp_path / "in.extxyz", "--model", "mini", "--output", "out"]
+    expected = {"out", "work.json", "shards", "000000.extxyz", "relaxed.extxyz", "relaxed.csv"}
+    check(tmp_path, monkeypatch, arguments, expected | {"quarantine.extxyz", "summary.json"})
+
+
+@pytest.fixture
+def crystals(tmp_path, ideal_urea) -> Path:
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    for i, scale in enumerate((1.0, 1.02)):
+        atoms = ideal_urea.copy()
+        atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+        ase.io.write(folder / f"{i}.extxyz", atoms)
+    return folder
+
+
+def ranking(crystals: Path, *more: str) -> list[object]:
+    plain = ["rank", crystals, "--model", "mini", "--output", "out", "--no-relax"]
+    return [*plain, "--no-duplicates", *more]
+
+
+def test_rank(tmp_path, monkeypatch, crystals):
+    pytest.importorskip("phonopy")
+    arguments = ranking(crystals, "--phonons", "1", "--supercell", "1")
+    expected = {"out", "work.json", "shards", "000000.extxyz", "phonons-000000.json", "cif"}
+    expected |= {"structures.extxyz", "gas.extxyz", "landscape.png", "ranking.json", "ranking.csv"}
+    check(tmp_path, monkeypatch, arguments, expected)
+    assert run(arguments) == 2, "it is finished, and not done again"
+
+
+def test_md(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "in.extxyz", molecule("H2O"))
+    arguments = ["md", tmp_path / "in.extxyz", "--model", "mini", "--output", "out", "--ps", "0.01"]
+    arguments += ["--set", "save_every=10", "--set", "log_every=5", "--set", "frame_every=5"]
+    expected = {"out", "settings.json", "log.csv", "trajectory.extxyz", "restart.npz"}
+    check(tmp_path, monkeypatch, arguments, expected | {"summary.json", "md.png", "rdf.png"})
+    assert run(arguments) == 2, "it is finished, and not done again"
+
+
+def test_md_that_a_guard_stops(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "in.extxyz", molecule("H2O"))
+    arguments = ["md", tmp_path / "in.extxyz", "--model", "mini", "--output", "out", "--ps", "1"]
+    arguments += ["--set", "max_temperature=1"]
+    expected = {"doubtful.extxyz", "stopped.txt", "summary.json"}
+    check(tmp_path, monkeypatch, arguments, expected, ends=1)
+
+
+DIES = """
+import os
+from tlpot.cli import main
+replace = os.replace
+def die(source, target):
+    if os.path.basename(target) == {name!r}:
+        os._exit(9)
+    return replace(source, target)
+os.replace = die
+if __name__ == "__main__":
+    main({arguments!r})
+"""
+
+
+@pytest.mark.parametrize("name", ["000000.extxyz", "ranking.html"])
+def test_a_ranking_that_dies_goes_on_with_what_it_has(tmp_path, monkeypatch, crystals, name):
+    """As after `kill -9`, in a process of its own; a ranking of other settings is refused."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ranking(crystals)
+    code = DIES.format(name=name, arguments=[str(a) for a in arguments])
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not (tmp_path / "out" / "ranking.csv").exists()
+    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/shards").glob("*.extxyz")}
+    assert len(shards) == (name == "ranking.html")
+    assert run([*arguments, "--dispersion", "d3", "--functional", "pbe"]) == 2
+    assert {p: p.stat().st_mtime_ns for p in shards} == shards
+    assert run(arguments) == 0
+    assert (tmp_path / "out/ranking.html").exists()
+    assert not {"work.json", "shards"} & {p.name for p in (tmp_path / "out").iterdir()}
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from tlpot.files import locked
+with locked(Path("out")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("verb", ["rank", "relax", "md", "label", "ablate"])
+def test_a_place_is_one_processes_at_a_time(tmp_path, monkeypatch, capfd, crystals, verb, settings):
+    """A second command is refused while the first, in another process, is at work."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"base": settings, "output": "out"}))
+    one = [crystals / "0.extxyz", "--model", "mini", "--output", "out"]
+    arguments = {
+        "rank": ranking(crystals),
+        "relax": ["relax", *one],
+        "md": ["md", *one],
+        "label": ["label", one[0], "--engine", "emt", "--output", "out.extxyz"],
+        "ablate": ["ablate", "sweep.yaml"],
+    }[verb]
+    code = HOLDS
+    if verb == "label":
+        (tmp_path / "out.extxyz").touch()
+        code = HOLDS.replace('"out"', '"out.extxyz"')
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **options) as other:
+        assert other.stdout.readline() == "held\n"
+        assert run(arguments) == 2
+        assert "another process is at work" in capfd.readouterr().err
+        other.stdin.close()
+    assert list((tmp_path / "out").iterdir()) == []
