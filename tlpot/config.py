@@ -349,9 +349,10 @@ class Label(Section):
 
 
 class WholeRun(Section):
-    """A training run: its ``data``, ``model``, ``training`` and ``output``."""
+    """What a training run is told, whatever it trains."""
 
     data: Any
+    model: Any
     training: Any
 
     @model_validator(mode="after")

@@ -177,10 +177,10 @@ class Engine:
 
 
 def _takes_defaults_only(calculator: Any) -> bool:
-    """Whether a calculator would take any other setting than its defaults, and not look at it.
+    """Whether a calculator takes settings that are none of its defaults, and ignores them.
 
-    So do those of ASE's own that compute in this process and have no constructor of their own
-    words; one that writes another program's input may take whatever that program knows.
+    ASE's own do that compute in this process and name no further argument; those that write
+    another program's input pass on whatever it knows.
     """
     if not (isinstance(calculator, type) and issubclass(calculator, Calculator)):
         return False
