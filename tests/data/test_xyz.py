@@ -95,7 +95,10 @@ def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "named"),
-    [("species:S:1:position:R:3", "no column pos"), ("element:S:1:pos:R:3", "species or Z")],
+    [
+        ("species:S:1:position:R:3", "no column pos"),
+        ("element:S:1:pos:R:3", "species or Z"),
+    ],
 )
 def test_columns_by_another_name_are_refused(tmp_path: Path, columns: str, named: str) -> None:
     path = written(tmp_path / "a.xyz", f"Lattice={CELL} Properties={columns}:forces:R:3")
@@ -103,7 +106,15 @@ def test_columns_by_another_name_are_refused(tmp_path: Path, columns: str, named
         read_frames(path)
 
 
-def test_columns_of_atomic_numbers_are_elements(tmp_path: Path) -> None:
-    text = f"3\nLattice={CELL} Properties=Z:I:1:pos:R:3:forces:R:3 energy=-14.5\n{ATOMS}"
+@pytest.mark.parametrize("name", ["Z", "numbers"])
+def test_columns_of_atomic_numbers_are_elements(tmp_path: Path, name: str) -> None:
+    text = f"3\nLattice={CELL} Properties={name}:I:1:pos:R:3:forces:R:3 energy=-14.5\n{ATOMS}"
     (tmp_path / "a.xyz").write_text(text.replace("\nO", "\n8").replace("\nH", "\n1"))
     assert read_frames(tmp_path / "a.xyz")[0].formula == "H2O"
+
+
+def test_plain_comments_and_odd_characters_pass(tmp_path: Path) -> None:
+    atoms = "\n".join(line.rsplit(maxsplit=3)[0] for line in ATOMS.splitlines())
+    for comment in ("step 5, cell=3 of 7", "a\u2028b \x0c c", "i = 0, E = -17.2", ""):
+        (tmp_path / "a.xyz").write_text(f"3\n{comment}\n{atoms}\n" * 2, encoding="utf-8")
+        assert [frame.formula for frame in read_frames(tmp_path / "a.xyz")] == ["H2O", "H2O"]

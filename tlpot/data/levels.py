@@ -216,20 +216,20 @@ def loose_differences(frames: Sequence[Frame]) -> list[str]:
 
     K-points are compared among crystals of one composition.
     """
-    found = []
-    for key, name in LOOSE.items():
-        first: dict[str, dict[str, Frame]] = {}
-        for frame in frames:
-            if (value := stated(frame.info).get(key)) and (
-                key != "kpts" or frame.kind == "crystal"
-            ):
-                group = frame.formula if key == "kpts" else ""
-                first.setdefault(group, {}).setdefault(value, frame)
-        values = next((values for values in first.values() if len(values) > 1), {})
-        if values:
+    first: dict[tuple[str, str], dict[str, Frame]] = {}
+    for frame in frames:
+        facts = stated(frame.info)
+        for key in LOOSE:
+            if key in facts and (key != "kpts" or frame.kind == "crystal"):
+                group = (key, frame.formula if key == "kpts" else "")
+                first.setdefault(group, {}).setdefault(facts[key], frame)
+    found: dict[str, str] = {}
+    for (key, _), values in first.items():
+        if len(values) > 1:
             listed = ", ".join(f"{value} in {frame.name}" for value, frame in values.items())
-            found.append(
-                f"{name} differs: {listed}. Energies are the less comparable the less they are "
-                "converged in it."
+            found.setdefault(
+                key,
+                f"{LOOSE[key]} differs: {listed}. Energies are the less comparable the less they "
+                "are converged in it.",
             )
-    return found
+    return list(found.values())

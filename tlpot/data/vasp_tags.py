@@ -51,6 +51,9 @@ IVDW = {
 UNNAMED = "unnamed"
 """Dispersion that is in the energies while no tag tells which."""
 
+HYBRIDS = {"PBE0": 0.0, "HSE06": 0.2, "HSE03": 0.3}
+"""Hybrids of PBE with a quarter of exact exchange, by HFSCREEN in Å⁻¹."""
+
 RESPONSE = (7, 8)
 """IBRION of density-functional perturbation theory."""
 
@@ -140,11 +143,10 @@ class Tags(dict[str, str]):
         if not self.flag("LHFCALC"):
             return name
         exchange, screening = self.number("AEXX", 0.25), self.number("HFSCREEN", 0.0)
-        known = {(0.25, 0.0): "PBE0", (0.25, 0.2): "HSE06", (0.25, 0.3): "HSE03"}
-        if name == "PBE" and (exchange, round(screening, 1)) in known:
-            exact = screening == round(screening, 1) or 0.2 < screening < 0.208
-            if exact:
-                return known[exchange, round(screening, 1)]
+        if name == "PBE" and exchange == 0.25:
+            for known, value in HYBRIDS.items():
+                if abs(screening - value) < 0.01:
+                    return known
         if name == "B3LYP":
             return name
         return f"{name} + {exchange:g} exact exchange, HFSCREEN = {screening:g}"

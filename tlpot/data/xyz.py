@@ -16,6 +16,8 @@ from tlpot.errors import TlpotError
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 COLUMNS = ("species", "pos")
 """Columns that ASE knows in lower case only."""
+NEEDED = (("pos", "positions"), ("species", "Z", "symbols", "numbers"))
+"""Columns without which there is no structure, as ASE knows them."""
 
 PAIR = re.compile(
     r"""(?P<key>[^\s="'{\[]+)(?P<is>\s*=\s*)"""
@@ -34,20 +36,15 @@ def respelled(path: Path, plain: Path) -> str | None:
         format's.
     """
     text = plain.read_bytes().decode("utf-8", "surrogateescape")
-    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
+    lines = text.removeprefix("\ufeff").split("\n")
     changed = text.startswith("\ufeff")
     for frame, place in enumerate(_comments(lines)):
         comment = lines[place]
         keys = {match["key"] for match in PAIR.finditer(comment)}
-        if "cell" in map(str.lower, keys) and "lattice" not in map(str.lower, keys):
-            raise TlpotError(
-                f"{path}#{frame}: its comment has the cell as 'cell'; extended XYZ calls it "
-                "Lattice. Rename it, or the crystal would be a molecule in vacuum."
-            )
         lines[place] = PAIR.sub(partial(_pair, keys), comment)
         changed = changed or lines[place] != comment
-        _require_columns(lines[place], f"{path}#{frame}")
-    return "".join(lines) if changed else None
+        _require_names(lines[place], f"{path}#{frame}")
+    return "\n".join(lines) if changed else None
 
 
 def _comments(lines: list[str]) -> Iterator[int]:
@@ -85,13 +82,17 @@ def _columns(value: str) -> str:
     return f"{quote}{':'.join(words)}{quote}"
 
 
-def _require_columns(comment: str, where: str) -> None:
-    """ASE puts atoms without positions into the origin, without a word."""
-    found = next((m["value"] for m in PAIR.finditer(comment) if m["key"] == "Properties"), None)
-    if found is None:
-        return
-    names = found.strip("\"'").split(":")[::3]
-    for known in (("pos",), ("species", "Z")):
+def _require_names(comment: str, where: str) -> None:
+    """Refuse what ASE would take for a molecule in vacuum, or for atoms in the origin."""
+    pairs = {match["key"]: match["value"].strip("\"'") for match in PAIR.finditer(comment)}
+    cell = next((value for key, value in pairs.items() if key.lower() == "cell"), "")
+    if "Lattice" not in pairs and len(cell.split()) == 9:
+        raise TlpotError(
+            f"{where}: its comment has the cell as 'cell'; extended XYZ calls it Lattice. Rename "
+            "it, or the crystal would be a molecule in vacuum."
+        )
+    names = pairs.get("Properties", "species:S:1:pos:R:3").split(":")[::3]
+    for known in NEEDED:
         if not set(known) & set(names):
             raise TlpotError(
                 f"{where}: its Properties names no column {' or '.join(known)} (but "
