@@ -134,7 +134,7 @@ def page(results: Results) -> str:
     )
 
 
-STUDY = Study(__file__, __doc__, page, runs=True)
+STUDY = Study(__file__, __doc__, page, have_only=True)
 STUDY.options.add_argument("--seed", type=int, default=0, help="of split and training")
 
 if __name__ == "__main__":

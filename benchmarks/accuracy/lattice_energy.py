@@ -195,7 +195,7 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-STUDY = Study(__file__, __doc__, page, draw, seeds=[0, 1, 2], runs=True)
+STUDY = Study(__file__, __doc__, page, draw, seeds=[0, 1, 2], have_only=True)
 STUDY.options.add_argument("--crystals", nargs="+", default=[], help="of X23; left out: all")
 STUDY.options.add_argument(
     "--adopt",

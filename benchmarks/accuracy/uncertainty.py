@@ -217,7 +217,7 @@ def flag_table(runs: list[Results]) -> list[str]:
     return table(header.split(" | "), rows)
 
 
-STUDY = Study(__file__, __doc__, page, seeds=[0], runs=True)
+STUDY = Study(__file__, __doc__, page, seeds=[0], have_only=True)
 STUDY.options.add_argument("--crystals", nargs="+", default=[], help="of X23; left out: all")
 STUDY.options.add_argument("--foreign", type=int, default=10, help="frames of each other crystal")
 

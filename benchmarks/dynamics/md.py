@@ -1,7 +1,7 @@
 """Does MD of a fine-tuned urea crystal hold? NVE drift, NVT at 300 K, and the cell at 0 K.
 
-Fine-tunes ANI-2x by ``examples/urea_ani2x.yaml`` if ``runs/urea_ani2x`` has no model yet. Runs are
-kept in ``runs/md``; an interrupted one goes on, bit for bit, and a larger ``--ps`` goes further.
+Of the model of ``examples/urea_ani2x.yaml``, trained first if ``runs/urea_ani2x`` does not hold it.
+Runs are kept in ``runs/md``; an interrupted one goes on, bit for bit, a larger ``--ps`` further.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine_lines
 from benchmarks.lib.page import fill, table
+from benchmarks.lib.runs import trained
 from benchmarks.lib.study import Results, Study
-from tlpot import TlpotError, finetune, load, read_frames
+from tlpot import TlpotError, load, read_frames
+from tlpot.config import load_config
 from tlpot.csp.relax import Relaxation, relax
 from tlpot.data.write import write_frames
 from tlpot.frames import Frame
@@ -29,7 +31,7 @@ from tlpot.md.summary import read_log, summarise
 from tlpot.potential import Potential
 
 ROOT = Path(__file__).parents[2]
-MODEL, UREA = Path("runs/urea_ani2x"), ROOT / "datasets/urea/urea.extxyz"
+UREA = ROOT / "datasets/urea/urea.extxyz"
 EXPERIMENT = (5.565, 5.565, 4.684, 90.0, 90.0, 90.0)
 """Å and degrees, at 12 K (Swaminathan, Craven and McMullan 1984)."""
 REPEATS = (2, 2, 2)
@@ -37,9 +39,9 @@ REPEATS = (2, 2, 2)
 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
-    if not (MODEL / "model.safetensors").exists():
-        finetune(ROOT / "examples/urea_ani2x.yaml", resume=(MODEL / "config.yaml").exists())
-    folder, potential = given.runs / "md", load(MODEL)
+    folder, model = given.runs / "md", given.runs / "urea_ani2x"
+    trained(model, load_config(ROOT / "examples/urea_ani2x.yaml").model_dump(by_alias=True))
+    potential = load(model)
     small = minimum(potential, folder / "minimum.extxyz")
     dft = read_frames(ROOT / "datasets/urea_minimum/minimum.extxyz")[0].atoms
     mass = small.get_masses().sum() * 1.66053907
@@ -69,7 +71,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
         for step in sorted({0.5, given.timestep})
     }
     nvt = run("nvt", given.ps, Dynamics(timestep=given.timestep))
-    about = {"model": str(MODEL), "cell": cell, "timestep": given.timestep}
+    about = {"model": str(model), "cell": cell, "timestep": given.timestep}
     yield about | {"nve": nve, "nvt": nvt}
     picture = folder / f"nvt-{given.timestep:g}" / "rdf.png"
     shutil.copyfile(picture, STUDY.folder(given) / "md_rdf.png")
@@ -82,7 +84,7 @@ def minimum(potential: Potential, kept: Path) -> Atoms:
         start = min(cells, key=lambda atoms: abs(atoms.cell.cellpar() - EXPERIMENT).sum())
         (relaxed,) = relax([start], potential, Relaxation())
         if relaxed.reason is not None:
-            raise TlpotError(f"urea does not relax with {MODEL}: {relaxed.reason}")
+            raise TlpotError(f"urea does not relax with the model: {relaxed.reason}")
         write_frames(kept, [Frame(relaxed.atoms, relaxed.energy)])
     return read_frames(kept)[0].atoms
 

@@ -27,7 +27,7 @@ def once(path: Path, work: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def trained(folder: Path, config: Mapping[str, Any], frames: Sequence[Frame] | None) -> Path:
+def trained(folder: Path, config: Mapping[str, Any], frames: Sequence[Frame] | None = None) -> Path:
     """The folder of a run of this config: finished, taken up where it stopped, or begun."""
     if not (folder / "metrics.json").exists():
         whole = parse_config({**config, "output": str(folder)})

@@ -36,7 +36,9 @@ class Study:
     seeds
         Of split and training, if they can be chosen.
     runs
-        Whether it looks for finished models, and may be told to train none.
+        Whether it keeps work on the way.
+    have_only
+        Whether it may be told to train none of the models that it judges.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Study:
         names: Sequence[str] = (),
         full: bool = False,
         seeds: Sequence[int] | None = None,
-        runs: bool = False,
+        runs: bool = True,
+        have_only: bool = False,
         dpi: int = 150,
     ) -> None:
         self.names = tuple(names) or (Path(script).stem,)
@@ -59,12 +62,13 @@ class Study:
         add = self.options.add_argument
         add("--page", action="store_true", help="measure nothing: pages, figures of what there is")
         add("--results", type=Path, default=RESULTS, help="folder of results")
-        add("--runs", type=Path, default=Path("runs"), help="folder of what is kept on the way")
+        if runs:
+            add("--runs", type=Path, default=Path("runs"), help="folder of what is kept on the way")
         if full:
             add("--full", action="store_true", help="hours, resumable; else minutes")
         if seeds is not None:
             add("--seeds", nargs="+", type=int, default=seeds, help="of split and training")
-        if runs:
+        if have_only:
             add("--have-only", action="store_true", help="train nothing, judge what there is")
 
     def main(self, measure: Callable[[argparse.Namespace], Iterator[Results]]) -> None:
@@ -74,16 +78,16 @@ class Study:
         ----------
         measure
             Yields the results so far, as often as they are worth keeping. Its argument has the
-            options and ``name`` (of the results: it may set it before it yields).
+            options, ``machine`` and ``name`` (of the results: it may set it before it yields).
         """
         given = self.options.parse_args()
         try:
             if given.page:
-                self._pages(given.results)
+                self._pages(given)
                 return
-            about, given.name = machine(), self.names[0]
+            given.machine, given.name = machine(), self.names[0]
             for results in measure(given):
-                self._write(given.name, {"machine": about, **results}, self.folder(given))
+                self._write(given.name, {"machine": given.machine, **results}, self.folder(given))
         except TlpotError as error:
             raise SystemExit(f"error: {error}") from None
 
@@ -95,8 +99,11 @@ class Study:
         """Results of before, empty if there are none."""
         return _read(self.folder(given) / f"{given.name}.json")
 
-    def _pages(self, root: Path) -> None:
-        for folder in (root, root / "reduced"):
+    def _pages(self, given: argparse.Namespace) -> None:
+        for option, value in vars(given).items():
+            if option not in ("page", "results") and value != self.options.get_default(option):
+                raise TlpotError(f"--page measures nothing; leave out --{option.replace('_', '-')}")
+        for folder in (given.results, given.results / "reduced"):
             for name in self.names:
                 if results := _read(folder / f"{name}.json"):
                     self._show(name, results, folder)

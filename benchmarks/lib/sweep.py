@@ -21,7 +21,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.lib.machine import machine, machine_lines
+from benchmarks.lib.machine import machine_lines
 from benchmarks.lib.page import ENERGY, FORCE
 from benchmarks.lib.runs import with_members
 from benchmarks.lib.study import Results, Study
@@ -114,8 +114,7 @@ class SweepStudy(Study):
             with sweep_bar(Console(stderr=True)) as on_point:
                 here = ablate(sweep, on_point, known)
         by_name = {o.point.name: o for o in [*known, *here]}
-        about = machine()
-        now = {"commit": about["commit"], "date": about["date"]}
+        now = {key: given.machine[key] for key in ("commit", "date")}
         done = [
             rows.get(p.name) or {**tidy(by_name[p.name]), "config": settings(p.config), **now}
             for p in wanted

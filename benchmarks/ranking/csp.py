@@ -300,7 +300,7 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-STUDY = Study(__file__, __doc__, page, draw)
+STUDY = Study(__file__, __doc__, page, draw, runs=False)
 STUDY.options.add_argument("--minutes", type=float, default=1e9, help="begin no fit after these")
 
 if __name__ == "__main__":

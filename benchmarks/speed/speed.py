@@ -530,7 +530,7 @@ def factor(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio:.2f} ×"
 
 
-STUDY = Study(__file__, __doc__, page, names=("speed-cpu", "speed-gpu"))
+STUDY = Study(__file__, __doc__, page, names=("speed-cpu", "speed-gpu"), runs=False)
 add = STUDY.options.add_argument
 add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 add("--quick", action="store_true", help="two minutes, for trying it out")
