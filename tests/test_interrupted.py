@@ -175,6 +175,12 @@ def test_label(tmp_path, monkeypatch):
     check(tmp_path, monkeypatch, arguments, {"new"})
 
 
+def test_label_for_vasp(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "in.extxyz", [bulk("Cu", a=a, cubic=True) for a in (3.6, 3.7)])
+    arguments = ["label", tmp_path / "in.extxyz", "--output", "out", "--engine", "vasp"]
+    check(tmp_path, monkeypatch, arguments, {"out", "0000", "0001", "README.txt"})
+
+
 def test_relax(tmp_path, monkeypatch):
     pytest.importorskip("torch_sim")
     ase.io.write(tmp_path / "in.extxyz", [molecule("H2O"), molecule("NH3")])

@@ -139,7 +139,9 @@ def require_free(folder: Path, product: str = "") -> None:
     if now == "finished":
         raise TlpotError(f"{folder} exists already and holds finished work; name another folder")
     if now == "other":
-        raise TlpotError(f"{folder} exists already and was not interrupted; name another folder")
+        raise TlpotError(
+            f"{folder} exists already, is not empty and was not interrupted; name another folder"
+        )
 
 
 def begin_work(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -228,7 +230,7 @@ def locked(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def at_work(folder: Path, product: str) -> Iterator[None]:
+def at_work(folder: Path, product: str = "") -> Iterator[None]:
     """Make a folder that is free and keep it for one piece of work; empty, it goes again.
 
     Raises

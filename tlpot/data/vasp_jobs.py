@@ -20,6 +20,7 @@ from tlpot.data.engines import describe
 from tlpot.data.label import Ledger, Summary, labelled
 from tlpot.data.read import read_file
 from tlpot.errors import TlpotError
+from tlpot.files import at_work, begin_work, end_work, make_folder, write_whole
 from tlpot.frames import Frame, require_atoms
 
 INCAR: dict[str, Any] = {
@@ -66,19 +67,19 @@ def write_jobs(frames: Sequence[Frame], settings: Label, folder: str | Path) -> 
     Raises
     ------
     TlpotError
-        If the folder holds anything already, or a setting means nothing to VASP.
+        If the folder holds anything but these jobs, cut off, or a setting means nothing to VASP.
     """
     require_atoms(frames)
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TlpotError(f"{folder} is there already and not empty; name another folder")
-    jobs = []
-    for i, frame in enumerate(frames):
-        job = folder / f"{i:04d}"
-        job.mkdir(parents=True)
-        _write_job(job, frame, settings)
-        jobs.append(job)
-    (folder / "README.txt").write_text(README.format(folder=folder))
+    jobs = [folder / f"{i:04d}" for i in range(len(frames))]
+    names = [frame.name for frame in frames]
+    with at_work(folder):
+        begin_work(folder, {"jobs": {"frames": names, "settings": settings.model_dump()}})
+        for job, frame in zip(jobs, frames, strict=True):
+            make_folder(job)
+            _write_job(job, frame, settings)
+        write_whole(folder / "README.txt", README.format(folder=folder))
+        end_work(folder)
     return jobs
 
 
