@@ -348,6 +348,25 @@ def test_elements_of_any_model_as_json(call, tmp_path, base_model):
         assert json.loads(out)["elements"]["Si"]["suggested"] == "C"
 
 
+def test_pictures_without_a_name_never_replace_others(call, tmp_path, settings, monkeypatch):
+    """A second call in the same folder answers too, and leaves the first one's pictures."""
+    monkeypatch.chdir(tmp_path)
+    for picture, words in (
+        ("inspect/energies.png", ("inspect", *settings["data"]["files"])),
+        ("elements.png", ("elements", "Si")),
+    ):
+        Path(picture).parent.mkdir(exist_ok=True)
+        Path(picture).write_bytes(b"mine")
+        for n in (2, 3):
+            code, out, _ = call(*words)
+            first, *rest = Path(picture).parts
+            numbered = Path(f"{Path(first).stem}-{n}{Path(first).suffix}", *rest)
+            assert code == 0
+            assert f"wrote {numbered}" in out
+            assert numbered.stat().st_size > 1000
+        assert Path(picture).read_bytes() == b"mine"
+
+
 def test_elements_refuses_what_it_cannot_answer(call, tmp_path):
     picture = tmp_path / "elements.png"
     refused(call("elements", "Xx", "--output", picture), "'Xx' is not a chemical element")

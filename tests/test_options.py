@@ -100,7 +100,6 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
     ("relax", "pressure"): [
         ((*RELAX, "--free", "positions", "--pressure", "1"), "with --free positions"),
     ],
-    ("relax", "smax"): [((*RELAX, "--free", "positions", "--smax", "1"), "with --free positions")],
     ("relax", "fmax"): [((*RELAX, "--free", "cell", "--fmax", "1"), "with --free cell")],
     ("relax", "symprec"): [((*RELAX, "--symprec", "0.1"), "without --symmetry")],
     ("relax", "batch_atoms"): [
@@ -130,8 +129,8 @@ ALWAYS: dict[str, set[str]] = {
         *("dispersion", "duplicates", "phonons", "pattern", "device", "scheduler"),
     },
     "relax": {
-        *("files", "model", "output", "free", "symmetry", "steps", "engine", "max_spread"),
-        *("bonds", "device", "scheduler"),
+        *("files", "model", "output", "free", "smax", "symmetry", "steps", "engine"),
+        *("max_spread", "bonds", "device", "scheduler"),
     },
     "md": {
         *("file", "model", "output", "picoseconds", "supercell", "ensemble", "temperature"),
@@ -248,9 +247,7 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     (Ranking, "shift", {"shift": 0.5}, "without pattern"),
     *(
         (Ranking, f"relaxation.{key}", {"relaxation": {"free": free, key: value}}, f"free: {free}")
-        for key, value, free in (
-            *(("pressure", 1, "positions"), ("smax", 1, "positions"), ("fmax", 1, "cell")),
-        )
+        for key, value, free in (*(("pressure", 1, "positions"), ("fmax", 1, "cell")),)
     ),
     (Ranking, "relaxation.symprec", {"relaxation": {"symprec": 0.1}}, "without symmetry"),
     (Ranking, "relaxation.batch_atoms", {"relaxation": {"engine": "ase", "batch_atoms": 9}}, "ase"),
@@ -299,7 +296,7 @@ EFFECTIVE: dict[str, str] = {
     "training.augmentation.width training.augmentation.background training.augmentation.counts "
     "training.augmentation.variants training.augmentation.first training.augmentation.last output",
     "Sweep": "base axes seeds output keep_models scheduler",
-    "Ranking": "relaxation.free relaxation.symmetry relaxation.steps "
+    "Ranking": "relaxation.free relaxation.smax relaxation.symmetry relaxation.steps "
     "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference "
     "dispersion duplicates phonons pattern",
     "Proposal": "method number min_distance seed",

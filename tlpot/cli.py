@@ -26,7 +26,7 @@ from tlpot.cli_shared import (
 )
 from tlpot.config import Config, Data, Keys, Label, load_config
 from tlpot.errors import TlpotError
-from tlpot.files import require_absent
+from tlpot.files import free_path, require_absent
 from tlpot.sections import STARTED, Needs, parse_section
 
 EXIT_CODES = (
@@ -122,7 +122,9 @@ def evaluate(
 @app.command()
 def inspect(
     files: Files,
-    output: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("inspect"),
+    output: Annotated[
+        Path | None, typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …")
+    ] = None,
     energy_key: Key = None,
     forces_key: Key = None,
     stress_key: Key = None,
@@ -131,6 +133,7 @@ def inspect(
     from tlpot.data.inspect import inspect_files
 
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    output = output or free_path("inspect")
     inspect_files(files, output, Data(files=files, keys=keys, energy_only=True)).print(out)
 
 
@@ -138,14 +141,19 @@ def inspect(
 def elements(
     symbols: Annotated[list[str], typer.Argument(help="chemical symbols, e.g. Si I Cu")],
     model: Annotated[str, typer.Option(help="base name, model file or run folder")] = "ani2x",
-    output: Annotated[Path, typer.Option(help="picture to write")] = Path("elements.png"),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="picture to write; left out: elements.png, or elements-2.png …"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Rank the elements of a base as donors for others, and draw the map of the elements."""
     from tlpot.elements.advice import advise
     from tlpot.potential import supported_elements
 
-    require_absent(output, "name another picture with --output")
+    if output:
+        require_absent(output, "name another picture with --output")
+    output = output or free_path("elements.png")
     advice = advise(symbols, supported_elements(model), model)
     advice.draw(output)
     if as_json:

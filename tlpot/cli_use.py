@@ -18,7 +18,6 @@ Model = Annotated[str, typer.Option(help="model file, run folder or base name")]
 Scheduler = Annotated[str, typer.Option(help=SCHEDULER)]
 Workers = Annotated[int, typer.Option(min=1, help="local processes, or Slurm jobs"), STARTED]
 RELAXES = Needs(relax=True)
-DEFORMS = Needs(free=("all", "cell"))
 
 
 @app.command()
@@ -140,7 +139,7 @@ def relax(
     free: Annotated[
         Literal["all", "positions", "cell"], typer.Option(help="what may change")
     ] = "all",
-    pressure: Annotated[float, typer.Option(help="GPa"), DEFORMS] = 0.0,
+    pressure: Annotated[float, typer.Option(help="GPa"), Needs(free=("all", "cell"))] = 0.0,
     symmetry: Annotated[bool, typer.Option(help="keep the space group of the input")] = False,
     symprec: Annotated[
         float, typer.Option(help="Å within which it is found"), Needs(symmetry=True)
@@ -151,7 +150,7 @@ def relax(
         Needs(free=("all", "positions")),
     ] = 0.01,
     smax: Annotated[
-        float, typer.Option(help="largest stress off the pressure, GPa"), DEFORMS
+        float, typer.Option(help="largest stress off the pressure where the cell is free, GPa")
     ] = 0.005,
     steps: Annotated[int, typer.Option(help="evaluations that a structure may take")] = 1000,
     engine: Annotated[

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,13 @@ def require_absent(path: str | Path, mend: str = "name another file") -> Path:
     if Path(path).exists():
         raise TlpotError(f"{path} exists already; {mend}")
     return Path(path)
+
+
+def free_path(path: str | Path) -> Path:
+    """The path, or where something is there already the first of ``name-2``, ``name-3`` …"""
+    path = Path(path)
+    numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
+    return next(free for free in chain([path], numbered) if not free.exists())
 
 
 def require_unshadowed(name: str, meaning: str, path: str | Path | None = None) -> None:

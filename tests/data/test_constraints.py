@@ -112,8 +112,7 @@ def test_fixed_atoms_do_not_move_as_others_relax(mini, held_urea, urea, engine, 
     """Among free ones in a batch; in a cell that changes they keep their place in it."""
     fixed = fixed_components(held_urea)
     loose = hold(held_urea.copy(), None)
-    stress = {} if free == "positions" else {"smax": 0.01}
-    settings = Relaxation(free=free, engine=engine, fmax=0.02, **stress)
+    settings = Relaxation(free=free, engine=engine, fmax=0.02, smax=0.01)
     one, other = relax([held_urea, loose], mini, settings)
     assert one.reason is other.reason is None
     for place in ("positions", "scaled"):

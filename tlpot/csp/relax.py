@@ -38,8 +38,10 @@ class Relaxation(Section):
     fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
         0.01, gt=0, description="eV/Å, largest force on an atom at the end"
     )
-    smax: Annotated[float, Needs(free=("all", "cell"))] = Field(
-        0.005, gt=0, description="GPa, largest deviation of a stress component from the pressure"
+    smax: float = Field(
+        0.005,
+        gt=0,
+        description="GPa, largest deviation of a stress component from the pressure, of free cells",
     )
     steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
     engine: Literal["torch-sim", "ase"] = Field(
@@ -241,7 +243,7 @@ def require_crystals(frames: Sequence[Frame], settings: Relaxation) -> None:
     """
     changed = settings.changed()
     for names, follows in (
-        (("pressure", "smax"), lambda frame: frame.kind == "crystal"),
+        (("pressure",), lambda frame: frame.kind == "crystal"),
         (("symmetry", "symprec"), lambda frame: frame.atoms.pbc.all()),
     ):
         idle = [name for name in names if name in changed]
