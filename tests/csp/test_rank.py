@@ -9,12 +9,12 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.evaluate import sharded
 from tlpot.csp.landscape import KJ_PER_MOL
-from tlpot.csp.molecules import find_molecules
+from tlpot.csp.molecules import find_molecules, gaseous, ions_or_radicals, looseness
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranking
@@ -30,7 +30,7 @@ from tlpot.spread import Calibration, Scale
 
 @pytest.fixture(scope="module")
 def glycine():
-    """Its zwitterion, alone in a cell."""
+    """Its zwitterion, one in a cell."""
     symbols = "CCOONHHHHH"
     places = [
         [0, 0, 0],
@@ -44,7 +44,7 @@ def glycine():
         [2.62, -1.55, 0.82],
         [2.62, -1.55, -0.82],
     ]
-    return Atoms(symbols, places, cell=[7.0, 7.0, 6.0], pbc=True)
+    return Atoms(symbols, places, cell=[5.9, 5.9, 4.6], pbc=True)
 
 
 def names(ranked):
@@ -277,3 +277,37 @@ def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, crystals, tmp_
     place = int(lowest.name.rpartition("#")[2])
     whole, gas = mini.predict([rattled[place], found.gas[0]])
     assert lowest.energy == pytest.approx((whole.energy / 2 - gas.energy) / KJ_PER_MOL, abs=1e-3)
+
+
+def test_ions_radicals_and_gases_are_refused_beside_good_ones(mini, tmp_path, crystals):
+    """Molecules that are no neutral closed shells, and one with vacuum around it."""
+    salt = Atoms("NHHHHO", cell=[4.2] * 3, pbc=True)  # ammonium and a lone oxygen
+    salt.positions[1:5] = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]) * 0.595
+    salt.positions[5] = 2.1
+    radical = crystals[0].copy()
+    del radical[[radical.symbols.search("H")[0], radical.symbols.search("H")[-1]]]
+    gas = molecule("CH4", cell=[9.0] * 3, pbc=True)
+    for name, atoms in {"good": crystals[0], "gas": gas, "radical": radical, "salt": salt}.items():
+        ase.io.write(tmp_path / f"{name}.extxyz", atoms)
+    found = rank(str(tmp_path), mini)
+    assert [Path(one.name).name for one in found.candidates] == ["good.extxyz#0"]
+    assert len(found.refused) == 3
+    for name, said in (
+        ("gas", "its molecules do not touch: a gas, 0.037 g/cm³"),
+        ("salt", "H4N (odd number of electrons (11)), O (a lone atom)"),
+        ("radical", "odd number of electrons"),
+    ):
+        with pytest.raises(TlpotError) as error:
+            rank(str(tmp_path / f"{name}.extxyz"), mini)
+        assert said in str(error.value)
+
+
+def test_noble_gases_are_closed_shells_and_loose_packing_is_told(crystals):
+    argon = bulk("Ar", cubic=True)
+    assert ions_or_radicals(find_molecules(argon)) is None
+    assert ions_or_radicals([Atoms("Na")]) is not None
+    assert 0.8 < looseness(crystals[0]) < 1.4
+    assert np.isnan(looseness(argon))
+    layer = molecule("CH4", cell=[3.7, 3.7, 14.0], pbc=True)
+    assert gaseous(layer, find_molecules(layer)) is None
+    assert looseness(layer) > 2

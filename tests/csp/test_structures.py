@@ -49,7 +49,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(landscape, tmp_path):
 def test_nothing_left_names_file_and_mend(tmp_path):
     file = tmp_path / "broken.cif"
     file.write_text("nonsense")
-    with pytest.raises(TlpotError, match=r"broken\.cif: is no CIF: .*data_"):
+    with pytest.raises(TlpotError, match=r"broken\.cif: cannot be read as CIF: .*data_"):
         read_crystals(str(file))
 
 

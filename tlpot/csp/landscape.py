@@ -15,13 +15,12 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.molecules import Unit, find_molecules, find_unit
 from tlpot.csp.relax import Relaxation, Relaxed, relax
 from tlpot.data.contacts import changed_bonds
+from tlpot.data.contents import density
 from tlpot.errors import TlpotError
 from tlpot.potential import CHUNK, Potential
 
 KJ_PER_MOL = units.kJ / units.mol
 """eV in 1 kJ/mol."""
-GRAM_PER_CM3 = 1e24 / units.mol
-"""g/cm³ in 1 u/Å³."""
 GAUSSIAN = 1.6449
 """Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""
 SHAKE = 0.02
@@ -67,7 +66,7 @@ class Candidate:
     @property
     def density(self) -> float:
         """g/cm³."""
-        return float(self.atoms.get_masses().sum() / self.atoms.get_volume() * GRAM_PER_CM3)
+        return density(self.atoms)
 
 
 class Energies:

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import vdw_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from tlpot.data.check import open_shell
+from tlpot.data.contents import density
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import bonds
+from tlpot.frames import Frame, neighbour_pairs
 
 MISMATCH = 0.1
 """Å by which a bond may miss its atom before it must lead to another image of the molecule."""
@@ -21,6 +25,17 @@ MISMATCH = 0.1
 NITROGEN = 7
 SHELLS = 4
 """Bonds away from an atom that tell it from another of its element."""
+
+NOBLE = ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
+GAP = 0.5
+"""Å beyond van der Waals contact from which two atoms do not touch."""
+VOLUMES = {
+    **{"H": 5.08, "B": 13.24, "C": 13.87, "N": 11.8, "O": 11.39, "F": 11.17, "Si": 37.3},
+    **{"P": 29.5, "S": 25.2, "Cl": 25.8, "Br": 32.7, "I": 46.2},
+}
+"""Å³ that an atom takes up in a crystal (Hofmann 2002, Acta Cryst. B58, 489)."""
+LOOSE = 2.0
+"""Times the volume of its atoms: what a crystal of molecules hardly has."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +130,41 @@ def wrong_unit(molecules: Sequence[Atoms], unit: Unit) -> str | None:
         f"its {atoms} atoms are not Z × {unit}: bonds make {counts}. Look for missing or doubled "
         "atoms (symmetry of the CIF), or name the right molecule with --molecule"
     )
+
+
+def ions_or_radicals(molecules: Sequence[Atoms]) -> str | None:
+    """Which of them no model of neutral closed-shell molecules knows alone; None: all are known."""
+    seen = {}
+    for molecule in molecules:
+        why = open_shell(Frame(molecule))
+        if why and not (len(molecule) == 1 and molecule.symbols[0] in NOBLE):
+            seen[molecule.get_chemical_formula(mode="hill")] = why
+    if not seen:
+        return None
+    listed = ", ".join(f"{formula} ({why})" for formula, why in seen.items())
+    return (
+        f"its molecules are ions or radicals, or lack atoms: {listed}. Lattice energies are "
+        "against neutral closed-shell gas molecules"
+    )
+
+
+def gaseous(atoms: Atoms, molecules: Sequence[Atoms]) -> str | None:
+    """What to say of a crystal none of whose molecules touches another; None: some do."""
+    if _contacts(atoms) > sum(map(_contacts, molecules)):
+        return None
+    return (
+        f"its molecules do not touch: a gas, {density(atoms):.3f} g/cm³. Are atoms missing that "
+        "symmetry would make?"
+    )
+
+
+def looseness(atoms: Atoms) -> float:
+    """Volume over that of molecules as they pack; NaN where an element's volume is not known."""
+    return float(atoms.get_volume() / sum(VOLUMES.get(s, np.nan) for s in atoms.symbols))
+
+
+def _contacts(atoms: Atoms) -> int:
+    """Pairs of atoms no further apart than `GAP` beyond their van der Waals radii."""
+    radii = np.nan_to_num(vdw_radii[atoms.numbers], nan=2.0)
+    (i, j), vectors = neighbour_pairs(atoms, 2 * radii.max() + GAP)
+    return int((np.linalg.norm(vectors, axis=1) < radii[i] + radii[j] + GAP).sum())

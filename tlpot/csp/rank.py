@@ -20,11 +20,15 @@ from tlpot.csp.landscape import (
 )
 from tlpot.csp.match import find_duplicates, find_experimental
 from tlpot.csp.molecules import (
+    LOOSE,
     Unit,
     constitution,
     find_molecules,
     find_unit,
+    gaseous,
     holds_cation,
+    ions_or_radicals,
+    looseness,
     wrong_unit,
 )
 from tlpot.csp.ranking import Ranked, Ranking
@@ -163,6 +167,12 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             f"{unseen} of the structures have no reflection where the measured pattern is: their "
             "similarity with it is unknown. Are its axis and wavelength right?"
         )
+    loose = [c for c in candidates if looseness(c.atoms) > LOOSE]
+    if loose:
+        yield (
+            f"{len(loose)} of the structures ({loose[0].name}) have more than {LOOSE:g} times the "
+            "volume in which molecules pack: porous, or lacking molecules."
+        )
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."
 
@@ -209,19 +219,24 @@ def _molecules(
     The unit is that of the molecule that is given, or else the commonest; the others are refused.
     """
     found: dict[str, list[Atoms]] = {}
+    flaws: dict[str, str | None] = {}
     for frame in frames:
         try:
-            found[frame.name] = find_molecules(frame.atoms)
+            molecules = find_molecules(frame.atoms)
         except TlpotError as error:
             refused.append(Refused(frame.name, str(error)))
+        else:
+            found[frame.name] = molecules
+            flaws[frame.name] = ions_or_radicals(molecules) or gaseous(frame.atoms, molecules)
     require_some(found, refused)
     if given is None:
-        counts = Counter(find_unit(molecules)[0] for molecules in found.values())
+        whole = [name for name, flaw in flaws.items() if flaw is None] or list(found)
+        counts = Counter(find_unit(found[name])[0] for name in whole)
         unit = min(counts, key=lambda unit: (-counts[unit], unit.parts))
     else:
         unit = find_unit(_given_molecules(given))[0]
-    for name, molecules in list(found.items()):
-        if why := wrong_unit(molecules, unit):
+    for name, flaw in flaws.items():
+        if why := wrong_unit(found[name], unit) or flaw:
             refused.append(Refused(name, why))
             del found[name]
     return found, unit

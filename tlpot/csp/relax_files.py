@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
-from tlpot.csp.landscape import GRAM_PER_CM3
 from tlpot.csp.relax import Relaxation, Relaxed, relax, require_crystals
 from tlpot.csp.shards import SHARD, in_shards, loaded
 from tlpot.data.constraints import fixed_components
+from tlpot.data.contents import density
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
@@ -191,7 +191,7 @@ def _row(frame: Frame) -> dict[str, object]:
         row["max_stress_GPa"] = np.abs(frame.stress).max() / units.GPa
     if (volume := _volume(atoms)) is not None:
         row["volume_A3"] = volume
-        row["density_g_cm3"] = atoms.get_masses().sum() / volume * GRAM_PER_CM3
+        row["density_g_cm3"] = density(atoms)
         row["volume_change"] = volume / float(str(info["volume_before"])) - 1
     return row
 

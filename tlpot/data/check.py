@@ -241,7 +241,7 @@ def _flaw(
         return "broken cell", broken_cell
     if supported is not None and (strange := sorted(set(atoms.symbols) - set(supported))):
         return "unsupported element", f"{', '.join(strange)} not among the model's elements"
-    if shell := _open_shell(frame):
+    if shell := open_shell(frame):
         return "charged or open-shell", shell
     if close := _overlap(frame, settings.min_distance):
         return "overlapping atoms", close
@@ -287,7 +287,8 @@ def _broken_cell(atoms: Atoms) -> str | None:
     return None
 
 
-def _open_shell(frame: Frame) -> str | None:
+def open_shell(frame: Frame) -> str | None:
+    """Why a frame is charged or has unpaired electrons, by its notes and by counting, or None."""
     info = {key.lower(): value for key, value in frame.info.items()}
 
     def number(*names: str) -> float:

@@ -61,7 +61,7 @@ def read_cif(path: Path) -> list[Atoms | Unreadable]:
     with open_binary(path) as file:
         blocks = parse_blocks(decode(file.read()))
     if not blocks:
-        raise TlpotError(f"{path}: is no CIF: it has no line 'data_…'")
+        raise TlpotError(f"{path}: cannot be read as CIF: it has no line 'data_…'")
     crystals = [block for block in blocks if _describes_crystal(block)]
     if not crystals:
         raise TlpotError(f"{path}: none of its {len(blocks)} data blocks has a cell and atoms")

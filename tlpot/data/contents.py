@@ -18,6 +18,7 @@ DENSITY = 0.05
 COUNT = 0.01
 """How far a number of atoms may be from the file's."""
 GRAM_PER_CM3 = 1e24 / units.mol
+"""g/cm³ in 1 u/Å³."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,8 @@ class Contents:
             return f"its atoms make {_text(made)} in the cell, its formula is {told}" + (
                 _hydrogen(made, cells[0])
             )
-        density = atoms.get_masses().sum() / atoms.get_volume() * GRAM_PER_CM3
-        if self.density and abs(density / self.density - 1) > DENSITY:
-            return f"its atoms make {density:.3f} g/cm³, it says {self.density:g}"
+        if self.density and abs(density(atoms) / self.density - 1) > DENSITY:
+            return f"its atoms make {density(atoms):.3f} g/cm³, it says {self.density:g}"
         return None
 
     def _cells(self, made: Mapping[str, float]) -> list[dict[str, float]]:
@@ -73,6 +73,11 @@ class Contents:
         if whole and self.z == reduce(gcd, map(int, self.formula.values())):
             cells.append(dict(self.formula))
         return cells
+
+
+def density(atoms: Atoms) -> float:
+    """Of a crystal, g/cm³."""
+    return float(atoms.get_masses().sum() / atoms.get_volume() * GRAM_PER_CM3)
 
 
 def formula_of(text: str | None) -> dict[str, float]:
