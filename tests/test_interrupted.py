@@ -18,6 +18,7 @@ import yaml
 from ase.build import bulk, molecule
 
 from tlpot.cli import main
+from tlpot.files import begin_work
 
 TIMES = ("report.html", "run.log", "table.md")
 """Files that say how long something took."""
@@ -260,6 +261,23 @@ def test_a_ranking_that_dies_goes_on_with_what_it_has(tmp_path, monkeypatch, cry
     assert run(arguments) == 0
     assert (tmp_path / "out/ranking.html").exists()
     assert not {"work.json", "shards"} & {p.name for p in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("note", ["{}", "mine"])
+def test_a_note_of_the_users_is_not_taken_for_ours(tmp_path, monkeypatch, capfd, crystals, note):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/work.json").write_text(note)
+    assert run(ranking(crystals)) == 2
+    assert "not empty" in " ".join(capfd.readouterr().err.split())
+    assert (tmp_path / "out/work.json").read_text() == note
+
+
+def test_work_of_another_verb_is_not_gone_on_with(tmp_path, monkeypatch, capfd, crystals):
+    monkeypatch.chdir(tmp_path)
+    begin_work(tmp_path / "out", {"md": {"settings": {}}})
+    assert run(ranking(crystals)) == 2
+    assert "begun with other work" in " ".join(capfd.readouterr().err.split())
 
 
 HOLDS = """

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +144,8 @@ def require_free(folder: Path, product: str = "") -> None:
         Saying what is there.
     """
     now = stage(folder, (NOTE,), product, NOTE)
+    if now == "begun" and not _noted(folder):
+        now = "other"  # a file of the user's that is called as ours
     if now == "finished":
         raise TlpotError(f"{folder} exists already and holds finished work; name another folder")
     if now == "other":
@@ -152,8 +154,23 @@ def require_free(folder: Path, product: str = "") -> None:
         )
 
 
-def begin_work(folder: Path, identity: Mapping[str, Any]) -> None:
+def _noted(folder: Path) -> dict[str, Any]:
+    """What a folder's note says; nothing where it has none of ours."""
+    with suppress(OSError, ValueError):
+        note = json.loads((folder / NOTE).read_text())
+        return note if isinstance(note, dict) and note.get("by") == "tlpot" else {}
+    return {}
+
+
+def begin_work(folder: Path, identity: Mapping[str, Any], more: bool = False) -> None:
     """Note what the work is before its first file, or make sure that it is the work to go on with.
+
+    Parameters
+    ----------
+    identity
+        What makes two calls the same, in parts.
+    more
+        A part of work that was begun, not work of its own.
 
     Raises
     ------
@@ -161,9 +178,10 @@ def begin_work(folder: Path, identity: Mapping[str, Any]) -> None:
         If what was begun here differs in anything that `identity` names, or as `require_free`.
     """
     require_free(folder)
-    note = folder / NOTE
-    there = json.loads(note.read_text()) if note.exists() else {}
+    there = _noted(folder)
     identity = json.loads(json.dumps(identity))
+    if len(there) > 1 and identity and not more and there.keys().isdisjoint(identity):
+        raise TlpotError(f"{folder} was begun with other work; name another folder")
     for part, values in identity.items():
         before = there.get(part, values)
         if differs := [key for key in values if before.get(key) != values[key]]:
@@ -171,9 +189,10 @@ def begin_work(folder: Path, identity: Mapping[str, Any]) -> None:
                 f"{folder} was begun with other {', '.join(differs)}; name another folder, or "
                 "run the command that began it"
             )
-    if there != {**there, **identity} or not note.exists():
+    now = {"by": "tlpot", **there, **identity}
+    if there != now:
         make_folder(folder)
-        write_whole(note, json.dumps({**there, **identity}, indent=2) + "\n")
+        write_whole(folder / NOTE, json.dumps(now, indent=2) + "\n")
 
 
 def end_work(folder: Path) -> None:

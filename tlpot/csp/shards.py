@@ -70,7 +70,7 @@ def in_shards(
     identity = _identity(frames, model, settings, shard)
     make_folder(folder)
     with locked(folder):
-        begin_work(folder, {what: identity})
+        begin_work(folder, {what: identity}, more=what != STRUCTURES)
         make_folder(folder / SHARDS)
         todo = [i for i, path in enumerate(paths) if not path.exists()]
         done = len(frames) - sum(len(pieces[i]) for i in todo)
