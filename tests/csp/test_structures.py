@@ -79,3 +79,11 @@ def test_symmetry_that_doubles_atoms_by_rounding_is_mended(tlpot_data):
     assert len(ase.io.read(file)) == 280
     frames, _ = read_crystals(file)
     assert frames[0].atoms.symbols.formula.count() == {"C": 48, "H": 48, "O": 8}
+
+
+def test_vasp_4_files_without_elements_are_told_so(tmp_path):
+    (tmp_path / "POSCAR").write_text(
+        "salt\n1.0\n5 0 0\n0 5 0\n0 0 5\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+    )
+    with pytest.raises(TlpotError, match=r"POSCAR: cannot be read as vasp: it names no elements"):
+        read_crystals(str(tmp_path / "POSCAR"))

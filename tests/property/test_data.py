@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from tlpot.data import crystals
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyData
-from tlpot.property.data import read_crystals
+from tlpot.property.data import read_crystals, read_structures
 
 
 def read(path, **settings):
@@ -127,3 +128,29 @@ def test_nothing_left_is_refused(tmp_path):
 
 def test_values_are_finite_numbers(folder):
     assert np.isfinite(read(folder / "id_prop.csv").values).all()
+
+
+def test_rank_and_property_see_the_same_crystal(tlpot_data):
+    """Rounded operators double atoms of this one in other readers."""
+    file = tlpot_data / "csp_genarris" / "Target_I" / "PBE_MBD" / "79dc55e1dcdfef4.cif"
+    (one,), rejected = read_structures(file)
+    (other,), refused = crystals.read_crystals(file)
+    assert not rejected
+    assert not refused
+    assert one.atoms.get_chemical_formula() == "C48H48O8"
+    assert np.array_equal(one.atoms.positions, other.atoms.positions)
+
+
+def test_a_bad_block_costs_no_good_one(tmp_path):
+    text = "".join(
+        f"data_{name}\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n"
+        "_cell_angle_beta 90\n_cell_angle_gamma 90\n_space_group_name_H-M_alt 'P 1'\nloop_\n"
+        "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+        f"_atom_site_occupancy\nSi1 0 0 0 {occupancy}\n"
+        for name, occupancy in (("a", "1"), ("b", "0.5"), ("c", "."))
+    )
+    (tmp_path / "three.cif").write_text(text)
+    frames, rejected = read_structures(tmp_path / "three.cif", drop_bad=True)
+    assert [frame.index for frame in frames] == [0, 2]
+    assert len(rejected) == 1
+    assert "three.cif#1: block b: disordered" in rejected[0]

@@ -252,8 +252,7 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
         ) from None
     except Exception as error:  # ASE's readers raise anything on a broken file
         raise TlpotError(
-            f"{path}: cannot be read as {kind}: {_meaning(error)}. The file may be cut or damaged; "
-            "copy it again, or leave it out of data.files."
+            f"{path}: cannot be read as {kind}: {_meaning(error)}. Mend the file, or leave it out."
         ) from None
     if kind in XYZ:
         require_all(path, plain, len(images))
@@ -266,6 +265,8 @@ def _meaning(error: Exception) -> str:
         return f"{error} is no known element"
     if "need at least one array" in str(error):
         return "it holds no atoms"
+    if "Could not determine chemical symbols" in str(error):
+        return "it names no elements (VASP 4); add a line of symbols above their numbers"
     if "StopIteration" in str(error):
         return "it ends inside a frame"
     return f"{type(error).__name__}: {error}".removesuffix(": ")
