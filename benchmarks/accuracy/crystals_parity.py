@@ -71,6 +71,8 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
                 entry[name][f"R2_{quantity}"] = explained(dft, guesses[i])
         results["crystals"][crystal] = entry
         print(crystal, flush=True)
+    if not drawn:
+        raise models.none()
     yield results
     picture(drawn).savefig(STUDY.folder(given) / "crystals_parity.png", dpi=100)
 

@@ -30,7 +30,7 @@ from benchmarks.lib.page import fill, spread, table
 from benchmarks.lib.runs import Models
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import X23, crystal_points
-from tlpot import TlpotError, load, read_frames
+from tlpot import load, read_frames
 from tlpot.frames import Frame, neighbour_pairs
 from tlpot.potential import Potential
 
@@ -59,7 +59,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
         of[seed] = lattice_energy(load(folder), *single_points(crystal)) if folder else earlier
         print(crystal, recipe, seed, f"{of[seed]:.2f} kJ/mol", flush=True)
     if not results["crystals"]:
-        raise TlpotError(f"no finished model of crystals.py --full under {given.runs}")
+        raise models.none()
     yield results | {"MAE": mean_errors(results["crystals"])}
 
 

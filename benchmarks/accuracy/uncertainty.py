@@ -65,6 +65,8 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
         entry = judge(load(folder), parts_of(point.config), foreign, point.seed)
         results["runs"].append({"crystal": crystal, "seed": point.seed} | entry)
         print(crystal, point.seed, flush=True)
+    if not results["runs"]:
+        raise models.none()
     yield results
 
 

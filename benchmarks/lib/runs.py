@@ -75,6 +75,10 @@ class Models:
             self.folders[wanted] = folder
         return self.folders.get(wanted)
 
+    def none(self) -> TlpotError:
+        """What is wrong where a study finds none of its models."""
+        return TlpotError(f"no finished model of crystals.py --full under {self.runs}")
+
 
 def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
     """Run folders anywhere below `runs` that trained to the end and kept their model."""

@@ -120,6 +120,8 @@ class SweepStudy(Study):
             for p in wanted
             if p.name in by_name
         ]
+        if not done:
+            raise TlpotError(f"no point of {name} ({size}) has finished; nothing to show")
         return {"size": size, "points": done, "wanted": len(wanted)}
 
     def _question(self, results: Results) -> Question:
