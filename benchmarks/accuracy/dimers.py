@@ -58,14 +58,14 @@ def molecules_and_pairs(
     number = each * len(names)
     single = propose(frames, "modes", number, model, temperature=TEMPERATURE, seed=seed)
     random = np.random.default_rng(seed)
-    found = list(single)
+    pool = list(single)
     for _ in range(pairs):
         order = random.permutation(len(single))
-        found += [
+        pool += [
             Frame(pair(single[i].atoms, single[j].atoms, random), source=f"pair {i}-{j}")
             for i, j in pairwise(order)
         ]
-    return found
+    return pool
 
 
 def pair(one: Atoms, other: Atoms, random: np.random.Generator) -> Atoms:
@@ -104,12 +104,12 @@ def s66x8() -> list[Frame]:
         import h5py
     except ImportError:
         raise TlpotError("reading S66x8 takes h5py: pip install h5py") from None
-    found = []
+    frames = []
     with h5py.File(path) as file:
         for name, group in file["s66x8"].items():
             symbols = [s.decode() for s in group["species"]]
             for i, energy in enumerate(group["energies"]):
                 atoms = Atoms(symbols, group["coordinates"][i])
                 forces = -Hartree * group["forces"][i].astype(float)
-                found.append(Frame(atoms, Hartree * float(energy), forces, None, name, i))
-    return found
+                frames.append(Frame(atoms, Hartree * float(energy), forces, None, name, i))
+    return frames

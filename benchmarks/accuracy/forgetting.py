@@ -105,7 +105,7 @@ def labelled(base: Potential) -> list[Frame]:
 
 
 def judge(
-    frames: Sequence[Frame], found: Sequence[Prediction], before: Sequence[Prediction]
+    frames: Sequence[Frame], after: Sequence[Prediction], before: Sequence[Prediction]
 ) -> dict[str, float | None]:
     """RMSE of energies (zero of energy of each element refitted) and of force components.
 
@@ -114,17 +114,17 @@ def judge(
     """
     symbols = sorted({s for f in frames for s in f.atoms.symbols})
     shares = np.array([[np.mean(f.atoms.symbols == s) for s in symbols] for f in frames])
-    error = np.array([p.energy - (f.energy or 0) for f, p in zip(frames, found, strict=True)])
+    error = np.array([p.energy - (f.energy or 0) for f, p in zip(frames, after, strict=True)])
     sizes = np.array([len(f) for f in frames])
     zero = np.linalg.lstsq(shares, error / sizes, rcond=None)[0]
-    moved = [p.forces - b.forces for p, b in zip(found, before, strict=True)]
+    moved = [p.forces - b.forces for p, b in zip(after, before, strict=True)]
     curve = None
     if frames[0].source and frames[SEPARATIONS - 1].source == frames[0].source:
         curves = error.reshape(-1, SEPARATIONS)
         curve = 1e3 * rms(curves[:, :-1] - curves[:, -1:])
     return {
         "judged_energy_meV_per_atom": 1e3 * rms(error / sizes - shares @ zero),
-        "judged_force_meV_per_A": metrics(frames, found)["force_rmse_meV_per_A_component"],
+        "judged_force_meV_per_A": metrics(frames, after)["force_rmse_meV_per_A_component"],
         "moved_force_meV_per_A": 1e3 * rms(np.concatenate(moved)),
         "curve_meV": curve,
     }
@@ -157,9 +157,9 @@ def page(results: Results) -> str:
 
 def bounds(results: Results) -> list[str]:
     """What each share of replay keeps, and what that costs."""
-    lines, found, untouched = [], groups(results), results["untouched"]
-    for (crystal, share), runs in found.items():
-        without = found.get((crystal, "0"), [])
+    lines, by_share, untouched = [], groups(results), results["untouched"]
+    for (crystal, share), runs in by_share.items():
+        without = by_share.get((crystal, "0"), [])
         if runs is without or not without:
             continue
         keys = ("moved_force_meV_per_A", *list(COLUMNS)[:2])
@@ -184,10 +184,10 @@ def ratio(some: Runs, others: Runs, key: str) -> float:
 
 def groups(results: Results) -> dict[tuple[str, str], Runs]:
     """Runs that differ in their seed alone."""
-    found: dict[tuple[str, str], Runs] = {}
+    grouped: dict[tuple[str, str], Runs] = {}
     for run in results["runs"]:
-        found.setdefault((run["crystal"], run["share"]), []).append(run)
-    return found
+        grouped.setdefault((run["crystal"], run["share"]), []).append(run)
+    return grouped
 
 
 def cell(runs: Runs, key: str) -> str:

@@ -157,14 +157,14 @@ def wanted(given: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, str]
 
 def molecules(path: Path, size: int = 100) -> Path:
     """All neutral closed-shell molecules with Si or I, filled up to `size` with others."""
-    known = {"H", "C", "N", "O", "F", "S", "Cl", "Si", "I"}
+    elements = {"H", "C", "N", "O", "F", "S", "Cl", "Si", "I"}
     source = DATA / "si_i_molecules/aimnet2_configs.xyz"
     if path.exists() or not source.exists():
         return path
     sound = [
         atoms
         for atoms in ase.io.read(source, ":")
-        if set(atoms.symbols) <= known
+        if set(atoms.symbols) <= elements
         and atoms.info["charge"] == 0
         and atoms.numbers.sum() % 2 == 0
     ]

@@ -32,12 +32,12 @@ def records(
     Parameters
     ----------
     columns
-        Header → how an entry fills the cell: a format string with its keys, or a function of it.
+        Header → what fills the cell: a format string with its keys, or a function of it.
     """
     return table(
         list(columns),
         [
-            [how(entry) if callable(how) else how.format(**entry) for how in columns.values()]
+            [cell(entry) if callable(cell) else cell.format(**entry) for cell in columns.values()]
             for entry in entries
         ],
     )

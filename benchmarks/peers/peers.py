@@ -89,14 +89,14 @@ PACKAGES = {"mace": ("mace-torch", "torch", "e3nn"), "graph-pes": ("graph-pes", 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     venv, results = Path(given.venv).absolute(), {"crystal": given.crystal, "seed": given.seed}
-    known = STUDY.committed(given).get("frames", {})
+    committed = STUDY.committed(given).get("frames", {})
     runs = given.runs / "peers"
     folders = {
         frames: {name: runs / f"{given.crystal}-{given.seed}-{frames}-{name}" for name in MODELS}
         for frames in FRACTIONS
     }
     results["frames"] = {
-        frames: {name: known.get(frames, {}).get(name, {}) | done(f) for name, f in of.items()}
+        frames: {name: committed.get(frames, {}).get(name, {}) | done(f) for name, f in of.items()}
         for frames, of in folders.items()
     }
     for frames in given.frames:
@@ -172,11 +172,11 @@ def follow(command: Sequence[str], folder: Path, pattern: re.Pattern[str]) -> li
     SystemExit
         If the training fails; its output is in ``log.txt``.
     """
-    one = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED")}
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED")}
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=os.environ | one,
+        env=os.environ | threads,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -186,8 +186,8 @@ def follow(command: Sequence[str], folder: Path, pattern: re.Pattern[str]) -> li
     with process, (folder / "log.txt").open("w") as log:
         for line in process.stdout:
             log.write(line)
-            if found := pattern.search(line):
-                epoch, energy, force = map(float, found.groups())
+            if match := pattern.search(line):
+                epoch, energy, force = map(float, match.groups())
                 curve.append([epoch, cpu_seconds(process.pid), unit * energy, unit * force])
     if process.returncode or not curve:
         raise SystemExit(f"{folder}: training failed, see {folder / 'log.txt'}")

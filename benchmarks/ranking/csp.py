@@ -125,8 +125,8 @@ def landscape(name: str) -> Landscape:
 
 def scores_on(energies: np.ndarray, land: Landscape, places: Sequence[int]) -> dict[str, float]:
     """Agreement with PBE+MBD on some structures; undefined is None."""
-    found = score(energies[list(places)], land.reference[list(places)])
-    return {k: (v if np.isfinite(v) else None) for k, v in found.items()}
+    scores = score(energies[list(places)], land.reference[list(places)])
+    return {k: (v if np.isfinite(v) else None) for k, v in scores.items()}
 
 
 def untrained(name: str) -> Results:
@@ -206,8 +206,8 @@ def values(
     results: Results, name: str, share: float, kind: str, where: str, key: str
 ) -> np.ndarray:
     """``(draws,)`` of those that are done and defined."""
-    found = [results["fits"].get(f"{name}/{draw}/{share}/{kind}") for draw in DRAWS]
-    numbers = [entry[where][key] for entry in found if entry]
+    fits = [results["fits"].get(f"{name}/{draw}/{share}/{kind}") for draw in DRAWS]
+    numbers = [entry[where][key] for entry in fits if entry]
     return np.array([n for n in numbers if n is not None], dtype=float)
 
 

@@ -175,8 +175,10 @@ class TorchaniTraining:
             self.offsets[:-1], self.positions, self.species, self.cells, strict=True
         ):
             part = positions[:, start : start + own.shape[1]]
-            found = self.model.neighborlist(self.model.cutoff, species, part, cell, self.pbc)
-            lists.append((found.indices + start, found.distances, found.diff_vectors))
+            neighbours = self.model.neighborlist(self.model.cutoff, species, part, cell, self.pbc)
+            lists.append(
+                (neighbours.indices + start, neighbours.distances, neighbours.diff_vectors)
+            )
         indices, distances, vectors = zip(*lists, strict=True)
         joined = Neighbors(torch.cat(indices, dim=1), torch.cat(distances), torch.cat(vectors))
         species = torch.cat(self.species, dim=1)

@@ -450,11 +450,11 @@ def times(part: Results) -> list[Results]:
     return [
         {
             "contender": NAMES.get(name, name),
-            **found,
+            **ms,
             "ratio": part["ratios"].get(name),
             "by_means": part["ratios_of_means"].get(name),
         }
-        for name, found in part["times"].items()
+        for name, ms in part["times"].items()
     ]
 
 
