@@ -26,6 +26,10 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# Every supported Python that is here, and the lowest versions: one table. Downloads gigabytes at first.
+matrix:
+	$(PYTHON) tools/matrix.py $(ARGS)
+
 # One study by the name of its script, with options of its own: make bench-csp ARGS='--minutes 60'
 bench-%: $(STAMP)
 	$(BIN)/python $(or $(wildcard benchmarks/*/$*.py),$(error no study $*)) $(ARGS)
@@ -50,6 +54,6 @@ bench-pages: $(STAMP)
 	for study in $$(grep -l STUDY.main benchmarks/*/*.py); do $(BIN)/python $$study --page || exit 1; done
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .venv-3.* .venv-lowest runs build dist *.egg-info
 
-.PHONY: help install quickstart test bench bench-full bench-pages clean
+.PHONY: help install quickstart test matrix bench bench-full bench-pages clean

@@ -119,7 +119,7 @@ ALWAYS: dict[str, set[str]] = {
     "evaluate": {"model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"},
     "inspect": {"files", "output", "energy_key", "forces_key", "stress_key"},
     "elements": {"symbols", "model", "output", "as_json"},
-    "init": {"path"},
+    "init": {"path", "examples"},
     "validate": {"config", "overrides"},
     "sample": {"output", "files", "ranking", "number", "method", "pick"},
     "label": {"files", "output", "collect"},

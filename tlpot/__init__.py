@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tlpot.potential import load
     from tlpot.run import finetune
 
+__version__ = "0.1.0"
+
 __all__ = ["TLPotCalculator", "TlpotError", "finetune", "load", "read_frames"]
 
 _HOMES = {

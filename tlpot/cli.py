@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tlpot import cli_property, cli_use, cli_xrd
+from tlpot import __version__, cli_property, cli_use, cli_xrd
 from tlpot.cli_shared import (
     EPOCHS,
     SCHEDULER,
@@ -49,6 +49,23 @@ COMPUTES = Needs(collect=False)
 HERE = Needs(engine="!vasp")
 
 Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tlpot {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+]
+
+
+@app.callback()
+def root(version: Version = False) -> None:
+    """Transfer learning of interatomic potentials."""
 
 
 @app.command()
@@ -165,11 +182,22 @@ def elements(
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="file to write")] = Path("config.yaml"),
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="file to write; of --examples: the folder", show_default="config.yaml"),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
+    ] = False,
 ) -> None:
-    """Write a commented config to start from."""
-    from tlpot.template import config_template
+    """Write a commented config to start from, or the examples, ready to run."""
+    from tlpot.template import config_template, lay_out_examples
 
+    if examples:
+        for file in lay_out_examples(path or Path()):
+            out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        return
+    path = path or Path("config.yaml")
     require_absent(path)
     path.write_text(config_template())
     out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from typing_extensions import Self
 
 from tlpot.sections import (
     Needs,

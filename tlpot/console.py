@@ -24,6 +24,7 @@ from tlpot.data.crystals import stem
 from tlpot.data.fingerprints import base_lines
 from tlpot.data.identity import short_names
 from tlpot.data.label import Summary
+from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_seen, print_summary
 from tlpot.frames import Frame, Labels
@@ -35,12 +36,25 @@ SHOWN = 20
 """Failed frames that are listed one by one."""
 
 
+class Bar(Progress):
+    """A progress bar that bad input takes away with it, so that only the message is left."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.transient = isinstance(error, TlpotError)
+        super().__exit__(kind, error, trace)
+
+
 class TrainingDisplay:
     """Tables before training and a progress bar with the latest errors during it."""
 
     def __init__(self, config: Config, console: Console) -> None:
         self.console = console
-        self.progress = Progress(
+        self.progress = Bar(
             TextColumn("epoch"),
             MofNCompleteColumn(),
             BarColumn(),
@@ -53,7 +67,7 @@ class TrainingDisplay:
         )
 
     def __enter__(self) -> TrainingDisplay:
-        self.progress.start()
+        self.progress.__enter__()
         return self
 
     def __exit__(
@@ -62,7 +76,7 @@ class TrainingDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.progress.stop()
+        self.progress.__exit__(kind, error, trace)
 
     def on_start(self, prepared: Prepared) -> None:
         print_prepared(prepared, self.console)
@@ -87,7 +101,7 @@ def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
     """
     columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
     losses = TextColumn("{task.fields[losses]}")
-    with Progress(*columns, losses, console=console) as progress:
+    with Bar(*columns, losses, console=console) as progress:
         task = progress.add_task("", total=epochs, losses="", visible=False)
 
         def on_epoch(row: Row) -> None:
@@ -103,7 +117,7 @@ def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
 def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar that the function it yields moves to so many done."""
     columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Bar(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
         yield lambda done: progress.update(task, completed=done)
 
@@ -112,7 +126,7 @@ def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[
 def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """As `progress_bar`, of what is counted only later: the function takes done and total."""
     columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Bar(*columns, console=console) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -122,7 +136,7 @@ def md_bar(steps: int, console: Console) -> Iterator[Callable[[MDProgress], None
     """A bar over the steps of a run, with its pace."""
     columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
     pace = TextColumn("{task.fields[pace]}")
-    with Progress(*columns, pace, console=console) as progress:
+    with Bar(*columns, pace, console=console) as progress:
         task = progress.add_task("", total=steps, pace="")
 
         def on_progress(so_far: MDProgress) -> None:
@@ -135,7 +149,7 @@ def md_bar(steps: int, console: Console) -> Iterator[Callable[[MDProgress], None
 def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
     """A bar over the points of a sweep; failures are printed above it."""
     columns = (TextColumn("point"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Bar(*columns, console=console) as progress:
         task = progress.add_task("", total=None)
 
         def on_point(done: Sequence[Outcome], total: int) -> None:

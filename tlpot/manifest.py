@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from tlpot import __version__
 from tlpot.config import Split
 from tlpot.data.groups import IN_MEMORY
 from tlpot.data.levels import named_levels
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from tlpot.run import Prepared
     from tlpot.training.freeze import LayerState
 
-PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
+PACKAGES = ("torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
 
 
 def make_manifest(
@@ -103,9 +105,13 @@ def common_part(
     }
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a run computes."""
-    return {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of Python, tlpot and those of the packages that are installed."""
+    found = {"python": platform.python_version(), "tlpot": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def about_file(path: str | Path) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from tlpot.config import PRESETS, Config
+from tlpot.errors import TlpotError
 
 EXAMPLES: dict[str, Any] = {"data.files": ["OUTCAR", "runs/*/vasprun.xml"]}
 HEADER = """\
@@ -22,6 +24,30 @@ BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
 def config_template() -> str:
     """Every key with its default and its description as a comment."""
     return HEADER + "\n".join(_lines(Config, "", 0)) + "\n"
+
+
+def lay_out_examples(folder: Path) -> list[Path]:
+    """Copy ``examples`` and the frames of ``datasets/urea`` into a folder, as in the repository.
+
+    Returns
+    -------
+    The files.
+
+    Raises
+    ------
+    TlpotError
+        If one of them is there already; then nothing is written.
+    """
+    bundled = Path(str(files("tlpot") / "bundled"))
+    sources = [p for p in sorted(bundled.rglob("*.*")) if p.parent.name != "__pycache__"]
+    copies = {folder / source.relative_to(bundled): source for source in sources}
+    for path in copies:
+        if path.exists():
+            raise TlpotError(f"{path} exists already; name another folder after --examples")
+    for path, source in copies.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read_bytes())
+    return list(copies)
 
 
 def _lines(section: type[BaseModel], prefix: str, depth: int) -> list[str]:
@@ -43,6 +69,5 @@ def _lines(section: type[BaseModel], prefix: str, depth: int) -> list[str]:
 def _value(key: str, field: FieldInfo) -> Any:
     if key in EXAMPLES:
         return EXAMPLES[key]
-    value = field.get_default(call_default_factory=True)
-    assert value is not PydanticUndefined, f"{key} has no default and no example"
-    return value
+    assert not field.is_required(), f"{key} has no default and no example"
+    return field.get_default(call_default_factory=True)

@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from tlpot.files import (
     write_whole,
 )
 from tlpot.frames import Frame
+from tlpot.manifest import versions
 
 COLUMNS = {
     "rank": "",
@@ -71,7 +71,7 @@ SHOWN = 50
 """Structures that the page lists."""
 TABLE = "ranking.csv"
 """Written last."""
-VERSIONS = ("tlpot", "torch", "ase", "pymatgen")
+PACKAGES = ("torch", "ase", "pymatgen")
 
 
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
@@ -190,7 +190,7 @@ def summary(ranked: Ranked) -> dict[str, Any]:
             }
             for name, match in ranked.experimental.items()
         },
-        "versions": {package: version(package) for package in VERSIONS},
+        "versions": versions(PACKAGES),
     }
     return {k: _finite(v) for k, v in found.items()}
 

@@ -79,6 +79,7 @@ def rank(
         If nothing can be ranked, or the settings ask for what cannot be.
     """
     settings = settings or Ranking()
+    settings.require_libraries()
     energies = energies_of(model, settings)
     measured = None
     if settings.pattern is not None:

@@ -14,6 +14,7 @@ from tlpot.csp.match import Match
 from tlpot.csp.molecules import Unit
 from tlpot.csp.relax import Relaxation
 from tlpot.data.crystals import Refused
+from tlpot.optional import require
 from tlpot.powder.classifier import Opinion
 from tlpot.sections import Needs, Section
 from tlpot.spread import Scale
@@ -67,6 +68,18 @@ class Ranking(Section):
     shift: Annotated[float, Needs(pattern=True)] = Field(
         1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
     )
+
+    def require_libraries(self) -> None:
+        """Raise a TlpotError, before any work, if a library that the settings need is missing."""
+        if self.relaxation is not None:
+            self.relaxation.require_libraries(serial=self.dispersion is not None)
+        if self.duplicates or self.experimental:
+            require("pymatgen.core", "use", "comparing crystals (unlike --no-duplicates)")
+        if self.pattern is not None:
+            require("pymatgen.core", "use", "comparing powder patterns")
+        if self.phonons:
+            for library in ("phonopy", "spglib"):
+                require(library, "use", "the free energy of phonons")
 
 
 @dataclass(eq=False)

@@ -57,6 +57,13 @@ class Relaxation(Section):
     )
     bonds: bool = Field(True, description="set aside what breaks or makes a bond")
 
+    def require_libraries(self, serial: bool = False) -> None:
+        """Raise a TlpotError if a library is missing; `serial`: as if the engine were ASE."""
+        if self.engine == "torch-sim" and not serial:
+            require("torch_sim", "use", "relaxing in batches (unlike --engine ase)")
+        if self.symmetry:
+            require("spglib", "use", "keeping the symmetry")
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -154,8 +161,7 @@ def relax(
         If a package that the settings need is not installed.
     """
     settings = settings or Relaxation()
-    if settings.symmetry:
-        require("spglib", "use", "keeping the symmetry")
+    settings.require_libraries(serial=extra is not None)
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
     found: dict[int, Relaxed] = {}
     for i, frame in enumerate(frames):

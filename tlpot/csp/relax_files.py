@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 
+from tlpot import __version__
 from tlpot.csp.relax import Relaxation, Relaxed, relax, require_crystals
 from tlpot.csp.shards import SHARD, in_shards, loaded
 from tlpot.data.constraints import fixed_components
@@ -120,7 +120,7 @@ def as_frame(one: Relaxed, model: str) -> Frame:
         "steps": one.steps,
         "energy_std": one.energy_std,
         "volume_before": _volume(one.start),
-        "engine": f"tlpot {version('tlpot')}",
+        "engine": f"tlpot {__version__}",
         "settings": f"model {model}",
     }
     atoms = one.atoms if sound else one.start

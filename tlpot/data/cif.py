@@ -21,6 +21,7 @@ from tlpot.data.contacts import overlap
 from tlpot.data.contents import ELEMENTS, ISOTOPES, Contents, formula_of
 from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
 from tlpot.errors import TlpotError
+from tlpot.optional import MissingLibraryError
 
 _LENGTHS = tuple(f"_cell_length_{x}" for x in "abc")
 _ANGLES = tuple(f"_cell_angle_{x}" for x in ("alpha", "beta", "gamma"))
@@ -69,6 +70,8 @@ def read_cif(path: Path) -> list[Atoms | Unreadable]:
     for block in crystals:
         try:
             entries.append(_crystal(block))
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             name = block.name if len(crystals) > 1 else ""
             entries.append(Unreadable(name, str(error)))

@@ -17,7 +17,7 @@ from tlpot.data.labels import make_frames
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
-from tlpot.optional import require
+from tlpot.optional import MissingLibraryError, require
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def read_each(files: Files) -> tuple[list[Frame], list[Refused]]:
     for path, index in find_files(files):
         try:
             good, bad = _read_file(path, index)
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             good, bad = [], [Refused(str(path), str(error).removeprefix(f"{path}: "))]
         frames += good

@@ -28,7 +28,7 @@ SKIN = 1.0
 
 def torch_sim(module: str) -> ModuleType:
     """A module of torch-sim, 0.3 or later; raises TlpotError where it is not installed."""
-    return require(f"torch_sim.{module}", "use", "relaxing in batches (unlike --engine ase)")
+    return require(f"torch_sim.{module}", "use", "a model for torch-sim")
 
 
 def periodic(state: SimState) -> bool:

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +20,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 
+from tlpot import __version__
 from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
 from tlpot.data.constraints import anchor, fixed_components, hold
@@ -298,9 +298,7 @@ def _text(atoms: Atoms, notes: dict[str, Any], labels: bool) -> str:
     if not labels:
         return to_text(Frame(moving, info=notes))
     energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-    return to_text(
-        Frame(moving, energy, forces, info=notes | {"engine": f"tlpot {version('tlpot')}"})
-    )
+    return to_text(Frame(moving, energy, forces, info=notes | {"engine": f"tlpot {__version__}"}))
 
 
 def _stop(folder: Path, guard: Guard, step: int, reason: str) -> None:

@@ -13,6 +13,7 @@ from tlpot.data.identity import Names
 from tlpot.data.table import MISSING, read_table
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame
+from tlpot.optional import MissingLibraryError
 from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
 
@@ -54,6 +55,8 @@ def read_examples(
     for done, frame in enumerate(frames, 1):
         try:
             examples.append(_example(frame, table, data))
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             refused.append(Refused(frame.name, str(error)))
         on_crystal(done, len(frames))

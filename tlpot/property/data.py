@@ -16,6 +16,7 @@ from tlpot.data.read import Files, find_files, read_entries
 from tlpot.data.table import Row, read_table
 from tlpot.errors import TlpotError
 from tlpot.frames import Frame, bare
+from tlpot.optional import MissingLibraryError
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
 from tlpot.sections import no_effect
@@ -72,6 +73,8 @@ def read_crystals(settings: PropertyData) -> Crystals:
     def take(make: Callable[[], tuple[Frame, float]]) -> None:
         try:
             entries.append(make())
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             if settings.bad_frames == "refuse":
                 raise
@@ -174,6 +177,8 @@ def _structure(folder: Path, key: str, where: str) -> Frame:
         if len(entries) != 1:
             raise TlpotError(f"{path} holds {len(entries)} structures, not one")
         frame = _frame(path, *entries[0])
+    except MissingLibraryError:
+        raise
     except TlpotError as error:
         raise TlpotError(f"{where}: {error}") from None
     return replace(frame, info={**frame.info, "id": key})
@@ -222,6 +227,8 @@ def read_structures(files: Files, drop_bad: bool = False) -> tuple[list[Frame], 
     for path, index in find_files(files):
         try:
             entries = _entries(path, index)
+        except MissingLibraryError:
+            raise
         except TlpotError as error:
             entries = []
             rejected.append(str(error))

@@ -1,0 +1,1 @@
+../../../examples/alchemical.py
