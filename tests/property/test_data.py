@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from tlpot.data import crystals
+from tlpot.data.crystals import read_each
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyData
 from tlpot.property.data import read_crystals, read_structures
@@ -134,7 +134,7 @@ def test_rank_and_property_see_the_same_crystal(tlpot_data):
     """Rounded operators double atoms of this one in other readers."""
     file = tlpot_data / "csp_genarris" / "Target_I" / "PBE_MBD" / "79dc55e1dcdfef4.cif"
     (one,), rejected = read_structures(file)
-    (other,), refused = crystals.read_crystals(file)
+    (other,), refused = read_each(file)
     assert not rejected
     assert not refused
     assert one.atoms.get_chemical_formula() == "C48H48O8"

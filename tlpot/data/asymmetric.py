@@ -72,6 +72,8 @@ def images(position: np.ndarray, operators: Operators, cell: np.ndarray) -> np.n
     apart = moved[:, None] - moved[None]
     apart -= np.round(apart)
     close = np.linalg.norm(apart @ cell, axis=2) < SAME_PLACE
+    if np.count_nonzero(close) == len(close):
+        return np.asarray(moved % 1.0)
     number, place = connected_components(close, directed=False)
     first = [int(np.flatnonzero(place == k)[0]) for k in range(number)]
     return np.array([moved[i] + apart[place == place[i], i].mean(axis=0) for i in first]) % 1.0

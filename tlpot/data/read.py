@@ -252,7 +252,8 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
         ) from None
     except Exception as error:  # ASE's readers raise anything on a broken file
         raise TlpotError(
-            f"{path}: cannot be read as {kind}: {_meaning(error)}. Mend the file, or leave it out."
+            f"{path}: cannot be read as {kind}: {_meaning(error)}. Mend the file, copy "
+            "it again if it is cut, or leave it out."
         ) from None
     if kind in XYZ:
         require_all(path, plain, len(images))
