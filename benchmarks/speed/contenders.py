@@ -15,11 +15,10 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
-from ase.spacegroup import crystal
 from torchani.neighbors import Neighbors
 
 from benchmarks.speed.timing import sampler
-from tlpot import TLPotCalculator, load
+from tlpot import TLPotCalculator, load, read_frames
 from tlpot.config import Training
 from tlpot.frames import Frame
 from tlpot.potential import Potential
@@ -28,6 +27,7 @@ from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 Repeat = tuple[int, int, int]
+UREA = Path(__file__).parents[2] / "datasets/urea/urea.extxyz"
 SUPERCELLS: dict[int, Repeat] = {16: (1, 1, 1), 128: (2, 2, 2), 432: (3, 3, 3), 1024: (4, 4, 4)}
 SCALING: tuple[Repeat, ...] = ((2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5), (8, 8, 5))
 TIMESTEP = 0.5
@@ -44,20 +44,10 @@ AGREE = 2e-3
 
 
 def urea(repeat: Repeat, seed: int = 0) -> Atoms:
-    """Urea P-42_1m (Swaminathan 1984, 12 K), 16 atoms a cell, each moved by about 0.03 Å."""
-    sites = [
-        ("C", (0.0, 0.5, 0.3260)),
-        ("O", (0.0, 0.5, 0.5953)),
-        ("N", (0.1459, 0.6459, 0.1766)),
-        ("H", (0.2575, 0.7575, 0.2827)),
-        ("H", (0.1441, 0.6441, -0.0380)),
-    ]
-    symbols, basis = zip(*sites, strict=True)
-    cell = (5.565, 5.565, 4.684, 90, 90, 90)
-    atoms = crystal(symbols, basis, spacegroup=113, cellpar=cell).repeat(repeat)
-    bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
-    bare.rattle(0.03, seed=seed)
-    return bare
+    """Supercells of ``datasets/urea`` as measured, 16 atoms a cell, each moved by about 0.03 Å."""
+    atoms = read_frames(UREA)[0].atoms.repeat(repeat)
+    atoms.rattle(0.03, seed=seed)
+    return atoms
 
 
 def labelled(potential: Potential, structures: Sequence[Atoms]) -> list[Frame]:
