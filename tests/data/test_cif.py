@@ -149,6 +149,7 @@ def test_a_symbol_with_two_origins_or_a_bare_number_is_refused(read):
         (FORMULA + "_space_group_name_H-M_alt 'P 1'", ("x,y,z",), "formula is C H2 O × Z 4"),
         ("_space_group_IT_number 14", ("x,y,z",), "1 symmetry operators, space group 14 has more"),
         ("_exptl_crystal_density_diffrn 1.06", ("x,y,z",), "g/cm³, it says 1.06"),
+        ("_symmetry_space_group_name_H-M 'P 21/n'", ("x,y,z",), "space group P 21/n has more"),
         (FORMULA, ("x,y,z", "y,x,z"), "do not fit"),
         (FORMULA, ("x,y,z", "-x,-y,oh"), "no symmetry operator"),
         ("_chemical_formula_sum 'C H4 O'", OPERATORS, "hydrogen atoms are missing"),
@@ -158,6 +159,14 @@ def test_a_symbol_with_two_origins_or_a_bare_number_is_refused(read):
 def test_what_the_file_says_of_itself_must_hold(read, tags, operators, said):
     (reason,) = read(block(tags=tags, operators=operators))
     assert said in reason
+
+
+def test_columns_of_unequal_length_are_told(read):
+    text = block().replace("_atom_site_label", "_atom_site_label\n_atom_site_calc_flag", 1)
+    lines = [f"{line} calc" if line[:2] in ("C1", "O1") else line for line in text.splitlines()]
+    assert "values for 6 columns" in read("\n".join(lines))[0]
+    (reason,) = read(block() + "loop_\n_atom_site_occupancy\n1\n1\n")
+    assert "differ in length" in reason
 
 
 def test_missing_hydrogen_is_counted(read):

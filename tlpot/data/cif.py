@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError
 
+CENTRED = ("A", "B", "C", "I", "F")
 _LENGTHS = tuple(f"_cell_length_{x}" for x in "abc")
 _ANGLES = tuple(f"_cell_angle_{x}" for x in ("alpha", "beta", "gamma"))
 _OPERATORS = (
@@ -159,16 +161,25 @@ def _as_listed(
     if not operators.fit(cell):
         raise TlpotError("its symmetry operators do not fit the lengths and angles of its cell")
     atoms = whole_cell(sites, operators, cell)
-    number, symbol = _group_number(block), block.value(*_SYMBOL) or ""
-    order = point_order(number) if number else 1
-    least = order * (2 if symbol.strip()[:1].upper() in ("A", "B", "C", "I", "F") else 1)
-    few = len(operators) < least and not contents.certain
-    short = f"it lists {len(operators)} symmetry operators, space group {symbol or number} has more"
-    if flaw := contents.contradiction(atoms):
-        raise TlpotError(f"{flaw}; {short}" if len(operators) < least else flaw)
-    if few:
-        raise TlpotError(f"{short}; list all, or call it P 1 if its atoms are those of the cell")
+    flaw = contents.contradiction(atoms)
+    if len(operators) < _least_order(block, cell) and (flaw or not contents.certain):
+        group = block.value(*_SYMBOL) or block.value(*_NUMBER)
+        short = f"it lists {len(operators)} symmetry operators, space group {group} has more"
+        flaw = f"{flaw}; {short}" if flaw else short
+        flaw += "; list all, or call it P 1 if its atoms are those of the cell"
+    if flaw:
+        raise TlpotError(flaw)
     return atoms
+
+
+def _least_order(block: Block, cell: np.ndarray) -> int:
+    """How many operators the space group that a block names has at least."""
+    number, symbol = _group_number(block), block.value(*_SYMBOL) or ""
+    if number:
+        return point_order(number) * (2 if symbol.strip()[:1].upper() in CENTRED else 1)
+    with suppress(MissingLibraryError):
+        return min(map(len, settings_of(None, symbol, None, cell)), default=1) if symbol else 1
+    return 1
 
 
 def _in_a_setting(block: Block, sites: list[Site], cell: np.ndarray, contents: Contents) -> Atoms:
@@ -220,13 +231,15 @@ def _read_sites(block: Block, formula: Collection[str]) -> list[Site]:
     labels = block.column("_atom_site_label") or block.column("_atom_site_type_symbol")
     if not labels:
         raise TlpotError("it holds no atoms (_atom_site_label)")
-    columns = [block.column(f"_atom_site_fract_{x}") or [] for x in "xyz"]
+    columns: list[list[str]] = [block.column(f"_atom_site_fract_{x}") or [] for x in "xyz"]
     if not all(columns):
         raise TlpotError("it has no fractional coordinates (_atom_site_fract_x, y and z)")
     types, occupancies, flags = (
         block.column(f"_atom_site_{name}") or ["."] * len(labels)
         for name in ("type_symbol", "occupancy", "calc_flag")
     )
+    if any(len(column) != len(labels) for column in (*columns, types, occupancies, flags)):
+        raise TlpotError("cannot be read: its columns of atoms (_atom_site_…) differ in length")
     sites, unplaced = [], []
     for label, kind, share, flag, *xyz in zip(
         labels, types, occupancies, flags, *columns, strict=True
