@@ -46,12 +46,12 @@ def test_pictures_of_the_user_stay(call, settings):
     Path("inspect").mkdir()
     for name in ("energies.png", "forces.png"):
         Path("inspect", name).write_text("mine")
-        code, out, err = call("inspect", data)
+        code, out, err = call("inspect", data, "--output", "inspect")
         assert (code, out) == (2, "")
         assert f"{name} exists already" in err.replace("\n", "")
         assert Path("inspect", name).read_text() == "mine"
         Path("inspect", name).unlink()
-    code, out, err = call("elements", "Si", "--model", "mini")
+    code, out, err = call("elements", "Si", "--model", "mini", "--output", "elements.png")
     assert (code, out) == (2, "")
     assert "elements.png exists already; name another picture with --output" in err
     assert Path("elements.png").read_text() == "mine"
