@@ -36,6 +36,7 @@ FILES = {
     "parity.png",
     "report.html",
     "manifest.json",
+    "run.log",
 }
 METRICS = {
     "energy_rmse_meV_per_atom",

@@ -25,7 +25,7 @@ from tlpot.cli_shared import (
     stoppable,
 )
 from tlpot.config import Config, Data, Keys, Label, load_config
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, first_line, is_out_of_memory
 from tlpot.files import free_path, require_absent
 from tlpot.sections import STARTED, Needs, parse_section
 
@@ -47,6 +47,9 @@ app.add_typer(cli_xrd.app, name="xrd")
 
 COMPUTES = Needs(collect=False)
 HERE = Needs(engine="!vasp")
+
+LARGE = "take smaller structures, fewer at once or fewer workers, or another --device"
+"""What helps a verb that ran out of memory, if it has nothing better to say."""
 
 Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
@@ -410,6 +413,10 @@ def main(arguments: list[str] | None = None) -> Any:
         return app(arguments)
     except TlpotError as error:
         said = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = f"out of memory ({first_line(error)[:120]}); {LARGE}"
     except OSError as error:  # a full disk, a folder that is missing or not ours
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)

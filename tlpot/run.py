@@ -16,18 +16,19 @@ from tlpot.backbones.schnet import SchNet
 from tlpot.config import Config, Replay
 from tlpot.csp.domain import training_domain
 from tlpot.data.check import Checked, check_frames, require_sound
-from tlpot.data.fingerprints import Overlap, TrainingSet
+from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.groups import IN_MEMORY, read_data
 from tlpot.data.read import read_structures
 from tlpot.data.reference import EnergyReference, fit_reference, require_determined
 from tlpot.data.split import Splits, split_unseen, thin
 from tlpot.data.units import check_units
 from tlpot.elements.donors import require_elements
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, short_of_memory
 from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
+from tlpot.files import log, logged
 from tlpot.frames import Frame
 from tlpot.manifest import make_manifest
 from tlpot.optional import require
@@ -227,7 +228,17 @@ def finetune(
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
     config, team = as_section(Config, config), Team()
     folder = Path(config.output)
-    with claimed(folder, config, resume, team) as resume:
+    settings = config.training
+    mend = (
+        f"lower training.batch_size ({settings.batch_size}); with ANI networks training.keep_gb "
+        f"({settings.keep_gb:g}; a resumed run may change it), or set training.fine_angles: false; "
+        "or compute on another training.device"
+    )
+    with (
+        claimed(folder, config, resume, team) as resume,
+        logged(folder, team.writer, begun=resume),
+        short_of_memory(mend),
+    ):
         return _finetune(config, folder, team, resume, on_start, on_epoch, cache, frames)
 
 
@@ -243,6 +254,7 @@ def _finetune(
 ) -> Run:
     device = choose_device(config.training.device, team)
     prepared = prepare(config, frames)
+    _log(prepared)
     manifest = make_manifest(prepared, device, team.size, in_memory=frames is not None)
     begin(folder, config, manifest, team, resume)
     if team.writer:
@@ -269,6 +281,21 @@ def _finetune(
     potential.save(folder / "model.safetensors")
     _report(folder, config, judgement, metrics, manifest)
     return Run(folder, potential, metrics, manifest)
+
+
+def _log(prepared: Prepared) -> None:
+    """Note what was left out and why, what is known of the rest, and the energies' zero."""
+    checked = prepared.checked
+    for line in (*base_lines(prepared.seen_by_base), *checked.remarks):
+        log.warning("%s", line)
+    for r in checked.rejected:
+        log.info("left out %s: %s — %s", r.frame.name, r.reason, r.detail)
+    if checked.surplus:
+        log.info("%d frames beyond data.max_frames", checked.surplus)
+    present = sorted({s for frame in checked.frames for s in frame.atoms.symbols})
+    log.info("elements: %s; base %s", " ".join(present), prepared.config.model.base)
+    reference = prepared.potential.reference
+    log.info("energy reference %s: %s", reference.kind, reference.why)
 
 
 def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tlpot.config import Optimisation
 from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
-from tlpot.files import locked, make_folder, stage, write_whole
+from tlpot.files import locked, log, make_folder, stage, write_whole
 from tlpot.modelfile import NAME as MODEL
 from tlpot.sections import Section, load_section
 from tlpot.threads import limited_threads
@@ -63,15 +63,21 @@ def fit(
     trainer = Trainer(task, settings, folder, team, columns)
     if resume and (folder / CHECKPOINT).exists():
         trainer.resume()
+        log.info("taken up after epoch %d", trainer.progress.epoch)
     wanted = settings.tensorboard and team.writer
-    with limited_threads(), _event_log(folder, wanted) as log:
+    with limited_threads(), _event_log(folder, wanted) as record:
 
         def report(row: Row) -> None:
-            log(row)
+            record(row)
+            log.info("%s", ", ".join(f"{k} {_short(v)}" for k, v in row.items()))
             if team.writer:
                 on_epoch(row)
 
         return trainer.fit(report)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6g}"
 
 
 @contextmanager
@@ -182,6 +188,14 @@ def begin(
     if team.writer:
         write_json(folder / NOTES[0], manifest)
         write_whole(folder / NOTES[1], config.dump())
+    for about in ("versions", "hardware"):
+        log.info("%s: %s", about, ", ".join(f"{k} {v}" for k, v in manifest[about].items()))
+    for file in manifest["data"]["files"]:
+        count = f": {file['frames']} frames used" if "frames" in file else ""
+        log.info("read %s%s (sha256 %s)", file["path"], count, file["sha256"][:12])
+    split = manifest["split"]
+    sizes = ", ".join(f"{len(split[part])} {part}" for part in ("train", "validation", "test"))
+    log.info("split (seed %d): %s", split["seed"], sizes)
 
 
 def _require_same_data(folder: Path, manifest: Mapping[str, Any]) -> None:

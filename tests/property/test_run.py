@@ -57,6 +57,7 @@ def test_train_writes_a_whole_run_folder(call, config, settings):
         "report.html",
         "parity.png",
         "model.safetensors",
+        "run.log",
     }
     page = (folder / "report.html").read_text()
     assert "data:image/png" in page

@@ -13,7 +13,7 @@ from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config import Config, load_config
 from tlpot.errors import TlpotError
-from tlpot.files import locked, make_folder
+from tlpot.files import locked, log, logged, make_folder
 from tlpot.modelfile import NAME as MODEL
 from tlpot.run import finetune
 from tlpot.scale import as_done
@@ -52,7 +52,8 @@ def ablate(
     """
     folder = Path(sweep.output)
     make_folder(folder)
-    with locked(folder):
+    begun = (folder / "points").exists()
+    with locked(folder), logged(folder, begun=begun):
         return _ablate(sweep, folder, on_point, known)
 
 
@@ -66,6 +67,7 @@ def _ablate(
     folders = _folders(folder / "points", wanted)
     by_name = {outcome.point.name: outcome for outcome in (*known, *finished(sweep))}
     done = list(by_name.values())
+    log.info("%d points, %d of them finished before", len(wanted), len(done))
     waiting = [point for point in wanted if point.name not in by_name]
     for point in wanted:
         if point.name in by_name and not sweep.keep_models:  # it may have been stopped before that
@@ -80,6 +82,7 @@ def _ablate(
             reason = lost if result is None else str(result) or type(result).__name__
             outcome = Outcome(point, reason=reason)
         done.append(outcome)
+        log.info("%s: %s", point.name, outcome.reason or "finished")
         write_results(folder, _ordered(done, wanted))
         on_point(done, len(wanted))
     write_results(folder, _ordered(done, wanted))

@@ -27,6 +27,7 @@ from tlpot.files import (
     at_work,
     begin_work,
     end_work,
+    log,
     make_folder,
     table_text,
     write_whole,
@@ -90,6 +91,11 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
         begin_work(folder, {})
         _write(ranked, folder)
         end_work(folder)
+        for remark in ranked.remarks:
+            log.warning("%s", remark)
+        for refused in ranked.refused:
+            log.info("left out %s: %s", refused.name, refused.reason)
+        log.info("%d ranked, %d copies", len(ranked.candidates), len(ranked.copies))
     return folder
 
 

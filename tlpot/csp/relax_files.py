@@ -19,7 +19,8 @@ from tlpot.data.contents import density
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
-from tlpot.files import at_work, end_work, table_text, write_whole
+from tlpot.errors import short_of_memory
+from tlpot.files import at_work, end_work, log, table_text, write_whole
 from tlpot.frames import Frame
 from tlpot.scale import LOCAL
 
@@ -90,12 +91,17 @@ def relax_files(
     require_crystals(frames, settings)
     total = len(frames) + len(unread)
     with at_work(folder, SUMMARY):
+        log.info("%d structures, model %s, device %s: %s", total, model, device, settings)
         paths = in_shards(
             *(relax_shard, frames, model, settings.model_dump(), folder),
             *(scheduler, workers, device, shard),
             on_structure=lambda done: on_structure(done + len(unread), total),
         )
-        return _finish(folder, paths, unread, model, settings)
+        outcome = _finish(folder, paths, unread, model, settings)
+        for name, reason in outcome.quarantine:
+            log.info("set aside %s: %s", name, reason)
+        log.info("%d structures relaxed", outcome.relaxed)
+        return outcome
 
 
 def relax_shard(
@@ -107,7 +113,8 @@ def relax_shard(
     told: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Relax some structures and write them to one file, whole or not at all."""
-    found = relax(frames, loaded(model, device), Relaxation(**settings), told)
+    with short_of_memory("lower --batch-atoms, take fewer workers, or another --device"):
+        found = relax(frames, loaded(model, device), Relaxation(**settings), told)
     write_whole(path, "".join(to_text(as_frame(one, model)) for one in found))
 
 

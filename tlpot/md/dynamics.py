@@ -25,8 +25,17 @@ from tlpot.calculator import TLPotCalculator
 from tlpot.csp.relax import unfit
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
-from tlpot.errors import TlpotError
-from tlpot.files import begin_work, cell_text, end_work, locked, make_folder, write_whole
+from tlpot.errors import TlpotError, short_of_memory
+from tlpot.files import (
+    begin_work,
+    cell_text,
+    end_work,
+    locked,
+    log,
+    logged,
+    make_folder,
+    write_whole,
+)
 from tlpot.frames import Frame, bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
@@ -108,14 +117,19 @@ def run_md(
         if ended and ((folder / STOPPED).exists() or state.step >= steps):
             return _stopped(folder)
         _go_further(folder, state, steps)
-        calculator = TLPotCalculator(potential)
-        energy = potential.predict([start])[0].energy
-        guard = Guard(start, energy, potential, settings)
-        while state.step < steps:
-            reason = _segment(state, calculator, settings, steps, folder, guard, on_progress)
-            if reason is not None:
-                _stop(folder, guard, state.step, reason)
-                return reason
+        lower = "take a smaller --supercell or another --device"
+        with logged(folder, begun=True), short_of_memory(lower):
+            about = (start.get_chemical_formula(), potential.device, state.step, steps, settings)
+            log.info("%s on %s, steps %d to %d: %s", *about)
+            calculator = TLPotCalculator(potential)
+            energy = potential.predict([start])[0].energy
+            guard = Guard(start, energy, potential, settings)
+            while state.step < steps:
+                reason = _segment(state, calculator, settings, steps, folder, guard, on_progress)
+                if reason is not None:
+                    _stop(folder, guard, state.step, reason)
+                    log.warning("stopped at step %d: %s", state.step, reason)
+                    return reason
     return None
 
 
@@ -231,18 +245,18 @@ def _segment(
     moving = integrator(atoms, settings, state.random, state.memory, state.step)
     begin, clock, reason = state.step, time.monotonic(), None
     end = min(_next(begin, settings.save_every), steps)
-    with (folder / LOG).open("a") as log, (folder / TRAJECTORY).open("a") as trajectory:
+    with (folder / LOG).open("a") as table, (folder / TRAJECTORY).open("a") as trajectory:
         if begin == 0:
-            reason = _look(0, moving, settings, guard, log, trajectory)
+            reason = _look(0, moving, settings, guard, table, trajectory)
         while state.step < end and reason is None:
             pauses = (_next(state.step, n) for n in (settings.log_every, settings.frame_every))
             pause = min(*pauses, end)
             moving.run(pause - state.step)
             state.step = pause
-            reason = _look(pause, moving, settings, guard, log, trajectory)
+            reason = _look(pause, moving, settings, guard, table, trajectory)
             pace = (pause - begin) * settings.timestep / (time.monotonic() - clock)
             on_progress(Progress(pause, steps, pace * NS_PER_DAY))
-        for file in (log, trajectory):
+        for file in (table, trajectory):
             file.flush()
             os.fsync(file.fileno())
     if reason is None:

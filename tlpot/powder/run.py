@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from tlpot.data.crystals import Refused
-from tlpot.data.fingerprints import Overlap, TrainingSet
+from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits, split_unseen
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, short_of_memory
+from tlpot.files import log, logged
 from tlpot.manifest import about_file, common_part
 from tlpot.modelfile import NAME as MODEL
 from tlpot.optional import require
@@ -101,7 +102,15 @@ def train(
     """
     config, team = as_section(PowderConfig, config), Team()
     folder = Path(config.output)
-    with claimed(folder, config, resume, team) as resume:
+    mend = (
+        f"lower training.batch_size ({config.training.batch_size}), or compute on another "
+        "training.device"
+    )
+    with (
+        claimed(folder, config, resume, team) as resume,
+        logged(folder, team.writer, begun=resume),
+        short_of_memory(mend),
+    ):
         return _train(config, folder, team, resume, on_crystal, on_start, on_epoch, examples)
 
 
@@ -119,6 +128,10 @@ def _train(
         require("tensorboard", "tensorboard", "training.tensorboard")
     device = choose_device(config.training.device, team)
     prepared = prepare(config, on_crystal, examples)
+    for line in base_lines(prepared.seen_by_base, "crystals"):
+        log.warning("%s", line)
+    for refused in prepared.refused:
+        log.info("left out %s: %s", refused.name, refused.reason)
     manifest = _manifest(prepared, device, team.size)
     begin(folder, config, manifest, team, resume)
     if team.writer:

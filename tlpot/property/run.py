@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlpot.data.fingerprints import Overlap, TrainingSet
+from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_unseen, thin
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, short_of_memory
+from tlpot.files import log, logged
 from tlpot.manifest import about_file, common_part
 from tlpot.optional import require
 from tlpot.property.config import PropertyConfig
@@ -104,7 +105,15 @@ def train(
     """
     config, team = as_section(PropertyConfig, config), Team()
     folder = Path(config.output)
-    with claimed(folder, config, resume, team) as resume:
+    mend = (
+        f"lower training.batch_size ({config.training.batch_size}), or compute on another "
+        "training.device"
+    )
+    with (
+        claimed(folder, config, resume, team) as resume,
+        logged(folder, team.writer, begun=resume),
+        short_of_memory(mend),
+    ):
         return _train(config, folder, team, resume, on_start, on_epoch, crystals)
 
 
@@ -121,6 +130,10 @@ def _train(
         require("tensorboard", "tensorboard", "training.tensorboard")
     device = choose_device(config.training.device, team)
     prepared = prepare(config, crystals)
+    for line in base_lines(prepared.seen_by_base, "crystals"):
+        log.warning("%s", line)
+    for line in prepared.crystals.rejected:
+        log.info("left out %s", line)
     manifest = _manifest(prepared, device, team.size)
     begin(folder, config, manifest, team, resume)
     if team.writer:
