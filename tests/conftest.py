@@ -27,11 +27,14 @@ from tlpot.backbones.emodes import Architecture as ElementVectors
 from tlpot.backbones.emodes import EModes
 from tlpot.backbones.schnet import Architecture as SchNetArchitecture
 from tlpot.backbones.schnet import SchNet
-from tlpot.data.reference import EnergyReference
 from tlpot.engine.constants import Angles
-from tlpot.frames import Frame
-from tlpot.potential import Potential, load
-from tlpot.run import Run, finetune
+from tlpot.finetuning.run import Run, finetune
+from tlpot.model.potential import Potential, load
+from tlpot.model.reference import EnergyReference
+from tlpot.structure.frames import Frame
+
+pytest_plugins = ("landscapes", "vasp_files")
+"""In tests/fixtures."""
 
 SMALL = Architecture(
     symbols=("H", "C", "N", "O"),

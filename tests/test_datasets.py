@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlpot.config import Data
+from tlpot.config.run import Data
 from tlpot.data.check import check_frames
 from tlpot.data.read import read_frames
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 NAMES = sorted(

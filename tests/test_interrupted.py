@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ase.build import bulk, molecule
 
-from tlpot.cli import main
+from tlpot.cli.main import main
 from tlpot.files import begin_work
 
 TIMES = ("report.html", "run.log", "table.md")
@@ -234,7 +234,7 @@ def test_md_that_a_guard_stops(tmp_path, monkeypatch):
 
 DIES = """
 import os
-from tlpot.cli import main
+from tlpot.cli.main import main
 replace = os.replace
 def die(source, target):
     if os.path.basename(target) == {name!r}:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
 
 if TYPE_CHECKING:
-    from tlpot.calculator import TLPotCalculator
     from tlpot.data.read import read_frames
     from tlpot.errors import TlpotError
-    from tlpot.potential import load
-    from tlpot.run import finetune
+    from tlpot.finetuning.run import finetune
+    from tlpot.model.calculator import TLPotCalculator
+    from tlpot.model.potential import load
 
 __version__ = "0.1.0"
 
 __all__ = ["TLPotCalculator", "TlpotError", "finetune", "load", "read_frames"]
 
 _HOMES = {
-    "TLPotCalculator": "tlpot.calculator",
+    "TLPotCalculator": "tlpot.model.calculator",
     "TlpotError": "tlpot.errors",
-    "finetune": "tlpot.run",
-    "load": "tlpot.potential",
+    "finetune": "tlpot.finetuning.run",
+    "load": "tlpot.model.potential",
     "read_frames": "tlpot.data.read",
 }
 

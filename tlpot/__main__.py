@@ -1,5 +1,5 @@
 """``python -m tlpot``."""
 
-from tlpot.cli import main
+from tlpot.cli.main import main
 
 main()

@@ -26,10 +26,10 @@ from ase.units import Hartree
 from torch import Tensor, nn
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS
-from tlpot.data.reference import EnergyReference
 from tlpot.engine.networks import energy_and_slope
-from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load_base
+from tlpot.model.potential import Potential, load_base
+from tlpot.model.reference import EnergyReference
+from tlpot.structure.frames import Batch, Frame
 
 SYMBOLS = ("H", "C", "N", "O")
 WIDTHS = (80, 64, 48)

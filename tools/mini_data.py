@@ -24,8 +24,8 @@ from scipy.spatial.transform import Rotation
 from vesin import NeighborList
 
 from tlpot.backbones.ani import ANI
-from tlpot.frames import Batch, Frame
-from tlpot.potential import load_base
+from tlpot.model.potential import load_base
+from tlpot.structure.frames import Batch, Frame
 
 SYMBOLS = ("H", "C", "N", "O")
 CHUNK = 1500

@@ -37,7 +37,7 @@ from tlpot.evaluation.plots import (
     shared_limits,
     short,
 )
-from tlpot.run import prepare
+from tlpot.finetuning.run import prepare
 
 ACROSS = 3
 """Crystals in a row of the figure."""

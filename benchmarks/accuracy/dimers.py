@@ -16,9 +16,9 @@ from ase.units import Hartree
 from scipy.spatial.transform import Rotation
 
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.sampling import propose
+from tlpot.model.potential import Potential
+from tlpot.sampling.propose import propose
+from tlpot.structure.frames import Frame
 
 S66X8 = "comp6/s66x8_wb97x6-31gd.h5"
 SEPARATIONS = 8

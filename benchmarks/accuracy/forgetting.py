@@ -41,9 +41,9 @@ from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.data.write import write_frames
 from tlpot.evaluation.calibration import rms
 from tlpot.evaluation.metrics import metrics
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.prediction import Prediction
+from tlpot.model.potential import Potential
+from tlpot.model.prediction import Prediction
+from tlpot.structure.frames import Frame
 
 SHARES = {"reduced": [0.0, 0.25], "full": [0.0, 0.1, 0.25, 0.5]}
 EACH, PAIRS = 2, 2

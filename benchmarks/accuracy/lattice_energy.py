@@ -31,8 +31,8 @@ from benchmarks.lib.runs import Models
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import X23, crystal_points
 from tlpot import load, read_frames
-from tlpot.frames import Frame, neighbour_pairs
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
+from tlpot.structure.frames import Frame, neighbour_pairs
 
 RECIPES = ("default", "thesis")
 AIM = 1.0

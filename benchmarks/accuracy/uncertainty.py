@@ -34,8 +34,8 @@ from tlpot.evaluation.calibration import (
     uncertainty,
 )
 from tlpot.evaluation.metrics import energy_errors, group_means
-from tlpot.frames import Frame
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
+from tlpot.structure.frames import Frame
 
 LEVEL = 0.9
 QUANTITIES = ("energy", "forces")

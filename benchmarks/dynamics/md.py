@@ -21,14 +21,14 @@ from benchmarks.lib.page import fill, table
 from benchmarks.lib.runs import trained
 from benchmarks.lib.study import Results, Study
 from tlpot import TlpotError, load, read_frames
-from tlpot.config import load_config
-from tlpot.csp.relax import Relaxation, relax
+from tlpot.config.run import load_config
 from tlpot.data.write import write_frames
-from tlpot.frames import Frame
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
 from tlpot.md.summary import read_log, summarise
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
+from tlpot.relax.relax import Relaxation, relax
+from tlpot.structure.frames import Frame
 
 ROOT = Path(__file__).parents[2]
 UREA = ROOT / "datasets/urea/urea.extxyz"

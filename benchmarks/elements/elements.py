@@ -31,9 +31,9 @@ from benchmarks.lib.runs import with_members
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import finetune
-from tlpot.config import parse_config
+from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import evaluate
-from tlpot.run import Prepared
+from tlpot.finetuning.run import Prepared
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 MODELS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tlpot.threads import cores
+from tlpot.engine.threads import cores
 
 PACKAGES = ("tlpot", "torch", "torchani", "ase", "numpy", "vesin")
 

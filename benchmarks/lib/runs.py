@@ -10,12 +10,12 @@ from typing import Any
 from tlpot import TlpotError, finetune, load, read_frames
 from tlpot.ablation.run import run_point
 from tlpot.ablation.sweep import name_of, settings
-from tlpot.config import Config, load_config, parse_config
+from tlpot.config.run import Config, load_config, parse_config
 from tlpot.data.check import check_frames
 from tlpot.data.split import split_frames, thin
 from tlpot.files import write_whole
-from tlpot.frames import Frame
-from tlpot.potential import Potential, supported_elements
+from tlpot.model.potential import Potential, supported_elements
+from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 
 

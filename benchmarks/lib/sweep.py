@@ -29,8 +29,8 @@ from tlpot import TlpotError
 from tlpot.ablation.run import ablate, finished
 from tlpot.ablation.sweep import Outcome, Point, name_of, parse_sweep, points, settings
 from tlpot.ablation.table import draw, markdown, tidy
-from tlpot.config import parse_config
-from tlpot.console import sweep_bar
+from tlpot.cli.console import sweep_bar
+from tlpot.config.run import parse_config
 
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
 SHOWN = 3

@@ -35,12 +35,12 @@ from benchmarks.lib.page import CENTRED, ENERGY, FORCE, VECTOR, fill, table
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import X23
 from tlpot import load
-from tlpot.config import parse_config
+from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
-from tlpot.frames import Frame
-from tlpot.prediction import Prediction
-from tlpot.run import Prepared, prepare
+from tlpot.finetuning.run import Prepared, prepare
+from tlpot.model.prediction import Prediction
+from tlpot.structure.frames import Frame
 
 HERE = Path(__file__).parent
 NAMES = {
@@ -79,7 +79,7 @@ MACE = re.compile(r"Epoch (\d+): .*RMSE_E_per_atom=\s*([\d.]+) meV, RMSE_F=\s*([
 GRAPH_PES = re.compile(r"^\s+(\d+)\s+[\d.]+\s+([\d.]+)\s+[\d.]+\s+[\d.]+\s+[\d.]+\s+([\d.]+)\s")
 TLPOT = """
 import sys
-from tlpot.run import finetune
+from tlpot.finetuning.run import finetune
 finetune(sys.argv[1], on_epoch=lambda row: print(
     f"Epoch {row['epoch']}: RMSE_E_per_atom={row['validation_energy_rmse_meV_per_atom']} meV, "
     f"RMSE_F={row['validation_force_rmse_meV_per_A_component']}", flush=True))

@@ -34,13 +34,13 @@ from benchmarks.lib.x23 import DATA
 from tlpot import finetune, load
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import KJ_PER_MOL, centred_spread, spread_of_differences
-from tlpot.csp.molecules import find_molecules, find_unit
 from tlpot.csp.scores import SCORES, score
 from tlpot.data.crystals import read_crystals
-from tlpot.data.select import doubt_near_top, worst
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.sampling import WINDOW
+from tlpot.model.potential import Potential
+from tlpot.sampling.propose import WINDOW
+from tlpot.sampling.scores import doubt_near_top, worst
+from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import find_molecules, find_unit
 
 SYSTEMS = {
     "aspirin": ("C9H8O4", 0.95),

@@ -30,10 +30,10 @@ from benchmarks.lib.runs import once, trained
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import load
-from tlpot.csp.relax import Relaxation, relax
 from tlpot.data.crystals import read_each
-from tlpot.frames import Frame
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
+from tlpot.relax.relax import Relaxation, relax
+from tlpot.structure.frames import Frame
 
 CHUNK = 9
 ENGINES = ("torch-sim", "ase")

@@ -19,9 +19,9 @@ from torchani.neighbors import Neighbors
 
 from benchmarks.speed.timing import sampler
 from tlpot import TLPotCalculator, load, read_frames
-from tlpot.config import Training
-from tlpot.frames import Frame
-from tlpot.potential import Potential
+from tlpot.config.run import Training
+from tlpot.model.potential import Potential
+from tlpot.structure.frames import Frame
 from tlpot.training.freeze import freeze
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer

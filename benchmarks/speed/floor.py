@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
 
 Layer = tuple[int, int, int, int, bool]
 """Networks, atoms, inputs and outputs of one linear layer of one element; whether it is first."""

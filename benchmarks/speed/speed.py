@@ -59,9 +59,9 @@ from benchmarks.speed.timing import (
     spread,
 )
 from tlpot import finetune, load
-from tlpot.config import Config, parse_config
-from tlpot.frames import Frame
-from tlpot.run import prepare
+from tlpot.config.run import Config, parse_config
+from tlpot.finetuning.run import prepare
+from tlpot.structure.frames import Frame
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 

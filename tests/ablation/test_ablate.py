@@ -13,9 +13,9 @@ import yaml
 from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import parse_sweep
 from tlpot.errors import TlpotError
-from tlpot.frames import Batch
-from tlpot.potential import load_base
-from tlpot.run import finetune
+from tlpot.finetuning.run import finetune
+from tlpot.model.potential import load_base
+from tlpot.structure.frames import Batch
 from tlpot.training.cache import DescriptorCache
 
 ERROR = "force_rmse_meV_per_A_component"

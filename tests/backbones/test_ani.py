@@ -13,9 +13,9 @@ from torchani.aev import ANIAngular
 
 from tlpot.backbones.aev import FINE
 from tlpot.backbones.published import PUBLISHED, from_torchani
-from tlpot.config import Training
-from tlpot.frames import Frame
-from tlpot.potential import Potential, load_base
+from tlpot.config.run import Training
+from tlpot.model.potential import Potential, load_base
+from tlpot.structure.frames import Frame
 from tlpot.training.loss import loss
 
 

@@ -13,14 +13,14 @@ from torch.optim import AdamW
 
 import tlpot
 from tlpot.backbones.emodes import Architecture, EModes
-from tlpot.calculator import TLPotCalculator
-from tlpot.config import Training, parse_config
+from tlpot.config.run import Training, parse_config
 from tlpot.elements.modes import element_vectors
 from tlpot.errors import TlpotError
-from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load, load_base
-from tlpot.run import finetune, prepare
-from tlpot.sampling import frame_features
+from tlpot.finetuning.run import finetune, prepare
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential, load, load_base
+from tlpot.sampling.propose import frame_features
+from tlpot.structure.frames import Batch, Frame
 from tlpot.training.loss import loss
 
 MANY = ("CH3OH", "SiH4", "PH3", "CH3SH", "CH3Cl", "LiF", "NaCl", "CF4", "CH3CONH2", "AlCl3")

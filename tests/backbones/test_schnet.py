@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 import tlpot
 from tlpot.backbones.schnet import SHARED, SchNet
-from tlpot.calculator import TLPotCalculator
-from tlpot.cli import app
-from tlpot.config import Training, parse_config
+from tlpot.cli.main import app
+from tlpot.config.run import Training, parse_config
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Batch, Frame
-from tlpot.potential import Potential, load, load_base
-from tlpot.run import finetune, prepare
-from tlpot.sampling import frame_features
+from tlpot.finetuning.run import finetune, prepare
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential, load, load_base
+from tlpot.sampling.propose import frame_features
+from tlpot.structure.frames import Batch, Frame
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.loss import loss
 

@@ -3,7 +3,7 @@ from ase.build import molecule
 
 from tlpot.csp.dispersion import dispersion, label_functional
 from tlpot.errors import TlpotError
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
 
 
 def trained(model, *levels):

@@ -5,8 +5,8 @@ from ase.build import molecule
 
 from tlpot.csp import landscape
 from tlpot.csp.landscape import Candidate, Energies, gas_energy, spread_of_differences
-from tlpot.csp.molecules import Unit, constitution, find_molecules
 from tlpot.errors import TlpotError
+from tlpot.structure.molecules import Unit, constitution, find_molecules
 
 
 def test_density(crystals):

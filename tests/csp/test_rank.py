@@ -11,21 +11,21 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from tlpot.calculator import TLPotCalculator
 from tlpot.csp.evaluate import sharded
 from tlpot.csp.landscape import KJ_PER_MOL
-from tlpot.csp.molecules import find_molecules, gaseous, ions_or_radicals, looseness
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranking
-from tlpot.csp.relax import Relaxation
 from tlpot.csp.thermo import NOISE
-from tlpot.data.sample import relax
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.spread import Calibration, Scale
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential
+from tlpot.model.uncertainty import Calibration, Scale
+from tlpot.relax.relax import Relaxation
+from tlpot.sampling.geometries import relax
+from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import find_molecules, gaseous, ions_or_radicals, looseness
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from ase import Atoms
 
 from tlpot.csp.scores import SCORES, read_reference, score
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 
 def test_perfect_order_with_any_offset():

@@ -13,12 +13,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
-from tlpot.config import Data, Keys
+from tlpot.config.run import Data, Keys
 from tlpot.data.check import MENDS, check_frames, sort_frames
 from tlpot.data.read import read_frames
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 Water = Callable[..., Frame]
 DROP = Data(files=["x"], bad_frames="drop")

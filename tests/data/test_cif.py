@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from tlpot.cli import main
+from tlpot.cli.main import main
 from tlpot.data.cif import element_of, formula_of
 from tlpot.data.crystals import read_each
 from tlpot.data.read import read_frames

@@ -18,19 +18,19 @@ from ase.constraints import (
     FixScaled,
 )
 
-from tlpot.calculator import TLPotCalculator
-from tlpot.cli import main
-from tlpot.csp.relax import Relaxation, relax
-from tlpot.csp.relax_files import relax_files
+from tlpot.cli.main import main
 from tlpot.data.constraints import fixed_components, hold
 from tlpot.data.read import read_frames
-from tlpot.data.sample import normal_modes, sample_md, sample_modes, sample_rattle
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics, read_start
-from tlpot.potential import Potential, load
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential, load
+from tlpot.relax.files import relax_files
+from tlpot.relax.relax import Relaxation, relax
+from tlpot.sampling.geometries import normal_modes, sample_md, sample_modes, sample_rattle
+from tlpot.structure.frames import Frame
 
 HEAVY = (0, 2)
 """Atoms of methanol that are fixed: C and O are 0 and 1; here C and a hydrogen."""

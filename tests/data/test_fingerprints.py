@@ -9,11 +9,11 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.config import Split
+from tlpot.config.run import Split
 from tlpot.data.fingerprints import TrainingSet, base_lines, fingerprints, model_lines, overlap
 from tlpot.data.split import Splits, hold_out_unseen
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 
 def seen_by(train: list[Atoms], asked: list[Atoms]) -> list[str | None]:

@@ -13,11 +13,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
 from rich.console import Console
 
-from tlpot.config import Data, Keys
+from tlpot.config.run import Data, Keys
 from tlpot.data.inspect import Inspection, group_frames, inspect_files
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 
 def printed(inspection: Inspection) -> str:

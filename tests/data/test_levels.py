@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tlpot.cli import app
-from tlpot.config import Data
+from tlpot.cli.main import app
+from tlpot.config.run import Data
 from tlpot.csp.dispersion import label_functional
 from tlpot.data.check import check_frames
 from tlpot.data.inspect import inspect_files

@@ -14,12 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tlpot.config import Data, Group
+from tlpot.config.run import Data, Group
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_frames
 from tlpot.data.write import KEYS, to_text, write_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 LOOKALIKES = [
     *("007", "T", "False", "true", "1 2 3", "1_000", "nan", "-inf", "1e5", "[1, 2]", "{'a': 1}"),

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from tlpot.config import Split
+from tlpot.config.run import Split
 from tlpot.data.read import read_frames
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 
 @pytest.fixture

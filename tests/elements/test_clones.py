@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.build import molecule
 
 import tlpot
-from tlpot.cli import main
-from tlpot.config import Training
+from tlpot.cli.main import main
+from tlpot.config.run import Training
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
-from tlpot.potential import Potential, load_base
+from tlpot.model.potential import Potential, load_base
+from tlpot.structure.frames import Frame
 from tlpot.training.freeze import freeze, train_only
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer

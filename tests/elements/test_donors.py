@@ -1,6 +1,6 @@
 import pytest
 
-from tlpot.config import parse_elements
+from tlpot.config.run import parse_elements
 from tlpot.elements.donors import check_elements, require_elements, suggest_donors
 from tlpot.elements.modes import nearest
 from tlpot.errors import TlpotError

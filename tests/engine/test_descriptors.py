@@ -4,9 +4,9 @@ import pytest
 import torch
 from ase import Atoms
 
-from tlpot.config import Training
+from tlpot.config.run import Training
 from tlpot.engine import environment
-from tlpot.frames import Batch, Frame
+from tlpot.structure.frames import Batch, Frame
 from tlpot.training.loss import loss
 
 PRECISION = {torch.float64: 1e-10, torch.float32: 1e-4}

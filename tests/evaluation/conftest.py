@@ -1,4 +1,4 @@
-"""Small made-up frames, and stand-ins for `tlpot.potential`."""
+"""Small made-up frames, and stand-ins for `tlpot.model.potential`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.frames import Frame
-from tlpot.spread import Calibration
+from tlpot.model.uncertainty import Calibration
+from tlpot.structure.frames import Frame
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Has the fields of `tlpot.potential.Prediction`."""
+    """Has the fields of `tlpot.model.potential.Prediction`."""
 
     energy: float
     forces: np.ndarray

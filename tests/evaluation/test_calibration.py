@@ -19,9 +19,9 @@ from tlpot.evaluation.calibration import (
     miscalibration_area,
     uncertainty,
 )
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.spread import Calibration, Scale
+from tlpot.model.potential import Potential
+from tlpot.model.uncertainty import Calibration, Scale
+from tlpot.structure.frames import Frame
 
 
 class Ensemble:

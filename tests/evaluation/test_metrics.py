@@ -16,7 +16,7 @@ from tlpot.evaluation.metrics import (
     judge,
     metrics,
 )
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 STRESS = np.array([1.0, -2.0, 0.0, 0.0, 3.0, 0.0]) * 1e-3
 

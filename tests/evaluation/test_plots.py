@@ -3,8 +3,8 @@ import pytest
 
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge, metrics
-from tlpot.frames import Frame
-from tlpot.spread import Calibration, Scale
+from tlpot.model.uncertainty import Calibration, Scale
+from tlpot.structure.frames import Frame
 
 
 @pytest.fixture

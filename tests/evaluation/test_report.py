@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tlpot.config import parse_config
+from tlpot.config.run import parse_config
 from tlpot.data.fingerprints import overlap
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge
@@ -17,7 +17,7 @@ from tlpot.evaluation.report import (
     print_summary,
     write_report,
 )
-from tlpot.spread import Calibration, Scale
+from tlpot.model.uncertainty import Calibration, Scale
 
 EVIL = "<script>alert('x').traj"
 

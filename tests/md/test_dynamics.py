@@ -15,14 +15,14 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.calculator import TLPotCalculator
-from tlpot.cli import main
+from tlpot.cli.main import main
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics, parse_dynamics, read_start
 from tlpot.md.summary import read_log, summarise
-from tlpot.potential import Potential, load
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential, load
 
 QUICK = {"log_every": 5, "frame_every": 10, "save_every": 20}
 
@@ -69,7 +69,7 @@ def test_a_killed_run_goes_on_bit_for_bit(mini, tmp_path):
 from ase.build import molecule
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
-from tlpot.potential import load
+from tlpot.model.potential import load
 run_md(molecule("CH3OH"), load("mini"), 100, {str(cut)!r}, Dynamics(**{QUICK!r}))
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from tlpot.csp.xrd import Pattern, read_pattern, similarity, simulate
 from tlpot.errors import TlpotError
+from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
 from tlpot.powder.pattern_file import read_scan
 
 COPPER, MOLYBDENUM = 1.54184, 0.71073

@@ -7,14 +7,14 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from tlpot.cli import app, main
+from tlpot.cli.main import app, main
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import read_history
-from tlpot.modelfile import read_model
+from tlpot.model.file import read_model
 from tlpot.powder.classifier import load
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, read_examples
-from tlpot.powder.opinions import classify_files
+from tlpot.powder.opinion import classify_files
 from tlpot.powder.run import prepare, train
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
 

@@ -5,11 +5,11 @@ import ase.io
 import numpy as np
 import pytest
 
-from tlpot.frames import Frame
 from tlpot.property.evaluate import errors
 from tlpot.property.interval import calibrate
 from tlpot.property.model import Ensemble, PropertyModel
 from tlpot.property.table import prediction_table
+from tlpot.structure.frames import Frame
 
 
 def test_intervals_cover_what_they_say_also_where_models_agree():

@@ -6,7 +6,7 @@ import torch
 from ase.build import bulk
 from torch.nn.functional import batch_norm, linear, softplus
 
-from tlpot.cli import main
+from tlpot.cli.main import main
 from tlpot.errors import TlpotError
 from tlpot.property.graph import Graph
 from tlpot.property.model import PropertyModel, as_graph, batches

@@ -11,14 +11,14 @@ import yaml
 from ase.build import bulk
 
 import tlpot.training.trainer as trainer
-from tlpot.cli import main
+from tlpot.cli.main import main
+from tlpot.config.sections import load_section
 from tlpot.errors import TlpotError
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
 from tlpot.property.config import PropertyConfig, PropertyNetwork
 from tlpot.property.data import read_structures
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
-from tlpot.sections import load_section
 
 
 @pytest.fixture

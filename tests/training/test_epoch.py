@@ -5,7 +5,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.frames import Batch, Frame
+from tlpot.structure.frames import Batch, Frame
 from tlpot.training.epoch import Epochs, chances
 
 KINDS = ["none", "size", "composition", "element"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tlpot.config import Training
+from tlpot.config.run import Training
 from tlpot.errors import TlpotError
 from tlpot.training.freeze import freeze
 from tlpot.training.potential import PotentialTask

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tlpot.config import Training
-from tlpot.frames import Batch
+from tlpot.config.run import Training
+from tlpot.structure.frames import Batch
 from tlpot.training.loss import count_labels, expected_counts, loss
 
 NAN = float("nan")
@@ -34,7 +34,7 @@ def batch() -> Batch:
 
 @pytest.fixture
 def output() -> SimpleNamespace:
-    """What `loss` asks of `tlpot.potential.Output`, of two members."""
+    """What `loss` asks of `tlpot.model.potential.Output`, of two members."""
     forces = double([[[2.0, 2, 2], [0, 0, 3], [0, 0, 0]], [[0.0, 0, 0], [0, 0, 3], [0, 0, 0]]])
     virial = torch.zeros(2, 2, 3, 3, dtype=torch.float64)
     virial[0, 0, 0, 0] = 3.0

@@ -35,7 +35,7 @@ def test_alone_everything_is_ones_own():
 @pytest.mark.parametrize("fit", ["mean", "members"])
 def test_losses_of_shares_add_up_to_the_whole(small, labelled, fit):
     potential = small()
-    settings = tlpot.config.Training(fit=fit, stress_weight=0.5)
+    settings = tlpot.config.run.Training(fit=fit, stress_weight=0.5)
     batches = [potential.batch([frame]) for frame in labelled(7)]
     counts = count_labels(batches)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tlpot.config import Training
+from tlpot.config.run import Training
 from tlpot.errors import TlpotError
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.loss import loss

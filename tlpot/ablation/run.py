@@ -11,12 +11,12 @@ from typing import Any
 
 from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
-from tlpot.config import Config, load_config
+from tlpot.config.run import Config, load_config
 from tlpot.errors import TlpotError
 from tlpot.files import locked, log, logged, make_folder
-from tlpot.modelfile import NAME as MODEL
-from tlpot.run import finetune
-from tlpot.scale import as_done
+from tlpot.finetuning.run import finetune
+from tlpot.model.file import NAME as MODEL
+from tlpot.parallel.processes import as_done
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 

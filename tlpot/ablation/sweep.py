@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tlpot.config import Config, parse_config
+from tlpot.config.run import Config, parse_config
+from tlpot.config.sections import STARTED, Needs, Section, parse_section, read_yaml, set_key
 from tlpot.errors import TlpotError
-from tlpot.sections import STARTED, Needs, Section, parse_section, read_yaml, set_key
 
 SEEDED = ("data.split.seed", "training.seed")
 """What a sweep's seeds set, both to the same."""

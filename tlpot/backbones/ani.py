@@ -18,7 +18,7 @@ from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import keep
 from tlpot.engine.environment import Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
-from tlpot.frames import Batch
+from tlpot.structure.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
 ALPHA = 0.1

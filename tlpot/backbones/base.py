@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tlpot.frames import Batch
+from tlpot.structure.frames import Batch
 
 
 class Backbone(Protocol):

@@ -31,7 +31,7 @@ from tlpot.engine.constants import Constants
 from tlpot.engine.descriptors import keep
 from tlpot.engine.environment import Descriptor, Environment
 from tlpot.engine.networks import energy_and_slope
-from tlpot.frames import Batch
+from tlpot.structure.frames import Batch
 
 SHARED = "shared"
 """Where an element's name stands in the names of ANI's weights."""

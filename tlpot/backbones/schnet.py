@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tlpot.backbones.base import from_plain
 from tlpot.elements.modes import vectors
-from tlpot.frames import Batch
+from tlpot.structure.frames import Batch
 
 SHARED = "shared"
 """Where an element's name stands in the names of ANI's weights; embeddings have their element."""

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
-from tlpot.data.engines import d3bj
 from tlpot.data.levels import same_functional, stated
 from tlpot.errors import TlpotError
+from tlpot.labelling.engines import d3bj
+from tlpot.model.potential import Potential
 from tlpot.optional import require
-from tlpot.potential import Potential
 
 Dispersion = Literal["d3", "d4"]
 

@@ -15,15 +15,15 @@ from ase import Atoms
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import Energies
 from tlpot.csp.ranking import Ranking
-from tlpot.csp.relax import relax
-from tlpot.csp.shards import SHARD, STRUCTURES, Work, in_shards, loaded
 from tlpot.csp.thermo import Vibrations, vibrations
 from tlpot.data.read import read_frames
 from tlpot.data.write import to_text
 from tlpot.files import write_whole
-from tlpot.frames import Frame
-from tlpot.potential import Potential
-from tlpot.scale import LOCAL
+from tlpot.model.potential import Potential
+from tlpot.parallel.processes import LOCAL
+from tlpot.parallel.shards import SHARD, STRUCTURES, Work, in_shards, loaded
+from tlpot.relax.relax import relax
+from tlpot.structure.frames import Frame
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what is done and how many there are; yields what is to be told how many are done."""
@@ -110,7 +110,7 @@ class Here:
 
 @dataclass(frozen=True)
 class sharded:  # noqa: N801
-    """Evaluates in shards that are kept in `folder` (`tlpot.csp.shards.in_shards`).
+    """Evaluates in shards that are kept in `folder` (`tlpot.parallel.shards.in_shards`).
 
     One local worker is this process, more are others; or Dask or Slurm.
     """

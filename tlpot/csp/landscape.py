@@ -11,13 +11,13 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 
-from tlpot.calculator import TLPotCalculator
-from tlpot.csp.molecules import Unit, find_molecules, find_unit
-from tlpot.csp.relax import Relaxation, Relaxed, relax
-from tlpot.data.contacts import changed_bonds
 from tlpot.data.contents import density
 from tlpot.errors import TlpotError
-from tlpot.potential import CHUNK, Potential
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import CHUNK, Potential
+from tlpot.relax.relax import Relaxation, Relaxed, relax
+from tlpot.structure.contacts import changed_bonds
+from tlpot.structure.molecules import Unit, find_molecules, find_unit
 
 KJ_PER_MOL = units.kJ / units.mol
 """eV in 1 kJ/mol."""
@@ -133,7 +133,7 @@ def gas_energy(
     ----------
     molecules
         Formula → geometries to start from; the `CONFORMERS` of lowest energy are relaxed, and
-        the lowest minimum counts, before all of those that `tlpot.csp.relax` finds no fault with.
+        the lowest minimum counts, before all of those that `tlpot.relax.relax` finds no fault with.
     on_remark
         Told of a molecule that has no minimum without fault, as a zwitterion whose proton goes
         back, and what that means.

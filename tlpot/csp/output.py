@@ -32,8 +32,8 @@ from tlpot.files import (
     table_text,
     write_whole,
 )
-from tlpot.frames import Frame
-from tlpot.manifest import versions
+from tlpot.finetuning.manifest import versions
+from tlpot.structure.frames import Frame
 
 COLUMNS = {
     "rank": "",

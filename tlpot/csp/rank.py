@@ -19,7 +19,18 @@ from tlpot.csp.landscape import (
     spread_of_differences,
 )
 from tlpot.csp.match import find_duplicates, find_experimental
-from tlpot.csp.molecules import (
+from tlpot.csp.ranking import Ranked, Ranking
+from tlpot.csp.scores import read_reference, score
+from tlpot.csp.thermo import NOISE
+from tlpot.data.crystals import Refused, origin, read_crystals, require_some
+from tlpot.data.read import read_frames
+from tlpot.errors import TlpotError
+from tlpot.model.potential import Potential
+from tlpot.powder.classifier import Opinion
+from tlpot.powder.lines import crystal_system, symmetry
+from tlpot.powder.pattern import Pattern, classify, read_pattern, similarity, simulate
+from tlpot.structure.frames import Frame, require_atoms
+from tlpot.structure.molecules import (
     LOOSE,
     Unit,
     constitution,
@@ -31,17 +42,6 @@ from tlpot.csp.molecules import (
     looseness,
     wrong_unit,
 )
-from tlpot.csp.ranking import Ranked, Ranking
-from tlpot.csp.scores import read_reference, score
-from tlpot.csp.thermo import NOISE
-from tlpot.csp.xrd import Pattern, classify, read_pattern, similarity, simulate
-from tlpot.data.crystals import Refused, origin, read_crystals, require_some
-from tlpot.data.read import read_frames
-from tlpot.errors import TlpotError
-from tlpot.frames import Frame, require_atoms
-from tlpot.potential import Potential
-from tlpot.powder.classifier import Opinion
-from tlpot.powder.lines import crystal_system, symmetry
 
 SYMPREC = 0.1
 """Å within which the symmetry of a relaxed crystal is found."""

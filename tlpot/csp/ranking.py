@@ -9,15 +9,15 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
+from tlpot.config.sections import Needs, Section
 from tlpot.csp.landscape import GAUSSIAN, Candidate
 from tlpot.csp.match import Match
-from tlpot.csp.molecules import Unit
-from tlpot.csp.relax import Relaxation
 from tlpot.data.crystals import Refused
+from tlpot.model.uncertainty import Scale
 from tlpot.optional import require
 from tlpot.powder.classifier import Opinion
-from tlpot.sections import Needs, Section
-from tlpot.spread import Scale
+from tlpot.relax.relax import Relaxation
+from tlpot.structure.molecules import Unit
 
 
 class Ranking(Section):
@@ -66,7 +66,9 @@ class Ranking(Section):
         None, description="run folder or model of tlpot xrd train: its opinion on the pattern"
     )
     shift: Annotated[float, Needs(pattern=True)] = Field(
-        1.0, gt=0, description="degrees 2θ by which peaks may be off, see tlpot.csp.xrd.similarity"
+        1.0,
+        gt=0,
+        description="degrees 2θ by which peaks may be off, see tlpot.powder.pattern.similarity",
     )
 
     def require_libraries(self) -> None:

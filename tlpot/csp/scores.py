@@ -12,7 +12,7 @@ from tlpot.data.identity import Names, shown
 from tlpot.data.table import read_table
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 LABELS = "labels"
 """Stands for the energies that the structure files hold."""

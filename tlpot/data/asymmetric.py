@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tlpot.data.spacegroups import Operators
 from tlpot.errors import TlpotError
-from tlpot.frames import neighbour_pairs
+from tlpot.structure.frames import neighbour_pairs
 
 SAME_PLACE = 0.2
 """Å: images of a site, or sites of one element, that are this close are one atom."""

@@ -11,11 +11,11 @@ from ase import Atoms
 from rich.markup import escape
 from rich.table import Table
 
-from tlpot.config import Data
+from tlpot.config.run import Data
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame, neighbour_pairs
 
 ENERGY_WINDOW = 5.0
 """eV/atom from the median of equal compositions beyond which an energy is not believed."""

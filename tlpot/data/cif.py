@@ -18,11 +18,11 @@ from ase import Atoms
 from tlpot.data.asymmetric import Site, cell_of, whole_cell
 from tlpot.data.cif_text import UNKNOWN, Block, decode, parse_blocks
 from tlpot.data.compression import open_binary
-from tlpot.data.contacts import overlap
 from tlpot.data.contents import ELEMENTS, ISOTOPES, Contents, formula_of
 from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError
+from tlpot.structure.contacts import overlap
 
 CENTRED = ("A", "B", "C", "I", "F")
 _LENGTHS = tuple(f"_cell_length_{x}" for x in "abc")

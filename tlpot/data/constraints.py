@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled
 
 from tlpot.errors import TlpotError
-from tlpot.frames import bare
+from tlpot.structure.frames import bare
 
 
 def fixed_components(atoms: Atoms) -> np.ndarray | None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tlpot.config import Keys
-from tlpot.data.contacts import overlap
+from tlpot.config.run import Keys
 from tlpot.data.labels import make_frames
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
 from tlpot.optional import MissingLibraryError, require
+from tlpot.structure.contacts import overlap
+from tlpot.structure.frames import Frame
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import KDTree
 
-from tlpot.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame, neighbour_pairs
 
 CUTOFF = 6.0
 """Å, of the pairs that a fingerprint sums over."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tlpot.config import Data, Group, Keys, Labelled
+from tlpot.config.run import Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 IN_MEMORY = "in memory"
 """Stands for the file of frames that came from none."""

@@ -13,7 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from tlpot.config import Data
+from tlpot.config.run import Data
 from tlpot.data.check import Checked, sort_frames
 from tlpot.data.groups import marked
 from tlpot.data.levels import described, named_levels, require_one_level
@@ -21,7 +21,7 @@ from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 PICTURES = ("energies.png", "forces.png")
 MANY = 12

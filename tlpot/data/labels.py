@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from tlpot.config import Keys
+from tlpot.config.run import Keys
 from tlpot.data.constraints import simplified
 from tlpot.data.notes import FOREIGN, from_own, own_note
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, bare
+from tlpot.structure.frames import Frame, bare
 
 EnergyKind = Literal["free_energy", "energy"]
 

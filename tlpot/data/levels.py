@@ -8,7 +8,7 @@ from functools import cache
 
 from tlpot.data.vasp_tags import UNNAMED, Tags
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 STRICT = {
     "xc": "functional",

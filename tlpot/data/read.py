@@ -16,7 +16,7 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype
 
-from tlpot.config import Keys
+from tlpot.config.run import Keys
 from tlpot.data.cif import Unreadable, read_cif
 from tlpot.data.compression import DAMAGE, damaged, open_binary, plain_name, unpacked
 from tlpot.data.labels import EnergyKind, make_frames
@@ -26,7 +26,7 @@ from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.data.xyz import require_all, respelled
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, bare
+from tlpot.structure.frames import Frame, bare
 
 Files = str | Path | Sequence[str | Path]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 SAME_PLACE = 1e-5
 """Å within which positions and cells are the same."""

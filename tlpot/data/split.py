@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tlpot.config import Split
+from tlpot.config.run import Split
 from tlpot.data.fingerprints import Overlap, Part, TrainingSet, overlap
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 BLOCK = 10
 """Frames of neighbouring energy that give their shares together."""

@@ -16,7 +16,7 @@ from tlpot.data.labels import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent, write_whole
-from tlpot.frames import Frame
+from tlpot.structure.frames import Frame
 
 KEYS = ("energy_key", "forces_key", "stress_key")
 """What reading notes about where a label stood; it does not hold for the new file."""

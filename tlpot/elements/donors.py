@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from ase.data import atomic_numbers
 
-from tlpot.config import NewElement
+from tlpot.config.run import NewElement
 from tlpot.elements.modes import nearest, vectors
 from tlpot.errors import TlpotError
 

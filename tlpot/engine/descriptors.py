@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tlpot.engine.environment import Descriptor, Environment
-from tlpot.threads import spread
+from tlpot.engine.threads import spread
 
 
 @dataclass

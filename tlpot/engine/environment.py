@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tlpot.engine.constants import Constants
-from tlpot.threads import available, spread
+from tlpot.engine.threads import available, spread
 
 TRIPLES_AT_ONCE = 16_384
 """Bounds the memory of the triples' terms."""
@@ -54,8 +54,8 @@ class Environment:
     species
         ``Tensor[atoms]`` element index of each atom.
     pairs, vectors
-        ``Tensor[2, pairs]`` and ``Tensor[pairs, 3]`` (Å) as in `tlpot.frames.Batch`; the dtype of
-        `vectors` is the dtype of all results.
+        ``Tensor[2, pairs]`` and ``Tensor[pairs, 3]`` (Å) as in
+        `tlpot.structure.frames.Batch`; the dtype of `vectors` is the dtype of all results.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from tlpot.threads import available, shares, spread
+from tlpot.engine.threads import available, shares, spread
 
 Weights = Sequence[Tensor]
 """weight and bias of each layer in turn: ``[members, out, in]``, ``[members, out]``."""

@@ -35,12 +35,12 @@ import numpy as np
 from scipy.special import erf
 from scipy.stats import spearmanr
 
-from tlpot.frames import Frame
-from tlpot.spread import LEVEL, Calibration, Quantity, Scale, factor
+from tlpot.model.uncertainty import LEVEL, Calibration, Quantity, Scale, factor
+from tlpot.structure.frames import Frame
 
 if TYPE_CHECKING:
-    from tlpot.potential import Potential
-    from tlpot.prediction import Prediction
+    from tlpot.model.potential import Potential
+    from tlpot.model.prediction import Prediction
 
 FEWEST = 5
 """Labelled frames below which a factor would be a guess: of five, it is good to a third."""

@@ -15,12 +15,12 @@ from scipy.sparse.csgraph import connected_components
 
 from tlpot.data.fingerprints import SEEN, TrainingSet, overlap
 from tlpot.evaluation.calibration import uncertainty
-from tlpot.frames import Frame, neighbour_pairs
-from tlpot.spread import Calibration
+from tlpot.model.uncertainty import Calibration
+from tlpot.structure.frames import Frame, neighbour_pairs
 
 if TYPE_CHECKING:
-    from tlpot.potential import Potential
-from tlpot.prediction import Prediction
+    from tlpot.model.potential import Potential
+from tlpot.model.prediction import Prediction
 
 Metrics = dict[str, Any]
 

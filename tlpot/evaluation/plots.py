@@ -24,11 +24,11 @@ from tlpot.evaluation.metrics import (
     metrics,
 )
 from tlpot.files import cell_number, write_whole
-from tlpot.frames import Frame
-from tlpot.spread import Calibration, Quantity, Scale
+from tlpot.model.uncertainty import Calibration, Quantity, Scale
+from tlpot.structure.frames import Frame
 
 if TYPE_CHECKING:
-    from tlpot.prediction import Prediction
+    from tlpot.model.prediction import Prediction
 
 History = dict[str, np.ndarray]
 

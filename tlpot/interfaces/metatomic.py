@@ -18,8 +18,8 @@ from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS, Layer
 from tlpot.errors import TlpotError
+from tlpot.model.potential import Potential
 from tlpot.optional import require
-from tlpot.potential import Potential
 
 
 class Dense(torch.nn.Module):

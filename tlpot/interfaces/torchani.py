@@ -12,7 +12,7 @@ from safetensors.torch import save
 from tlpot.backbones.aev import AngularColumns
 from tlpot.backbones.ani import ANI
 from tlpot.files import write_whole
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
 
 LOADER = '''\
 """{name} as a torchani model: `from {stem} import load`. Needs torchani and safetensors.

@@ -15,9 +15,9 @@ from vesin import NeighborList
 
 from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
-from tlpot.frames import Batch
+from tlpot.model.potential import Potential
 from tlpot.optional import require
-from tlpot.potential import Potential
+from tlpot.structure.frames import Batch
 
 if TYPE_CHECKING:
     from torch_sim.state import SimState

@@ -21,8 +21,6 @@ from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 
 from tlpot import __version__
-from tlpot.calculator import TLPotCalculator
-from tlpot.csp.relax import unfit
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError, short_of_memory
@@ -36,11 +34,13 @@ from tlpot.files import (
     make_folder,
     write_whole,
 )
-from tlpot.frames import Frame, bare
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
-from tlpot.potential import Potential
+from tlpot.model.calculator import TLPotCalculator
+from tlpot.model.potential import Potential
+from tlpot.relax.relax import unfit
+from tlpot.structure.frames import Frame, bare
 
 COLUMNS = (
     *("step", "time_ps", "potential_eV", "kinetic_eV", "conserved_eV", "temperature_K"),

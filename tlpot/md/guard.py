@@ -7,11 +7,11 @@ from collections import deque
 import numpy as np
 from ase import Atoms, units
 
-from tlpot.csp.domain import allowed_spread, too_close
-from tlpot.data.contacts import bond_changes
-from tlpot.frames import bare
 from tlpot.md.settings import Dynamics
-from tlpot.potential import Potential
+from tlpot.model.domain import allowed_spread, too_close
+from tlpot.model.potential import Potential
+from tlpot.structure.contacts import bond_changes
+from tlpot.structure.frames import bare
 
 KEPT = 5
 """Frames up to the last that are kept for labelling."""

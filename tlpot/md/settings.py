@@ -10,10 +10,10 @@ import yaml
 from ase import Atoms
 from pydantic import Field
 
+from tlpot.config.sections import Needs, Section, parse_section
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
-from tlpot.frames import require_atoms
-from tlpot.sections import Needs, Section, parse_section
+from tlpot.structure.frames import require_atoms
 
 
 class Dynamics(Section):

@@ -16,8 +16,8 @@ from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
 from tlpot.files import cell_number, write_whole
-from tlpot.frames import neighbour_pairs
 from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
+from tlpot.structure.frames import neighbour_pairs
 
 REACH, BINS = 8.0, 160
 """Å and number of bins of the radial distribution functions."""

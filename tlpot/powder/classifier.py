@@ -12,12 +12,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from tlpot.csp.xrd import Pattern, wavelength_of
 from tlpot.errors import TlpotError
-from tlpot.modelfile import read_model, write_model
+from tlpot.model.file import read_model, write_model
 from tlpot.powder.config import Augmentation, Network
 from tlpot.powder.lines import LAST, SYSTEMS, WAVELENGTH, Lines
 from tlpot.powder.network import CrystalSystemNet, Input, find_lines
+from tlpot.powder.pattern import Pattern, wavelength_of
 from tlpot.powder.render import ANGLES, ideal
 
 NARROWEST = 15.0

@@ -12,10 +12,10 @@ from tlpot.data.crystals import Refused, read_crystals, require_some, stem
 from tlpot.data.identity import Names
 from tlpot.data.table import MISSING, read_table
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
 from tlpot.optional import MissingLibraryError
 from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
+from tlpot.structure.frames import Frame
 
 COLUMNS = ("id", "crystal_system")
 """Of a table; what its others hold is a note of the crystal."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-from tlpot.csp.xrd import flattened
 from tlpot.powder.config import Augmentation
 from tlpot.powder.lines import LAST, Lines
+from tlpot.powder.pattern import flattened
 
 STEP = 0.01
 """Degrees 2θ between points."""

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from tlpot.config.sections import as_section
 from tlpot.data.crystals import Refused
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits, split_unseen
 from tlpot.errors import TlpotError, short_of_memory
 from tlpot.files import log, logged
-from tlpot.manifest import about_file, common_part
-from tlpot.modelfile import NAME as MODEL
+from tlpot.finetuning.manifest import about_file, common_part
+from tlpot.model.file import NAME as MODEL
 from tlpot.optional import require
 from tlpot.powder.classifier import Classifier, first_lines, load
 from tlpot.powder.config import Augmentation, PowderConfig
@@ -25,7 +26,9 @@ from tlpot.powder.judge import judge
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.report import write_report
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
-from tlpot.run_folder import (
+from tlpot.training.freeze import LayerState, freeze_layers
+from tlpot.training.parallel import Team
+from tlpot.training.run_folder import (
     CHECKPOINT,
     begin,
     choose_device,
@@ -33,9 +36,6 @@ from tlpot.run_folder import (
     fit,
     write_json,
 )
-from tlpot.sections import as_section
-from tlpot.training.freeze import LayerState, freeze_layers
-from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tlpot.engine.threads import own_threads
 from tlpot.powder.classifier import AT_ONCE, Classifier
 from tlpot.powder.config import Augmentation
 from tlpot.powder.data import Example
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.network import Scale
 from tlpot.powder.render import ideal, measured
-from tlpot.threads import own_threads
 
 JUDGED_SEED = 2**32
 """Of the flaws of validation and test patterns: the same in every run, and in no training."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tlpot.config import Action, Optimisation, Split, WholeRun
-from tlpot.sections import Needs, Section, WithFiles
+from tlpot.config.run import Action, Optimisation, Split, WholeRun
+from tlpot.config.sections import Needs, Section, WithFiles
 
 NEW = Needs(base=False)
 """A base keeps its network."""

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from tlpot.config.sections import no_effect
 from tlpot.data.cif import Unreadable
 from tlpot.data.compression import plain_name
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.data.table import Row, read_table
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame, bare
 from tlpot.optional import MissingLibraryError
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
-from tlpot.sections import no_effect
+from tlpot.structure.frames import Frame, bare
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlpot.evaluation.calibration import conformal_quantile, enough
-from tlpot.spread import LEVEL
+from tlpot.model.uncertainty import LEVEL
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from ase import Atoms
 from tlpot.data.fingerprints import Part, TrainingSet
 from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
-from tlpot.frames import Frame
-from tlpot.modelfile import read_model, write_model
+from tlpot.model.file import read_model, write_model
 from tlpot.property.elements import unknown_elements
 from tlpot.property.graph import Graph
 from tlpot.property.interval import Interval, calibrate
 from tlpot.property.network import CGCNN, Architecture
+from tlpot.structure.frames import Frame
 
 AT_ONCE = 64
 """Crystals per pass."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlpot.config.sections import as_section
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.read import find_files
 from tlpot.data.split import Splits, split_unseen, thin
 from tlpot.errors import TlpotError, short_of_memory
 from tlpot.files import log, logged
-from tlpot.manifest import about_file, common_part
+from tlpot.finetuning.manifest import about_file, common_part
 from tlpot.optional import require
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, by_id, read_crystals
@@ -26,7 +27,9 @@ from tlpot.property.model import PropertyModel
 from tlpot.property.network import CGCNN, Architecture
 from tlpot.property.report import write_report
 from tlpot.property.task import PropertyTask
-from tlpot.run_folder import (
+from tlpot.training.freeze import LayerState, freeze_layers
+from tlpot.training.parallel import Team
+from tlpot.training.run_folder import (
     CHECKPOINT,
     begin,
     choose_device,
@@ -34,9 +37,6 @@ from tlpot.run_folder import (
     fit,
     write_json,
 )
-from tlpot.sections import as_section
-from tlpot.training.freeze import LayerState, freeze_layers
-from tlpot.training.parallel import Team
 from tlpot.training.trainer import Row
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlpot.files import table_text
-from tlpot.frames import Frame
 from tlpot.property.data import by_id
 from tlpot.property.model import Ensemble
+from tlpot.structure.frames import Frame
 
 
 def prediction_table(ensemble: Ensemble, frames: Sequence[Frame]) -> str:

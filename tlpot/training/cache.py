@@ -8,8 +8,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tlpot.frames import Batch
-from tlpot.potential import Potential
+from tlpot.model.potential import Potential
+from tlpot.structure.frames import Batch
 
 
 class DescriptorCache:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tlpot.frames import Batch
+from tlpot.structure.frames import Batch
 
 Weighting = Literal["none", "size", "composition", "element"]
 

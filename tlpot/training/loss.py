@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlpot.config import Training
-from tlpot.frames import Batch
-from tlpot.prediction import Output
+from tlpot.config.run import Training
+from tlpot.model.prediction import Output
+from tlpot.structure.frames import Batch
 
 Counts = Sequence[float]
 """Atoms with forces, frames with an energy, frames with a stress; each times its weight."""

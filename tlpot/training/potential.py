@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from tlpot.config import Training
-from tlpot.frames import Batch
-from tlpot.potential import Potential
-from tlpot.threads import own_threads
+from tlpot.config.run import Training
+from tlpot.engine.threads import own_threads
+from tlpot.model.potential import Potential
+from tlpot.structure.frames import Batch
 from tlpot.training.epoch import Epochs
 from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from tlpot.config import Optimisation
+from tlpot.config.run import Optimisation
 from tlpot.errors import TlpotError
 from tlpot.files import table_text, write_whole
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint

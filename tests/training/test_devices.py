@@ -1,0 +1,236 @@
+"""Another device, and another process's state: runs go on elsewhere, nothing of the caller's moves.
+
+No GPU is needed but for the tests marked ``gpu``: a checkpoint whose tensors say they lie on one,
+and torch's ``meta`` device, stand in.
+"""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase import Atoms
+from ase.build import molecule
+from safetensors.torch import load_file
+
+import tlpot
+from tlpot import TLPotCalculator
+from tlpot.cli import main as cli
+from tlpot.cli import property as cli_property
+from tlpot.cli import use as cli_use
+from tlpot.cli import xrd as cli_xrd
+from tlpot.config.run import Training
+from tlpot.model.potential import load, load_onto
+from tlpot.structure.frames import Frame
+from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.checkpoint import load_checkpoint
+from tlpot.training.potential import PotentialTask
+from tlpot.training.trainer import Trainer
+
+
+def stop(row: dict) -> None:
+    raise KeyboardInterrupt
+
+
+def same_weights(one: str | Path, other: str | Path) -> bool:
+    mine, theirs = (load_file(Path(folder, "model.safetensors")) for folder in (one, other))
+    return all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
+
+
+# --- resuming ----------------------------------------------------------------------------------
+
+
+def test_a_run_begun_on_a_gpu_resumes_on_a_cpu(settings, tmp_path, monkeypatch):
+    whole = tlpot.finetune(settings | {"output": str(tmp_path / "whole")})
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        with pytest.raises(KeyboardInterrupt):
+            tlpot.finetune(settings, on_epoch=stop)
+    folder = Path(settings["output"])
+    if not torch.cuda.is_available():  # the checkpoint is what it pretends to be
+        with pytest.raises(RuntimeError, match="CUDA device"):
+            torch.load(folder / CHECKPOINT, weights_only=True)
+    stored = folder / "config.yaml"
+    stored.write_text(stored.read_text().replace("device: cpu", "device: cuda"))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "tlpot", "finetune", str(path), "--resume"]
+    changed = ["training.keep_gb=0.001"]
+    done = subprocess.run(command + changed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(folder, whole.folder)
+
+
+def test_a_checkpoint_goes_where_the_trainer_is(small, labelled, tmp_path):
+    """From a CPU to another device, here `meta`: weights, moments, average and best weights."""
+    settings = Training.model_validate({"epochs": 1, "schedule": "plateau", "warmup_epochs": 0})
+
+    def trainer(device: str) -> Trainer:
+        potential = small().for_elements({"H", "C", "N", "O"}).to(device)
+        potential.backbone.requires_grad_()
+        batches = [small().batch([frame]) for frame in labelled(4)]
+        task = PotentialTask(small(), batches, [], settings)
+        task.potential = potential
+        return Trainer(task, settings, tmp_path)
+
+    with_weights = small().for_elements({"H", "C", "N", "O"})
+    with_weights.backbone.requires_grad_()
+    batches = [with_weights.batch([frame]) for frame in labelled(4)]
+    Trainer(PotentialTask(with_weights, batches, [], settings), settings, tmp_path).fit()
+    assert all(t.device.type == "cpu" for t in load_checkpoint(tmp_path)["weights"])
+    moved = trainer("meta")
+    moved.resume()
+    moments = [t for state in moved.optimiser.state.values() for t in state.values()]
+    for tensor in (*moved.parameters, *moved.average, *moved.best, *moments):
+        assert tensor.device.type == "meta"
+
+
+# --- nothing of the caller's -------------------------------------------------------------------
+
+
+def test_a_calculator_leaves_the_callers_potential_where_it_is(small, monkeypatch):
+    potential = small()
+    monkeypatch.setattr("tlpot.model.calculator.usable", lambda name: torch.device("meta"))
+    calculator = TLPotCalculator(potential, device="anywhere")
+    assert calculator.potential.device.type == "meta"
+    assert potential.device.type == "cpu"
+    assert TLPotCalculator(potential).potential is potential
+
+
+def state() -> dict[str, object]:
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "torch": torch.random.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "errors": np.geterr(),
+    }
+
+
+def test_the_callers_state_is_left_as_it_was(settings, labelled, tmp_path, monkeypatch):
+    from tlpot.relax.relax import Relaxation, relax
+    from tlpot.sampling.propose import choose, propose
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(64)  # more than there are cores for
+    try:
+        was = state()
+        run = tlpot.finetune(settings)
+        assert state() == was
+        frames = labelled(4)
+        run.potential.predict(frames, members=True)
+        choose(frames, "committee", 2, run.potential)
+        propose(frames[:1], "rattle", 2, None)
+        water = molecule("H2O")
+        water.calc = TLPotCalculator(run.potential)
+        water.get_forces()
+        relax([Frame(molecule("H2O"))], run.potential, Relaxation(engine="ase", steps=3))
+        assert state() == was
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def test_every_verb_that_computes_with_a_model_takes_a_device():
+    apps = (cli.app, cli_use.app, cli_property.app, cli_xrd.app)
+    for verb in (verb for app in apps for verb in app.registered_commands):
+        names = set(inspect.signature(verb.callback).parameters)
+        if "model" in names and verb.callback.__name__ not in ("elements", "export"):
+            assert "device" in names, verb.callback.__name__
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "mini", "water.xyz"],
+        ["sample", "water.xyz", "--method", "md", "--number", "2", "--output", "new.extxyz"],
+        ["sample", "water.xyz", "--pick", "committee", "--number", "1", "--output", "new.extxyz"],
+        ["relax", "water.xyz", "--output", "relaxed"],
+        ["md", "water.xyz", "--output", "md"],
+    ],
+)
+@pytest.mark.parametrize("device", ["cuda:7", "meta", "nonsense"])
+def test_a_device_that_is_not_there_is_refused(words, device, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("water.xyz", molecule("H2O"))
+    model = [] if words[0] == "evaluate" else ["--model", "mini"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*words, *model, "--device", device])
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, "")
+    assert f"'{device}' cannot be used here" in said.err
+
+
+# --- on a GPU ----------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_training_resumes_across_devices(settings, tmp_path):
+    for first, then in (("cuda", "cpu"), ("cpu", "cuda")):
+        output = str(tmp_path / f"{first}-{then}")
+        begun = settings | {"output": output}
+        begun["training"] = settings["training"] | {"device": first, "epochs": 3}
+        with pytest.raises(KeyboardInterrupt):
+            tlpot.finetune(begun, on_epoch=stop)
+        begun["training"] = begun["training"] | {"device": then}
+        run = tlpot.finetune(begun, resume=True)
+        assert run.potential.device.type == "cpu"
+        assert run.metrics["finetuned"]["test"]["energy_rmse_meV_per_atom"] is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("base", ["emodes", "schnet"])
+def test_the_other_backbones_train_on_a_gpu(settings, base):
+    settings["model"] = {"base": base}
+    settings["training"] |= {"device": "cuda", "epochs": 1}
+    run = tlpot.finetune(settings)
+    assert run.potential.device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["small", "small_emodes", "small_schnet"])
+def test_a_gpu_says_what_a_cpu_says(request, kind, labelled):
+    build = request.getfixturevalue(kind)
+    frames = labelled(6)
+    here, there = build().predict(frames), build().to("cuda").predict(frames)
+    for one, other in zip(here, there, strict=True):
+        assert other.energy == pytest.approx(one.energy, abs=1e-6)
+        assert np.abs(other.forces - one.forces).max() < 1e-6
+
+
+@pytest.mark.gpu
+def test_the_verbs_run_on_a_gpu(tmp_path, labelled, write_frames, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "frames.extxyz", labelled(4))
+    ase.io.write("water.xyz", molecule("H2O"))
+    for words in (
+        ["evaluate", "mini", "frames.extxyz"],
+        ["sample", "frames.extxyz", "--pick", "farthest", "--number", "2", "--output", "a.extxyz",
+         "--model", "mini"],
+        ["relax", "water.xyz", "--output", "relaxed", "--model", "mini", "--steps", "30"],
+        ["md", "water.xyz", "--output", "md", "--model", "mini", "--ps", "0.01"],
+    ):  # fmt: skip
+        command = [sys.executable, "-m", "tlpot", *words, "--device", "cuda"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+def test_the_callers_potential_stays_off_the_gpu():
+    potential = load("mini")
+    atoms: Atoms = molecule("H2O")
+    atoms.calc = TLPotCalculator(potential, device="cuda")
+    expected = potential.predict([atoms])[0].energy
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
+    assert potential.device.type == "cpu"
+    assert load_onto("mini", "cuda").device.type == "cuda"

@@ -1,0 +1,435 @@
+"""The command line: one function a verb; parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tlpot import __version__
+from tlpot.cli import property as cli_property
+from tlpot.cli import use as cli_use
+from tlpot.cli import xrd as cli_xrd
+from tlpot.cli.shared import (
+    EPOCHS,
+    SCHEDULER,
+    ConfigPath,
+    Device,
+    Files,
+    Overrides,
+    Resume,
+    Verbs,
+    err,
+    out,
+    refuse_idle,
+    stoppable,
+)
+from tlpot.config.run import Config, Data, Keys, Label, load_config
+from tlpot.config.sections import STARTED, Needs, parse_section
+from tlpot.errors import TlpotError, first_line, is_out_of_memory
+from tlpot.files import free_path, require_absent
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
+    "or nothing could be done; 130 stopped by Ctrl-C."
+)
+
+app = Verbs(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Transfer learning of interatomic potentials.",
+    epilog=EXIT_CODES,
+)
+app.add_typer(cli_use.app)
+app.add_typer(cli_property.app, name="property")
+app.add_typer(cli_xrd.app, name="xrd")
+
+COMPUTES = Needs(collect=False)
+HERE = Needs(engine="!vasp")
+
+LARGE = "take smaller structures, fewer at once or fewer workers, or another --device"
+"""What helps a verb that ran out of memory, if it has nothing better to say."""
+
+Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tlpot {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+]
+
+
+@app.callback()
+def root(version: Version = False) -> None:
+    """Transfer learning of interatomic potentials."""
+
+
+@app.command()
+def finetune(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
+    """Fine-tune a potential and write its run folder."""
+    settings = load_config(config, overrides)
+    from tlpot.cli import console
+    from tlpot.finetuning import run
+
+    with stoppable(EPOCHS), console.TrainingDisplay(settings, err) as display:
+        done = run.finetune(settings, resume, display.on_start, display.on_epoch)
+    if done.metrics:
+        console.print_run(done, out)
+
+
+@app.command()
+def ablate(
+    sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output")],
+    workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
+) -> None:
+    """Run a sweep over configs and write its table and figures; finished points are kept."""
+    from tlpot.ablation.run import ablate as run_sweep
+    from tlpot.ablation.sweep import load_sweep
+    from tlpot.cli import console
+
+    given = {"workers": workers, "scheduler": scheduler}
+    settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
+    kept = "finished points are kept: run the same command again"
+    with stoppable(kept), console.sweep_bar(err) as on_point:
+        outcomes = run_sweep(settings, on_point)
+    console.print_sweep(outcomes, settings.output, out)
+    if failed := sum(outcome.reason is not None for outcome in outcomes):
+        raise typer.Exit(2 if failed == len(outcomes) else 1)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
+    files: Files,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    energy_key: Key = None,
+    forces_key: Key = None,
+    stress_key: Key = None,
+    device: Device = "auto",
+) -> None:
+    """Judge a model on labelled structures."""
+    from tlpot.data.check import check_frames
+    from tlpot.data.fingerprints import model_lines
+    from tlpot.data.groups import read_data
+    from tlpot.data.levels import other_levels
+    from tlpot.evaluation import metrics, report
+    from tlpot.model.potential import load_onto
+
+    potential = load_onto(model, device)
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
+    checked = check_frames(read_data(settings), settings, potential.elements)
+    result = metrics.evaluate(potential, checked.frames)
+    report.print_seen(model_lines(result["seen"]), err if as_json else out)
+    if checked.rejected:
+        err.print(checked.table())
+    trained = potential.metadata.get("data", {}).get("levels", [])
+    for remark in (*checked.remarks, *other_levels(trained, checked.frames)):
+        err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(result | {"checked": checked.summary()}, indent=2))
+    else:
+        report.print_evaluation(result, out)
+
+
+@app.command()
+def inspect(
+    files: Files,
+    output: Annotated[
+        Path | None, typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …")
+    ] = None,
+    energy_key: Key = None,
+    forces_key: Key = None,
+    stress_key: Key = None,
+) -> None:
+    """Show what is in the data, what would be refused and why."""
+    from tlpot.data.inspect import inspect_files
+
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    output = output or free_path("inspect")
+    inspect_files(files, output, Data(files=files, keys=keys, energy_only=True)).print(out)
+
+
+@app.command()
+def elements(
+    symbols: Annotated[list[str], typer.Argument(help="chemical symbols, e.g. Si I Cu")],
+    model: Annotated[str, typer.Option(help="base name, model file or run folder")] = "ani2x",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="picture to write; left out: elements.png, or elements-2.png …"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Rank the elements of a base as donors for others, and draw the map of the elements."""
+    from tlpot.elements.advice import advise
+    from tlpot.model.potential import supported_elements
+
+    if output:
+        require_absent(output, "name another picture with --output")
+    output = output or free_path("elements.png")
+    advice = advise(symbols, supported_elements(model), model)
+    advice.draw(output)
+    if as_json:
+        print(json.dumps(advice.as_dict(), indent=2))
+    else:
+        advice.print(out)
+        out.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def init(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="file to write; of --examples: the folder", show_default="config.yaml"),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
+    ] = False,
+) -> None:
+    """Write a commented config to start from, or the examples, ready to run."""
+    from tlpot.config.template import config_template, lay_out_examples
+
+    if examples:
+        for file in lay_out_examples(path or Path()):
+            out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        return
+    path = path or Path("config.yaml")
+    require_absent(path)
+    path.write_text(config_template())
+    out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")
+
+
+@app.command()
+def validate(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check config, data, elements, split, weights, device and output without training."""
+    settings = load_config(config, overrides)
+    from tlpot.cli import console
+    from tlpot.finetuning import run
+
+    console.print_prepared(run.validate(settings), out)
+    out.print(f"{config} is ready to run")
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)],
+    files: Annotated[list[str] | None, typer.Argument(help="files, folders or globs")] = None,
+    ranking: Annotated[
+        Path | None,
+        typer.Option("--from", help="folder of tlpot rank: choose what to compute with DFT next"),
+    ] = None,
+    window: Annotated[
+        float,
+        typer.Option(min=0, help="--from: kJ/mol above the lowest that matter"),
+        Needs(ranking=True),
+    ] = 7.0,
+    number: Annotated[
+        int | None,
+        typer.Option(min=1, help="frames in all (active: at most)", show_default=False),
+    ] = None,
+    method: Annotated[
+        Literal["modes", "md", "rattle"] | None,
+        typer.Option(help="propose new geometries around those of FILES"),
+    ] = None,
+    pick: Annotated[
+        Literal["committee", "farthest", "random", "active"] | None,
+        typer.Option(help="choose among the structures of FILES"),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="model file, run folder or base name"),
+        Needs(method=("modes", "md"), pick=("committee", "farthest")),
+    ] = "ani2x",
+    known: Annotated[
+        list[str] | None,
+        typer.Option(help="farthest: files of frames that you have already"),
+        Needs(pick="farthest"),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=1, help="K, of modes and md"), Needs(method=("modes", "md"))
+    ] = 300.0,
+    strain: Annotated[
+        float, typer.Option(min=0, help="of rattle, of the cell"), Needs(method="rattle")
+    ] = 0.02,
+    rattle: Annotated[
+        float, typer.Option(min=0, help="of rattle, Å on every coordinate"), Needs(method="rattle")
+    ] = 0.05,
+    min_distance: Annotated[
+        float, typer.Option(min=0, help="shortest distance, Å"), Needs(method=True)
+    ] = 0.6,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="of all that is random"),
+        Needs(method=True, pick="random"),
+    ] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML config whose recipe --pick active trains with"),
+        Needs(pick="active"),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda …; active: training.device says it"),
+        Needs(method=("modes", "md"), pick=("committee", "farthest")),
+    ] = "auto",
+) -> None:
+    """Propose geometries to label, or choose the frames most worth it.
+
+    --method modes relaxes, then displaces along normal modes (Γ-phonons); md takes Langevin
+    snapshots; rattle strains and shifts at random, without a model.
+
+    --pick committee takes the largest ensemble spread per √N; farthest the most unlike in
+    descriptor space; random any; active trains (--config, labelled FILES) and adds the worst,
+    round by round. Labels and notes of picked frames are kept.
+
+    --from RANKING takes those of its structures whose order near the lowest is most in doubt.
+    """
+    from tlpot.cli import console
+    from tlpot.data.read import read_frames
+    from tlpot.data.write import refuse_to_overwrite, write_frames
+    from tlpot.model.potential import load_onto
+    from tlpot.sampling import propose as sampling
+
+    refuse_to_overwrite(output)
+    files = files or []
+    if [method is None, pick is None, ranking is None].count(False) != 1:
+        raise TlpotError("give one of --method (propose), --pick (choose) and --from (a ranking)")
+    if files and ranking is not None:
+        raise TlpotError("name files to sample from, or a ranking with --from, not both")
+    if not files and ranking is None:
+        raise TlpotError("name the files to sample from")
+    if pick == "active":
+        if config is None:
+            raise TlpotError("--pick active trains: give its recipe with --config")
+        frames = console.learn(
+            load_config(config, [f"data.files={json.dumps(files)}"]), number, err
+        )
+    elif number is None:
+        raise TlpotError("--number is missing: how many frames?")
+    elif ranking is not None:
+        frames = sampling.choose_from_ranking(ranking, number, window)
+    elif pick:
+        potential = None if pick == "random" else load_onto(model, device)
+        there = read_frames(known) if known else []
+        frames = sampling.choose(read_frames(files), pick, number, potential, seed, there)
+    else:
+        assert method is not None
+        potential = None if method == "rattle" else load_onto(model, device)
+        start = read_frames(files)
+        with console.progress_bar("structures", len(start), err) as advance:
+            frames = sampling.propose(
+                start,
+                method,
+                number,
+                potential,
+                temperature=temperature,
+                strain=strain,
+                rattle=rattle,
+                min_distance=min_distance,
+                seed=seed,
+                on_structure=advance,
+            )
+    write_frames(output, frames)
+    out.print(f"wrote {len(frames)} frames to {output}")
+
+
+@app.command()
+def label(
+    context: typer.Context,
+    files: Files,
+    output: Annotated[
+        Path, typer.Option(help=".extxyz file; a new folder with vasp", show_default=False)
+    ],
+    engine: Annotated[
+        str | None,
+        typer.Option(help="gfn1, gfn2, gpaw, vasp, a calculator of ASE or module:Class"),
+        COMPUTES,
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML config whose label section has the settings"),
+        COMPUTES,
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="processes, one thread each"), COMPUTES, HERE, STARTED
+    ] = 1,
+    scheduler: Annotated[str, typer.Option(help=SCHEDULER), COMPUTES, HERE] = "local",
+    collect: Annotated[
+        bool, typer.Option(help="FILES are folders that vasp wrote and that VASP has run in")
+    ] = False,
+) -> None:
+    """Label geometries with an engine: energy, forces and stress.
+
+    Frames are written as they are done; the same command goes on after an interruption and tries
+    failed frames again. Every frame records engine, version and settings.
+
+    vasp runs on your own cluster: tlpot writes a folder a frame (INCAR, KPOINTS, POSCAR; POTCAR is
+    yours) and reads the results back with --collect.
+    """
+    from tlpot.cli import console
+    from tlpot.data.read import read_frames
+    from tlpot.labelling.label import label_frames
+    from tlpot.labelling.vasp_jobs import collect_jobs, write_jobs
+
+    settings = Label()
+    if config is not None:
+        settings = load_config(config, [f"data.files={json.dumps(files)}"]).label
+    if engine is not None:
+        values = settings.model_dump() | {"engine": engine}
+        settings = parse_section(Label, values, "cannot label like this")
+    refuse_idle(context, engine=settings.engine)
+    if collect:
+        summary = collect_jobs(files, output)
+    elif settings.engine == "vasp":
+        jobs = write_jobs(read_frames(files), settings, output)
+        out.print(f"wrote {len(jobs)} folders; what to do next: {output / 'README.txt'}")
+        return
+    else:
+        frames = read_frames(files)
+        kept = "labelled frames are kept: the same command goes on"
+        with stoppable(kept), console.progress_bar("frames", len(frames), err) as advance:
+            summary = label_frames(
+                frames, settings, output, workers, lambda so_far: advance(so_far.done), scheduler
+            )
+    console.print_labels(summary, out)
+    if summary.failed:
+        raise typer.Exit(1 if summary.labelled or summary.kept else 2)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the config."""
+    print(json.dumps(Config.model_json_schema(by_alias=True), indent=2))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
+    try:
+        return app(arguments)
+    except TlpotError as error:
+        said = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = f"out of memory ({first_line(error)[:120]}); {LARGE}"
+    except OSError as error:  # a full disk, a folder that is missing or not ours
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,124 @@
+"""`tlpot property`: a number of a crystal from its graph. Parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlpot.cli.shared import (
+    EPOCHS,
+    ConfigPath,
+    Device,
+    Overrides,
+    Resume,
+    Verbs,
+    err,
+    out,
+    stoppable,
+)
+from tlpot.files import require_absent
+
+app = Verbs(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
+
+Models = Annotated[
+    list[str],
+    typer.Option("--model", help="model file or run folder; several are an ensemble"),
+]
+
+
+@app.command()
+def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
+    """Train on crystals with a known property, or fine-tune, and write a run folder."""
+    from tlpot.cli import console
+    from tlpot.config.sections import load_section
+    from tlpot.property import run
+    from tlpot.property.config import PropertyConfig
+    from tlpot.property.report import print_prepared, print_run
+
+    settings = load_section(PropertyConfig, config, overrides)
+    with stoppable(EPOCHS), console.epoch_bar(settings.training.epochs, err) as on_epoch:
+        done = run.train(settings, resume, lambda p: print_prepared(p, err), on_epoch)
+    if done.metrics:
+        print_run(done, out)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[str], typer.Argument(help="structures: files, folders or globs")],
+    model: Models,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write")] = None,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="leave out files that cannot be used, and say which")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Predict the property of structures; with several models also how much they differ."""
+    from tlpot.property.data import read_structures
+    from tlpot.property.model import Ensemble
+    from tlpot.property.report import print_left_out, print_never_seen
+    from tlpot.property.table import prediction_table
+
+    if output is not None:
+        require_absent(output)
+    ensemble = Ensemble.load(model, device)
+    frames, rejected = read_structures(files, drop_bad)
+    print_left_out(rejected, err)
+    ensemble.require_elements(frames)
+    print_never_seen(ensemble.never_seen(frames), err)
+    text = prediction_table(ensemble, frames)
+    if output is None:
+        print(text, end="")
+    else:
+        from tlpot.files import write_whole
+
+        out.print(f"{len(frames)} structures: {write_whole(output, text)}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    files: Annotated[list[str], typer.Argument(help="CSV of id, value; or structures with it")],
+    model: Models,
+    key: Annotated[
+        str | None, typer.Option("--property", help="CSV column or key in the structures' info")
+    ] = None,
+    structures: Annotated[str | None, typer.Option(help="folder of the CSV's CIF files")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    device: Device = "auto",
+) -> None:
+    """Judge models on crystals whose property is known."""
+    from tlpot.property.config import PropertyData
+    from tlpot.property.data import read_crystals
+    from tlpot.property.evaluate import errors, with_seen
+    from tlpot.property.model import Ensemble
+    from tlpot.property.report import print_errors, print_never_seen
+
+    ensemble = Ensemble.load(model, device)
+    crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
+    ensemble.require_elements(crystals.frames)
+    print_never_seen(ensemble.never_seen(crystals.frames), err)
+    mean, spread = ensemble.predict(crystals.graphs)
+    result = errors(crystals.values, mean, spread, ensemble.interval)
+    result = with_seen(result, crystals.values, mean, ensemble.seen(crystals.frames))
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_errors(result, ensemble.unit, out)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help=".pth.tar of github.com/txie-93/cgcnn")],
+    elements: Annotated[str, typer.Option(help="the atom_init.json it was trained with")],
+    name: Annotated[str, typer.Option(help="of the property, e.g. band_gap")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="model file to write")],
+    unit: Annotated[str, typer.Option(help="of the property, e.g. eV")] = "",
+) -> None:
+    """Turn a released CGCNN checkpoint into a model file, to predict with or to fine-tune."""
+    from tlpot.property.released import import_checkpoint
+
+    require_absent(output)
+    model = import_checkpoint(checkpoint, elements, name, unit)
+    out.print(f"model file: {model.save(output)}", soft_wrap=True)

@@ -1,0 +1,102 @@
+"""What all command lines share: consoles, arguments of a training run, stopping."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+
+from tlpot.config.sections import Needs, no_effect
+from tlpot.errors import TlpotError
+
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
+]
+Resume = Annotated[bool, typer.Option(help="continue an interrupted run")]
+Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
+SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
+EPOCHS = "finished epochs are kept: continue with --resume"
+
+
+class Verb(TyperCommand):
+    """A command that first refuses numbers that are none, and options without an effect."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; click calls this."""
+        for option in self.params:
+            value = ctx.params.get(option.name)
+            if isinstance(value, float) and not isfinite(value):
+                raise TlpotError(f"{max(option.opts, key=len)} {value}: give a finite number")
+        refuse_idle(ctx)
+        return super().invoke(ctx)
+
+
+class Verbs(typer.Typer):
+    """A command line all of whose commands are a `Verb`."""
+
+    def command(self, name: str | None = None, **kwargs: Any) -> Callable[..., Any]:
+        """As typer's."""
+        return super().command(name, cls=Verb, **kwargs)
+
+
+def needs_of(verb: Any) -> dict[str, list[Needs]]:
+    """Options of a command by name, with what each has no effect without."""
+    signature = inspect.signature(inspect.unwrap(verb.callback), eval_str=True)
+    return {
+        name: [note for note in getattr(p.annotation, "__metadata__", ()) if type(note) is Needs]
+        for name, p in signature.parameters.items()
+    }
+
+
+def refuse_idle(ctx: Any, **settled: Any) -> None:
+    """Refuse options that the user gave and that have no effect.
+
+    Parameters
+    ----------
+    ctx
+        Of the command.
+    settled
+        Values that options have by now, where they can also be set elsewhere.
+
+    Raises
+    ------
+    TlpotError
+        Naming the option and the one that it does not go with.
+    """
+    options = {option.name: option for option in ctx.command.params}
+    values = ctx.params | settled
+
+    def say(name: str, value: Any) -> str:
+        option = options[name]
+        if value is False and option.default and option.secondary_opts:
+            return str(option.secondary_opts[0])
+        flag = str(max(option.opts, key=len))
+        return flag if value is None or isinstance(value, bool | list) else f"{flag} {value}"
+
+    for name, notes in needs_of(ctx.command).items():
+        given = name in options and ctx.get_parameter_source(name).name == "COMMANDLINE"
+        for needs in notes if given else ():
+            if lacking := needs.lacking(values, say):
+                raise TlpotError(no_effect(say(name, None), lacking))
+
+
+@contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130, saying what is `kept` and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"stopped; {kept}")
+        raise typer.Exit(130) from None

@@ -1,0 +1,80 @@
+"""The command line, continued: `tlpot xrd`. Parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from tlpot.cli.shared import (
+    EPOCHS,
+    ConfigPath,
+    Device,
+    Overrides,
+    Resume,
+    Verbs,
+    err,
+    out,
+    stoppable,
+)
+
+app = Verbs(no_args_is_help=True, help="Crystal systems from powder patterns.")
+
+
+@app.command()
+def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
+    """Train a classifier on the simulated patterns of crystals and write its run folder."""
+    from tlpot.cli import console
+    from tlpot.config.sections import load_section
+    from tlpot.powder import run
+    from tlpot.powder.config import PowderConfig
+    from tlpot.powder.show import print_prepared, print_run
+
+    settings = load_section(PowderConfig, config, overrides)
+    with (
+        stoppable(EPOCHS),
+        console.count_bar("crystals", err) as on_crystal,
+        console.progress_bar("epochs", settings.training.epochs, err) as on_epoch,
+    ):
+        done = run.train(
+            settings,
+            resume,
+            on_crystal,
+            lambda prepared: print_prepared(prepared, err),
+            lambda row: on_epoch(int(row["epoch"] or 0)),
+        )
+    if done.metrics:
+        print_run(done, out)
+
+
+@app.command()
+def classify(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="measured patterns (.xy, .csv, .dat, .txt, .xye), or crystals"),
+    ],
+    model: Annotated[str, typer.Option(help="run folder or model file of tlpot xrd train")],
+    wavelength: Annotated[
+        str | None,
+        typer.Option(help="of the patterns: Å, or as MoKa1; left out: as they say, or CuKa"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    device: Device = "auto",
+) -> None:
+    """Say which crystal system powder patterns belong to, and how surely.
+
+    Of crystals (CIF, POSCAR …) the ideal pattern is simulated.
+    """
+    from tlpot.engine.device import usable
+    from tlpot.powder.classifier import load
+    from tlpot.powder.opinion import classify_files
+    from tlpot.powder.show import print_opinions
+
+    classifier = load(model)
+    classifier.network.to(usable(device))
+    opinions = classify_files(files, classifier, wavelength)
+    if as_json:
+        print(json.dumps({name: one.as_dict() for name, one in opinions.items()}, indent=2))
+    else:
+        print_opinions(opinions, out)

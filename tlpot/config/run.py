@@ -1,0 +1,387 @@
+"""The config of a fine-tuning run: one model a section, a description a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from tlpot.config.sections import (
+    Needs,
+    Section,
+    WithFiles,
+    load_section,
+    no_effect,
+    parse_section,
+    parse_whole,
+)
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Action = Literal["drop", "refuse"]
+
+
+class Keys(Section):
+    """Names of the labels in the files; left out, they are detected."""
+
+    energy: str | None = Field(None, description="key of the total energy")
+    forces: str | None = Field(None, description="key of the forces")
+    stress: str | None = Field(None, description="key of the stress")
+
+
+class Split(Section):
+    """Which frames are held out. Test frames are never trained or tuned on."""
+
+    test: Share = Field(0.2, description="share of the frames held out for the final judgement")
+    validation: Share = Field(0.1, description="share that steers schedule and early stopping")
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
+    group: Annotated[str | None, Needs(test=True, validation=True)] = Field(
+        None,
+        description="keep frames together that share this: `file`, `composition` or an info key",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training_frames(self) -> Split:
+        if self.test + self.validation >= 1.0:
+            raise ValueError("test + validation must be below 1: no frame is left to train on")
+        return self
+
+
+class Labelled(WithFiles):
+    """Files and which labels their frames have."""
+
+    relaxed: bool = Field(
+        False, description="frames are DFT minima: zero forces are labels where a file has none"
+    )
+    energy_only: bool = Field(
+        False, description="frames without forces are used too, for their energies alone"
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing_of_missing_forces(self) -> Self:
+        if self.relaxed and self.energy_only:
+            raise ValueError("missing forces are zero (relaxed) or unknown (energy_only), not both")
+        return self
+
+
+class Group(Labelled):
+    """More frames, with labels or a weight of their own."""
+
+    files: list[str] = Field(description="files, folders or globs")
+    keys: Keys | None = Field(None, description="label names; left out, those of data.keys")
+    weight: float = Field(
+        1.0, gt=0, description="of the frames' squared errors, times what a file says"
+    )
+
+
+class Data(Labelled):
+    """The DFT frames and what counts as a good one."""
+
+    files: list[str] = Field(
+        description="files, folders or globs; `$VARIABLES` are expanded, `file@0:100` picks frames"
+    )
+    groups: list[Group] = Field(
+        default_factory=list,
+        description="more frames: `[{files: landscape.extxyz, relaxed: true, weight: 0.5}]`",
+    )
+    keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
+    energy: Literal["free_energy", "energy"] = Field(
+        "free_energy",
+        description="VASP energy: `free_energy` belongs to the forces, `energy` is sigma→0",
+    )
+    bad_frames: Action = Field("refuse", description="what to do with a frame that fails a check")
+    duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
+    max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
+    min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
+    max_frames: int | None = Field(None, gt=0, description="use this many frames, picked by seed")
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
+    )
+    split: Split = Field(default_factory=Split, description="test, validation, seed, group")
+
+
+class NewElement(Section):
+    """An element that the base lacks; ``Si: C`` is short for ``Si: {from: C, as: alias}``."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string"]})
+
+    donor: str = Field(alias="from", description="element of the base whose weights it takes")
+    kind: Literal["alias", "clone"] = Field(
+        "alias",
+        alias="as",
+        description="`alias`: is its donor to the networks; `clone`: gets weights of its own, "
+        "copied from the donor's",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _donor_alone_is_an_alias(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            return {"from": values}
+        if values is not None and not isinstance(values, dict | NewElement):
+            raise ValueError("name a donor, e.g. `Si: C` or `Si: {from: C, as: clone}`")
+        return values
+
+    @model_serializer(mode="wrap")
+    def _short_if_alias(self, full: SerializerFunctionWrapHandler) -> Any:
+        return self.donor if self.kind == "alias" else full(self)
+
+
+UNTRAINED = ("emodes", "schnet")
+"""Bases without weights."""
+
+
+class SchNetSizes(Section):
+    """Of a new SchNet."""
+
+    cutoff: float = Field(5.0, gt=0, description="how far an atom sees in one interaction, Å")
+    features: int = Field(64, gt=1, description="numbers that describe an atom")
+    interactions: int = Field(3, gt=0, description="blocks, each a cutoff further")
+    gaussians: int = Field(32, gt=1, description="that distances are expanded in")
+    members: int = Field(4, gt=0, description="networks in the ensemble")
+
+
+class Model(Section):
+    """The pretrained potential and what of it may change."""
+
+    base: str = Field(
+        "ani2x",
+        description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file; `emodes` (for any "
+        "element) and `schnet` start from scratch",
+    )
+    schnet: Annotated[SchNetSizes | None, Needs(base="schnet")] = Field(
+        None, description="sizes of `base: schnet`: cutoff, features, interactions, members …"
+    )
+    elements: dict[str, NewElement] = Field(
+        default_factory=dict,
+        description="donors of elements that the base lacks: `Si: C` (the same to the networks as "
+        "C) or `Si: {from: C, as: clone}` (weights of its own, copied from C's)",
+    )
+    train: Literal["all", "new"] = Field(
+        "all",
+        description="`new`: only the clones' own weights; what holds no clone keeps its forces",
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="layers to keep: `input`, `hidden1`, `H.hidden1`, `O.*`, …",
+    )
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="start from the base's weights, or from Gaussian(0, 0.1)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untrained_starts_from_scratch(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("base") not in UNTRAINED:
+            return values
+        base = values["base"]
+        if values.get("init") == "pretrained":
+            raise ValueError(
+                f"base: {base} has no pretrained weights; write init: scratch or leave it out, "
+                "or name the model file of a trained one as base"
+            )
+        sizes = {"schnet": values.get("schnet") or {}} if base == "schnet" else {}
+        return {**values, **sizes, "init": "scratch"}
+
+    @model_validator(mode="after")
+    def _new_weights_need_old_ones(self) -> Model:
+        if self.train == "new" and self.init == "scratch":
+            raise ValueError("train: new keeps the base's weights, init: scratch forgets them")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "thesis": {
+        "lambda": 0.9,
+        "fit": "mean",
+        "stress_weight": 0.0,
+        "epochs": 100,
+        "batch_size": 2,
+        "learning_rate": 1e-4,
+        "weight_decay": 0.1,
+        "schedule": "plateau",
+        "warmup_epochs": 0,
+        "ema": 0.0,
+        "clip": None,
+        "fine_angles": False,
+    },
+}
+
+
+class Replay(WithFiles):
+    """Structures that the base labels itself, so that training does not forget them."""
+
+    files: list[str] = Field(description="files, folders or globs; labels in them are not read")
+    share: float = Field(0.2, gt=0, lt=1, description="share of an epoch's frames")
+
+
+class Optimisation(Section):
+    """How weights are optimised, whatever they are of."""
+
+    epochs: int = Field(150, gt=0, description="passes over the training data")
+    batch_size: int = Field(2, gt=0, description="frames, crystals or patterns per step")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        "cosine", description="how the learning rate falls"
+    )
+    warmup_epochs: int = Field(2, ge=0, description="linear rise of the rate at the start")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 is off")
+    clip: float | None = Field(10.0, gt=0, description="largest gradient norm; null is off")
+    patience: int | None = Field(
+        None, gt=0, description="stop after so many epochs without a better validation loss"
+    )
+    seed: int = Field(0, description="seed of shuffling and of `init: scratch`")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
+    tensorboard: bool = Field(False, description="also write TensorBoard event files")
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if "warmup_epochs" in self.changed() and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs} of {self.epochs} epochs leave none at the "
+                "learning rate; give fewer, or more epochs"
+            )
+        return self
+
+
+class Training(Optimisation):
+    """The recipe. `preset` fills in whatever is not given here."""
+
+    preset: Literal["default", "thesis"] = Field(
+        "default", description="`default` (crystal ranking) or `thesis` (Parunov 2022)"
+    )
+    force_share: float = Field(
+        0.03, ge=0, le=1, alias="lambda", description="λ in L = λ·MSE(F) + (1−λ)·MSE(E/N)"
+    )
+    fit: Literal["mean", "members"] = Field(
+        "members", description="what the loss judges: the ensemble mean, or each member by itself"
+    )
+    fine_angles: bool | None = Field(
+        None,
+        description="ANI, yes if left out: add finer angular terms to the base's; they begin "
+        "without weight, so that nothing changes before training",
+    )
+    stress_weight: float = Field(
+        0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
+    )
+    size_exponent: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="p in MSE(E/N^p): 1 judges energies per atom, 0.5 per √N, 0 per frame",
+    )
+    huber: float | None = Field(
+        None,
+        gt=0,
+        description="errors beyond it (eV/Å, eV/atom) count linearly, not squared; null is off",
+    )
+    weighting: Literal["none", "size", "composition", "element"] = Field(
+        "none",
+        description="draw large frames, rare compositions or rare elements more often",
+    )
+    replay: Replay | None = Field(
+        None, description="mix in structures that the base labels, against forgetting"
+    )
+    keep_gb: float = Field(
+        8.0, ge=0, description="memory for kept descriptors, GB; the rest is recomputed each step"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if "force_share" in values:
+            values = {**values, "lambda": values["force_share"]}
+            del values["force_share"]
+        return {**PRESETS.get(str(values.get("preset", "default")), {}), **values}
+
+    def left_out(self, name: str, field: FieldInfo) -> Any:
+        """What the preset says, or else the field's default."""
+        return PRESETS[self.preset].get(field.alias or name, super().left_out(name, field))
+
+
+class Active(Section):
+    """Active learning (`tlpot sample --pick active`): train, add what the committee doubts."""
+
+    start: Share = Field(0.02, description="share of the frames, picked by seed, to begin with")
+    add: Share = Field(0.02, description="largest share of the frames to add in a round")
+    criterion: float = Field(
+        0.01, gt=0, description="ensemble spread per √N, eV, beyond which a frame is in doubt"
+    )
+    stop: Share = Field(0.05, description="share of frames in doubt below which learning ends")
+
+
+COMPUTED = Needs(engine="!vasp")
+"""Of vasp tlpot writes the input: what it computes is in ``parameters``."""
+
+
+class Label(Section):
+    """What labels geometries, and how (`tlpot label --config`)."""
+
+    engine: str = Field(
+        "gfn1", description="`gfn1`, `gfn2`, `gpaw`, `vasp`, a calculator of ASE, or `module:Class`"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the engine's settings, e.g. `{xc: PBE, cutoff: 700, kpts: [2, 2, 2]}`",
+    )
+    dispersion: Annotated[str | None, COMPUTED] = Field(
+        None, description="add D3(BJ) with the parameters of this functional, e.g. `PBE`"
+    )
+    replicate: Annotated[float | None, COMPUTED] = Field(
+        None, ge=0, description="repeat cells to this height, Å, and fold back; gfn1, gfn2: 10"
+    )
+    stress: Annotated[bool | None, COMPUTED] = Field(
+        None, description="label the stress; left out: if the engine has it (GPAW: from 900 eV)"
+    )
+
+
+class WholeRun(Section):
+    """What a training run is told, whatever it trains."""
+
+    data: Any
+    model: Any
+    training: Any
+
+    @model_validator(mode="after")
+    def _patience_has_something_to_judge(self) -> Self:
+        if self.training.patience is not None and not self.data.split.validation:
+            raise ValueError(no_effect("training.patience", "without data.split.validation"))
+        return self
+
+
+class Config(WholeRun):
+    """A whole run: `tlpot finetune config.yaml`."""
+
+    data: Data
+    model: Model = Field(default_factory=Model)
+    training: Training = Field(default_factory=Training)
+    active: Active = Field(default_factory=Active)
+    label: Label = Field(default_factory=Label)
+    output: str = Field("runs/finetune", description="run folder; must not hold another run")
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a whole run's config; as `load_section`, errors too."""
+    return load_section(Config, path, overrides)
+
+
+def parse_config(values: Any, origin: str = "config") -> Config:
+    """Validate a nested dict as `Config`; errors as in `load_config`."""
+    return parse_whole(Config, values, origin)
+
+
+def parse_elements(elements: Mapping[str, Any]) -> dict[str, NewElement]:
+    """``model.elements`` by itself; errors as in `load_config`."""
+    return parse_section(Model, {"elements": elements}, "not valid as new elements").elements

@@ -1,0 +1,167 @@
+"""Are the labels labels, in eV and Å? The pretrained potential knows the size they should have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import units
+
+from tlpot.errors import TlpotError
+from tlpot.structure.frames import Frame
+
+if TYPE_CHECKING:
+    from tlpot.model.prediction import Prediction
+
+PLAUSIBLE = 4.0
+"""Labels may be this many times larger or smaller than the pretrained prediction, or than that in
+another unit; where no unit fits, the prediction is wrong (of a stand-in element, say)."""
+CORRELATION = {"forces": 0.5, "energies": 0.8, "stresses": 0.8}
+"""Below it, or below 3/√n for n numbers, the prediction is no yardstick and nothing is said: the
+energies of a few polymorphs may well come out in the wrong order."""
+ZEROS = {
+    "forces": (
+        0.05,
+        "eV/Å",
+        "Set data.relaxed: true if these are DFT minima, or data.energy_only: true if nobody "
+        "computed the forces.",
+    ),
+    "stress": (
+        0.05 * units.GPa,
+        "eV/Å³",
+        "Take it out of the file, or set training.stress_weight: 0.",
+    ),
+}
+"""Size of a prediction up to which zeros may be labels (by symmetry, say); what else to do."""
+
+KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
+FORCE_UNITS = {
+    "gradients (the sign is flipped)": -1.0,
+    "Hartree/Bohr": units.Bohr / units.Hartree,
+    "Rydberg/Bohr": units.Bohr / units.Rydberg,
+    "Hartree/Å": 1 / units.Hartree,
+    "kcal/mol/Å": 1 / KCAL,
+    "kJ/mol/Å": 1 / KJ,
+    "meV/Å": 1e3,
+}
+ENERGY_UNITS = {
+    "their negative (the sign is flipped)": -1.0,
+    "Hartree": 1 / units.Hartree,
+    "Rydberg": 1 / units.Rydberg,
+    "kcal/mol": 1 / KCAL,
+    "kJ/mol": 1 / KJ,
+    "meV": 1e3,
+}
+STRESS_UNITS = {
+    "pressures (the sign is flipped)": -1.0,
+    "GPa": 1 / units.GPa,
+    "GPa with the sign of a pressure": -1 / units.GPa,
+    "kbar": 10 / units.GPa,
+    "kbar with the sign of a pressure, as VASP prints them": -10 / units.GPa,
+}
+LABELS = {
+    "forces": ("forces", "eV/Å", FORCE_UNITS),
+    "energies": ("energy", "eV", ENERGY_UNITS),
+    "stresses": ("stress", "eV/Å³", STRESS_UNITS),
+}
+"""Key in the config, unit of ours, others' units by what one of ours is in them."""
+
+
+def check_units(
+    frames: Sequence[Frame], predictions: Sequence[Prediction], stress: bool = True
+) -> None:
+    """Compare labels with a pretrained prediction; refuse a wrong unit or sign, or placeholders.
+
+    Forces are compared directly, but for a minimum's zeros; energies per atom and stresses after
+    removing each composition's mean, in which levels of theory differ.
+
+    Parameters
+    ----------
+    stress
+        Whether it is trained on.
+
+    Raises
+    ------
+    TlpotError
+        If the labels follow the prediction, but with the factor of another unit or sign; or if
+        all forces or stresses of a file are zero where the model expects some.
+    """
+    pairs = list(zip(frames, predictions, strict=True))
+    _require_no_placeholders(pairs, "forces")
+    labelled = [
+        (f.forces.ravel(), p.forces.ravel())
+        for f, p in pairs
+        if f.forces is not None and f.forces.any()
+    ]
+    if labelled:
+        labels, predicted = map(np.concatenate, zip(*labelled, strict=True))
+        _compare("forces", labels, predicted, frames)
+    energies = [
+        (f.formula, f.energy / len(f), p.energy / len(f)) for f, p in pairs if f.energy is not None
+    ]
+    _compare_centred("energies", energies, frames)
+    if stress:
+        _require_no_placeholders(pairs, "stress")
+        stresses = [
+            (f.formula, f.stress, p.stress)
+            for f, p in pairs
+            if f.stress is not None and f.stress.any() and p.stress is not None
+        ]
+        _compare_centred("stresses", stresses, frames)
+
+
+def _require_no_placeholders(pairs: Sequence[tuple[Frame, Prediction]], what: str) -> None:
+    files: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for frame, prediction in pairs:
+        label, expected = getattr(frame, what), getattr(prediction, what)
+        if frame.labels == "full" and label is not None and expected is not None:
+            files.setdefault(frame.source, []).append((label, expected))
+    least, unit, mend = ZEROS[what]
+    for file, both in files.items():
+        size = max(float(np.sqrt(np.mean(np.square(expected)))) for _, expected in both)
+        if size > least and not any(label.any() for label, _ in both):
+            raise TlpotError(
+                f"{file}: the {what} of every frame used is exactly zero, where the pretrained "
+                f"model expects up to {size:.2g} {unit} (RMS). "
+                f"That looks like a placeholder, not a label. {mend}"
+            )
+
+
+def _compare_centred(
+    what: str, found: Sequence[tuple[str, Any, Any]], frames: Sequence[Frame]
+) -> None:
+    """`_compare` after removing the means of each composition that has more than two frames."""
+    groups: dict[str, list[tuple[Any, Any]]] = {}
+    for formula, label, predicted in found:
+        groups.setdefault(formula, []).append((label, predicted))
+    centred = [np.array(g) - np.mean(g, axis=0) for g in groups.values() if len(g) > 2]
+    if centred:
+        labels, predictions = (np.concatenate([c[:, i].ravel() for c in centred]) for i in (0, 1))
+        _compare(what, labels, predictions, frames)
+
+
+def _compare(what: str, labels: np.ndarray, predicted: np.ndarray, frames: Sequence[Frame]) -> None:
+    key, ours, known = LABELS[what]
+    scale = float(np.sqrt(np.square(labels).sum() * np.square(predicted).sum()))
+    if scale == 0.0:
+        return
+    correlation = float(labels @ predicted) / scale
+    factor = correlation * float(np.linalg.norm(labels) / np.linalg.norm(predicted))
+    yardstick = abs(correlation) >= max(CORRELATION[what], 3 / len(labels) ** 0.5)
+    if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE:
+        return
+    guess = min(known, key=lambda unit: _distance(factor, known[unit]))
+    if _distance(factor, known[guess]) > np.log(PLAUSIBLE):
+        return
+    files = ", ".join(sorted({f.source for f in frames})[:3])
+    raise TlpotError(
+        f"{files}: the {what} are {factor:.3g} times what the pretrained model expects in {ours}; "
+        f"they look like {guess}. Convert them, or name the right key in data.keys.{key}."
+    )
+
+
+def _distance(factor: float, unit: float) -> float:
+    if factor * unit < 0:
+        return float("inf")
+    return float(abs(np.log(factor / unit)))

@@ -1,0 +1,158 @@
+"""The ASE calculator: MD, relaxation, phonons with a fine-tuned model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from torch import Tensor
+
+from tlpot.engine.device import usable
+from tlpot.model.potential import Potential, load
+from tlpot.model.prediction import voigt
+from tlpot.model.uncertainty import Calibration
+from tlpot.structure.frames import Batch, Frame
+
+SKIN = 0.5
+
+
+class TLPotCalculator(Calculator):
+    """Energy, forces and stress of a tlpot model, with the ensemble's spread.
+
+    Parameters
+    ----------
+    model
+        Path of a model file or run folder, a `Potential`, or a base name such as ``"ani2x"``.
+    skin
+        Å beyond the cutoff kept in the neighbour list; it is rebuilt when an atom has moved more
+        than half of it, or when cell, periodicity or elements change.
+    device
+        Where torch computes, on a copy of a `Potential`; None: where it is, and on the CPU else.
+
+    Notes
+    -----
+    Properties: ``energy`` and ``free_energy`` (eV, equal), ``forces`` (eV/Å), ``stress`` (Voigt,
+    eV/Å³, ASE's sign), ``energies`` (eV per atom), ``energy_std`` (eV) and ``forces_std`` (eV/Å
+    per component). The last two are standard deviations over the members, scaled to the size of
+    the errors where `calibration` is not None (a `tlpot.model.uncertainty.Calibration`, whose
+    ``quantile`` times them is the half-width of a 90 % prediction interval), raw where it is.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "energies",
+        "energy_std",
+        "forces_std",
+    ]
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        skin: float = SKIN,
+        device: str | torch.device | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        potential = model if isinstance(model, Potential) else load(model)
+        if device is not None:
+            potential = copy.deepcopy(potential).to(usable(str(device)))
+        self.potential = potential
+        self.skin = skin
+        self._list: _SkinList | None = None
+        self._compact: Potential | None = None
+        self._elements: set[str] = set()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What ``energy_std`` and ``forces_std`` are scaled with; None: they are raw."""
+        return self.potential.calibration
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Collection[str] = ("energy",),
+        system_changes: Collection[str] = tuple(all_changes),
+    ) -> None:
+        """Fill ``results``; ASE calls this."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        assert self.atoms is not None
+        if "stress" in properties and not self.atoms.pbc.all():
+            raise PropertyNotImplementedError("stress needs a cell periodic in three directions")
+        batch = self._batch(self.atoms)
+        assert self._compact is not None
+        members = "forces_std" in properties
+        output = self._compact.evaluate(batch, members=members)
+        energy = output.energy.mean().item()
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": output.forces.mean(dim=0).cpu().numpy(),
+            "energies": output.atomic.mean(dim=0).cpu().numpy(),
+            "energy_std": self._compact.spread(output.energy, "energy").item(),
+        }
+        if self.atoms.pbc.all():
+            virial = output.virial.mean(dim=0)[0].cpu().numpy()
+            self.results["stress"] = voigt(virial / self.atoms.get_volume())
+        if members:
+            doubt = self._compact.spread(output.forces, "forces")
+            self.results["forces_std"] = doubt.cpu().numpy()
+
+    def forget(self) -> None:
+        """Drop results and neighbour list: what follows depends on the structure alone."""
+        self.reset()
+        self._list = None
+
+    def _batch(self, atoms: Atoms) -> Batch:
+        if self._list is None or not self._list.covers(atoms):
+            symbols = set(atoms.symbols)
+            if self._compact is None or symbols != self._elements:
+                self._compact, self._elements = self.potential.for_elements(symbols), symbols
+            self._list = _SkinList(self.potential, atoms, self.skin)
+        return self._list.batch(atoms, self.potential.backbone.cutoff)
+
+
+class _SkinList:
+    """Neighbour pairs within cutoff + skin of one geometry, valid for all near it."""
+
+    def __init__(self, potential: Potential, atoms: Atoms, skin: float) -> None:
+        self.atoms, self.skin = atoms.copy(), skin
+        self._template = Batch.of_frame(Frame(self.atoms), potential.backbone.cutoff + skin)
+        first, second = self._template.pairs
+        positions = torch.from_numpy(self.atoms.positions)
+        self._shifts = self._template.vectors - (positions[second] - positions[first])
+        self._device = potential.device
+
+    def covers(self, atoms: Atoms) -> bool:
+        """Whether the list still holds every pair within the cutoff."""
+        old = self.atoms
+        same = (
+            len(atoms) == len(old)
+            and np.array_equal(atoms.numbers, old.numbers)
+            and np.array_equal(atoms.pbc, old.pbc)
+            and np.array_equal(atoms.cell.array, old.cell.array)
+        )
+        if not same:
+            return False
+        moved = np.linalg.norm(atoms.positions - old.positions, axis=1).max(initial=0.0)
+        return bool(moved < self.skin / 2)
+
+    def batch(self, atoms: Atoms, cutoff: float) -> Batch:
+        """Batch of `atoms` with the pairs that are within `cutoff` now."""
+        first, second = self._template.pairs
+        positions = torch.from_numpy(atoms.positions)
+        vectors: Tensor = positions[second] - positions[first] + self._shifts
+        near = (vectors.square().sum(1) <= cutoff**2).nonzero().squeeze(1)
+        fields = vars(self._template) | {
+            "pairs": self._template.pairs[:, near],
+            "vectors": vectors[near],
+        }
+        return Batch(**fields).to(self._device)

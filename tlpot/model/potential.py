@@ -1,0 +1,365 @@
+"""A backbone with its energy reference: structures in, eV and eV/Å out; save and load."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchani
+from ase import Atoms
+from torch import Tensor
+
+from tlpot.backbones import emodes, schnet
+from tlpot.backbones.ani import ANI
+from tlpot.backbones.base import Backbone
+from tlpot.backbones.emodes import EModes
+from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
+from tlpot.backbones.schnet import SchNet
+from tlpot.config.run import UNTRAINED, SchNetSizes, parse_elements
+from tlpot.elements.donors import check_elements, require_elements
+from tlpot.engine.device import usable
+from tlpot.engine.threads import own_threads
+from tlpot.errors import TlpotError
+from tlpot.files import require_unshadowed
+from tlpot.model.file import located, read_model, write_model
+from tlpot.model.prediction import Output, Prediction, voigt
+from tlpot.model.reference import EnergyReference
+from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
+from tlpot.structure.frames import Batch, Frame
+
+BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes, SchNet)}
+MINI = Path(__file__).parents[1] / "backbones" / "mini.safetensors"
+CHUNK = 1024
+"""Atoms evaluated together by `Potential.predict`."""
+
+
+class Potential:
+    """A fine-tunable interatomic potential.
+
+    Parameters
+    ----------
+    backbone
+        Network ensemble.
+    reference
+        Energy that every atom adds.
+    metadata
+        Anything worth keeping with the model (base, training summary, versions).
+    calibration
+        What turns the spread of these very weights into error bars; without it spreads are raw.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reference: EnergyReference,
+        metadata: dict[str, Any] | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.reference = reference
+        self.metadata = metadata or {}
+        self.calibration = calibration
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Elements the potential answers for, stand-ins included."""
+        return (*self.backbone.symbols, *self.backbone.donors)
+
+    @property
+    def clones(self) -> dict[str, str]:
+        """Elements that began as a copy of another, ``{"Si": "C"}``."""
+        return dict(self.metadata.get("clones", {}))
+
+    @property
+    def device(self) -> torch.device:
+        return next(weight for _, weight in self.backbone.named_parameters()).device
+
+    def batch(self, frames: Sequence[Frame]) -> Batch:
+        """Neighbour lists and labels of `frames` on the potential's device.
+
+        Raises
+        ------
+        TlpotError
+            If a frame holds an element that the potential does not know.
+        """
+        present = {s for f in frames for s in f.atoms.symbols}
+        require_elements(present, self.elements, self.backbone.symbols)
+        cutoff = self.backbone.cutoff
+        return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
+
+    @own_threads()
+    def evaluate(
+        self, batch: Batch, training: bool = False, members: bool = False, slope: bool = True
+    ) -> Output:
+        """Energies, forces and virial of a batch.
+
+        Forces and virial are −∂E/∂r and ∂E/∂strain, assembled from ∂E/∂vectors: of the mean
+        energy, or with `members` of every member. With `training` the result can be
+        differentiated in the weights. Without `slope` a backbone that keeps no descriptors is
+        spared the derivatives, and the output has energies alone.
+        """
+        slopes: Tensor | None = None
+        if slope or batch.kept is not None:
+            atomic, slopes = self.backbone.energy_and_slope(batch, training, members)
+        else:
+            with torch.set_grad_enabled(training):
+                atomic = self.backbone.atomic_energies(batch)
+        atomic = atomic.double() + self.reference.table().to(atomic.device)[batch.numbers]
+        return Output(batch, atomic, slopes)
+
+    def spread(self, members: Tensor, quantity: Quantity) -> Tensor:
+        """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
+        return member_spread(members) * factor(self.calibration, quantity)
+
+    def predict(
+        self, structures: Sequence[Frame | Atoms], members: bool = False
+    ) -> list[Prediction]:
+        """Energy, forces, stress and spread of many structures, evaluated in batches.
+
+        With `members` also the spread of the forces, at the cost of every member's forces.
+        """
+        frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
+        predictions: list[Prediction] = []
+        chunk: list[Frame] = []
+        for frame in frames:
+            if chunk and sum(map(len, chunk)) + len(frame) > CHUNK:
+                predictions += self._predict_chunk(chunk, members)
+                chunk = []
+            chunk.append(frame)
+        return predictions + (self._predict_chunk(chunk, members) if chunk else [])
+
+    def _predict_chunk(self, frames: Sequence[Frame], members: bool) -> list[Prediction]:
+        batch = self.batch(frames)
+        output = self.evaluate(batch, members=members)
+        sizes = batch.n_atoms.tolist()
+        stress = (output.virial.mean(dim=0) / batch.volumes[:, None, None]).cpu().numpy()
+        energy = output.energy.mean(dim=0).tolist()
+        members_energy = output.energy.T.cpu().numpy()
+        spread = self.spread(output.energy, "energy").tolist()
+        forces = output.forces.mean(dim=0).cpu().split(sizes)
+        doubt = self.spread(output.forces, "forces").cpu().split(sizes)
+        atomic = output.atomic.mean(dim=0).cpu().split(sizes)
+        return [
+            Prediction(
+                energy=energy[i],
+                forces=forces[i].numpy(),
+                stress=None if np.isnan(stress[i]).any() else voigt(stress[i]),
+                energy_std=spread[i],
+                energies=atomic[i].numpy(),
+                forces_std=doubt[i].numpy() if members else None,
+                energy_members=members_energy[i],
+            )
+            for i in range(len(frames))
+        ]
+
+    def for_elements(self, symbols: Collection[str]) -> Potential:
+        """The same potential without the networks and descriptors of all other elements.
+
+        Raises
+        ------
+        TlpotError
+            If it does not know one of `symbols`.
+        """
+        backbone = self.backbone
+        require_elements(symbols, self.elements, backbone.symbols)
+        used = backbone.networks_of(symbols)
+        compact = backbone.with_elements(s for s in backbone.symbols if s in used)
+        return Potential(compact, self.reference, self.metadata, self.calibration)
+
+    def with_fine_angles(self) -> Potential:
+        """The same potential with finer angular terms (`ANI.with_fine_angles`) if it lacks them."""
+        if not isinstance(self.backbone, ANI) or self.backbone.architecture.fine:
+            return self
+        backbone = self.backbone.with_fine_angles()
+        return Potential(backbone, self.reference, self.metadata, self.calibration)
+
+    def to(self, device: torch.device | str) -> Potential:
+        """Move the weights; returns self."""
+        self.backbone.to(device)
+        return self
+
+    def to_torchani(self) -> torchani.arch.ANI:
+        """torchani's own module with these weights and references (donors written out).
+
+        Raises
+        ------
+        TlpotError
+            If the backbone is not ANI.
+        """
+        if not isinstance(self.backbone, ANI):
+            raise TlpotError(f"torchani has no counterpart of the backbone {self.backbone.kind}")
+        return to_torchani(self.backbone, self.reference.values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights and metadata to one safetensors file, atomically."""
+        header = {
+            "units": {"energy": "eV", "length": "Å", "stress": "eV/Å^3"},
+            "backbone": self.backbone.kind,
+            **self.backbone.describe(),
+            "reference": asdict(self.reference),
+            "calibration": self.calibration and asdict(self.calibration),
+            "metadata": self.metadata,
+        }
+        own = dict(self.backbone.named_parameters())
+        weights = {name: own[name] for name in own if name.startswith("networks.")}
+        return write_model(path, header, weights)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Potential:
+        """Read a model file, or the model of a run folder.
+
+        Raises
+        ------
+        TlpotError
+            As `read_model`, and if it holds no potential.
+        """
+        header, weights = read_model(path)
+        if "reference" not in header:
+            raise TlpotError(f"{path} holds another kind of model, not a potential")
+        try:
+            backbone = BACKBONES[header.get("backbone", ANI.kind)].restore(header)
+            reference = EnergyReference(**header["reference"])
+            dtype = next(iter(weights.values())).dtype
+            missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+            metadata = dict(header["metadata"])
+            calibration = Calibration.from_dict(header.get("calibration"))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
+        if unexpected or any(name.startswith("networks.") for name in missing):
+            raise TlpotError(f"{path}: the weights do not fit the architecture it states")
+        return cls(backbone.requires_grad_(False), reference, metadata, calibration)
+
+
+def load(model: str | Path) -> Potential:
+    """A potential by name or from a file.
+
+    Parameters
+    ----------
+    model
+        Path of a model file or run folder, or ``ani2x``, ``ani1x``, ``ani1ccx`` (torchani's
+        weights, downloaded and cached by torchani), or ``mini`` (ships with tlpot).
+
+    Raises
+    ------
+    TlpotError
+        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file.
+    """
+    name = str(model)
+    if isinstance(model, Path) and model.exists():
+        return Potential.load(model)
+    _require_unshadowed(name)
+    if name in PUBLISHED:
+        backbone, energies = load_published(name)
+        why = f"self-energies of {name} as published"
+        potential = Potential(
+            backbone.requires_grad_(False), EnergyReference(energies, "self-energies", why)
+        )
+    elif name == "mini":
+        potential = Potential.load(MINI)
+    elif Path(name).exists():
+        potential = Potential.load(name)
+    elif name in UNTRAINED:
+        raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
+    else:
+        known = ", ".join([*PUBLISHED, "mini"])
+        raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
+    if name in (*PUBLISHED, "mini"):
+        potential.metadata["base"] = name
+    return potential
+
+
+def _require_unshadowed(name: str) -> None:
+    """Refuse the name of a base that is also a model here."""
+    if name in (*PUBLISHED, MINI.stem, *UNTRAINED):
+        require_unshadowed(name, f"the base {name}", located(name))
+
+
+def load_onto(model: str | Path, device: str = "auto") -> Potential:
+    """As `load`, on a device as torch calls it; ``auto`` takes a GPU when there is one.
+
+    Raises
+    ------
+    TlpotError
+        As `load`, and if the device cannot be used here.
+    """
+    where = usable(device)
+    return load(model).to(where)
+
+
+def supported_elements(model: str | Path) -> tuple[str, ...]:
+    """Elements that a potential (as for `load`) knows; needs no weights of a published one.
+
+    Raises
+    ------
+    TlpotError
+        As `load`.
+    """
+    if str(model) not in SYMBOLS or isinstance(model, Path):
+        return load(model).elements
+    _require_unshadowed(str(model))
+    return SYMBOLS[str(model)]
+
+
+def load_base(
+    name: str | Path,
+    elements: Mapping[str, Any] | None = None,
+    sizes: SchNetSizes | None = None,
+) -> Potential:
+    """A potential to start from, with new elements on the weights of its own.
+
+    Parameters
+    ----------
+    name
+        As for `load`; or ``emodes`` or ``schnet``, whose weights are yet to be trained.
+    elements
+        As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
+        neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
+        (radial, and angular with every element) of its own, with C's weights copied to all of
+        them. Untrained, both give the same energies.
+    sizes
+        Of ``schnet``.
+
+    Raises
+    ------
+    TlpotError
+        As `load`, and as `tlpot.elements.donors.check_elements`.
+    """
+    if name in UNTRAINED:
+        _require_unshadowed(str(name))
+    base = _untrained(str(name), sizes) if name in UNTRAINED else load(name)
+    if not elements:
+        return base
+    if not isinstance(base.backbone, ANI | SchNet) or name in UNTRAINED:
+        raise TlpotError(
+            f"model.elements: {name} knows every element by a vector of its own, none needs a "
+            "donor; remove model.elements"
+        )
+    new = parse_elements(elements)
+    check_elements(new, base.elements, base.clones)
+    donors, energies = dict(base.backbone.donors), dict(base.reference.values)
+    for element, entry in new.items():
+        donors[element] = donors.get(entry.donor, entry.donor)
+        energies[element] = energies[entry.donor]
+    backbone = base.backbone.with_donors(donors)
+    metadata = base.metadata
+    clones = {element: donors[element] for element in new if new[element].kind == "clone"}
+    if clones:
+        backbone = backbone.with_elements((*backbone.symbols, *clones))
+        metadata = metadata | {"clones": base.clones | clones}
+    reference = replace(base.reference, values=energies)
+    return Potential(backbone.requires_grad_(False), reference, metadata)
+
+
+def _untrained(name: str, sizes: SchNetSizes | None) -> Potential:
+    """A backbone without weights: its energy is zero."""
+    backbone: EModes | SchNet
+    if name == EModes.kind:
+        backbone = EModes(emodes.Architecture.new())
+    else:
+        backbone = SchNet(schnet.Architecture.new(**(sizes or SchNetSizes()).model_dump()))
+    reference = EnergyReference(dict.fromkeys(backbone.symbols, 0.0), "none", "never trained")
+    return Potential(backbone.requires_grad_(False), reference, {"base": name})

@@ -1,0 +1,207 @@
+"""`tlpot relax`: structures from files, relaxed in shards that outlive an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+
+from tlpot import __version__
+from tlpot.data.constraints import fixed_components
+from tlpot.data.contents import density
+from tlpot.data.crystals import Refused, read_each, require_some
+from tlpot.data.read import Files, read_frames
+from tlpot.data.write import to_text
+from tlpot.errors import short_of_memory
+from tlpot.files import at_work, end_work, log, table_text, write_whole
+from tlpot.parallel.processes import LOCAL
+from tlpot.parallel.shards import SHARD, in_shards, loaded
+from tlpot.relax.relax import Relaxation, Relaxed, relax, require_crystals
+from tlpot.structure.frames import Frame
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is in the folder when all is done.
+
+    Attributes
+    ----------
+    folder
+        With ``relaxed.extxyz``, ``quarantine.extxyz``, ``relaxed.csv`` and ``summary.json``.
+    relaxed
+        How many structures are good.
+    quarantine
+        ``(name, reason)`` of the others.
+    held
+        How many of the good ones have fixed atoms.
+    """
+
+    folder: Path
+    relaxed: int
+    quarantine: list[tuple[str, str]]
+    held: int = 0
+
+
+def relax_files(
+    files: Files,
+    model: str | Path,
+    output: str | Path,
+    settings: Relaxation | None = None,
+    scheduler: str = LOCAL,
+    workers: int = 1,
+    device: str = "auto",
+    shard: int = SHARD,
+    on_structure: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Relax what the files hold and write a folder; call again to go on after an interruption.
+
+    Parameters
+    ----------
+    files
+        As for `tlpot.data.read.read_frames`. A file that cannot be read is set aside by itself.
+    model
+        As for `tlpot.model.potential.load`; workers load it themselves.
+    output
+        New, or left by an interrupted call with the same files, model and settings.
+    scheduler, workers
+        As for `tlpot.parallel.processes.as_done`.
+    device
+        As for `tlpot.model.potential.load_onto`.
+    shard
+        Structures to a piece of work. A process that dies costs the piece that it had.
+    on_structure
+        Called with the number of structures done and of all.
+
+    Raises
+    ------
+    TlpotError
+        If there is nothing to relax, the folder holds something else, or a shard failed for
+        another reason than its structures; what is done is kept.
+    """
+    settings, folder = settings or Relaxation(), Path(output)
+    frames, unread = read_each(files)
+    require_some(frames, unread)
+    require_crystals(frames, settings)
+    total = len(frames) + len(unread)
+    with at_work(folder, SUMMARY):
+        log.info("%d structures, model %s, device %s: %s", total, model, device, settings)
+        paths = in_shards(
+            *(relax_shard, frames, model, settings.model_dump(), folder),
+            *(scheduler, workers, device, shard),
+            on_structure=lambda done: on_structure(done + len(unread), total),
+        )
+        outcome = _finish(folder, paths, unread, model, settings)
+        for name, reason in outcome.quarantine:
+            log.info("set aside %s: %s", name, reason)
+        log.info("%d structures relaxed", outcome.relaxed)
+        return outcome
+
+
+def relax_shard(
+    model: str,
+    device: str,
+    settings: dict[str, Any],
+    frames: list[Frame],
+    path: str,
+    told: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Relax some structures and write them to one file, whole or not at all."""
+    with short_of_memory("lower --batch-atoms, take fewer workers, or another --device"):
+        found = relax(frames, loaded(model, device), Relaxation(**settings), told)
+    write_whole(path, "".join(to_text(as_frame(one, model)) for one in found))
+
+
+def as_frame(one: Relaxed, model: str) -> Frame:
+    """The last geometry (the input, where that is not finite) with the model's labels."""
+    sound = np.isfinite(one.atoms.positions).all() and np.isfinite(one.atoms.cell.array).all()
+    notes: dict[str, object] = {
+        "name": one.name,
+        "reason": one.reason,
+        "steps": one.steps,
+        "energy_std": one.energy_std,
+        "volume_before": _volume(one.start),
+        "engine": f"tlpot {__version__}",
+        "settings": f"model {model}",
+    }
+    atoms = one.atoms if sound else one.start
+    known = {name: note for name, note in notes.items() if note is not None}
+    return Frame(atoms, one.energy, one.forces, one.stress, info=known)
+
+
+def _finish(
+    folder: Path,
+    paths: list[Path],
+    unread: list[Refused],
+    model: str | Path,
+    settings: Relaxation,
+) -> Outcome:
+    """One table and two files of structures out of all shards."""
+    good: list[str] = []
+    bad: list[str] = []
+    rows: list[dict[str, object]] = []
+    for path in paths:
+        for frame in read_frames(path):
+            reason = frame.info.get("reason")
+            (bad if reason else good).append(to_text(frame))
+            rows.append(_row(frame))
+    rows += [{"name": x.name, "status": "set aside", "reason": x.reason} for x in unread]
+    aside = [(str(r["name"]), str(r["reason"])) for r in rows if r["status"] != "relaxed"]
+    write_whole(folder / "relaxed.extxyz", "".join(good))
+    write_whole(folder / "quarantine.extxyz", "".join(bad))
+    write_whole(folder / "relaxed.csv", table_text(COLUMNS, rows))
+    summary = {
+        "model": str(model),
+        "settings": settings.model_dump(),
+        "relaxed": len(good),
+        "set_aside": len(aside),
+    }
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    end_work(folder)
+    held = sum(bool(row.get("fixed_atoms")) and row["status"] == "relaxed" for row in rows)
+    return Outcome(folder, len(good), aside, held)
+
+
+COLUMNS = (
+    *("name", "status", "reason", "formula", "atoms", "energy_eV", "energy_eV_per_atom"),
+    *("energy_std_eV", "volume_A3", "volume_change", "density_g_cm3", "max_force_eV_per_A"),
+    *("max_stress_GPa", "steps", "fixed_atoms"),
+)
+"""Of ``relaxed.csv``; the largest force is that on what is free."""
+
+
+def _row(frame: Frame) -> dict[str, object]:
+    atoms, info, reason = frame.atoms, frame.info, frame.info.get("reason")
+    fixed = fixed_components(atoms)
+    free = np.ones((len(atoms), 3)) if fixed is None else ~fixed
+    row: dict[str, object] = {
+        "name": info["name"],
+        "status": "set aside" if reason else "relaxed",
+        "reason": reason,
+        "formula": frame.formula,
+        "atoms": len(atoms),
+        "steps": info.get("steps"),
+        "energy_std_eV": info.get("energy_std"),
+        "fixed_atoms": int((free == 0).any(axis=1).sum()),
+    }
+    if frame.energy is not None and frame.forces is not None:
+        row["energy_eV"] = frame.energy
+        row["energy_eV_per_atom"] = frame.energy / len(atoms)
+        row["max_force_eV_per_A"] = np.linalg.norm(frame.forces * free, axis=1).max()
+    if frame.stress is not None:
+        row["max_stress_GPa"] = np.abs(frame.stress).max() / units.GPa
+    if (volume := _volume(atoms)) is not None:
+        row["volume_A3"] = volume
+        row["density_g_cm3"] = density(atoms)
+        row["volume_change"] = volume / float(str(info["volume_before"])) - 1
+    return row
+
+
+def _volume(atoms: Atoms) -> float | None:
+    return float(atoms.get_volume()) if atoms.pbc.all() and atoms.cell.rank == 3 else None

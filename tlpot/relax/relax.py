@@ -1,0 +1,319 @@
+"""Relax many structures; those that go astray are set aside with the reason, the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from pydantic import Field
+
+from tlpot.config.sections import Needs, Section, no_effect
+from tlpot.data.constraints import fixed_components, hold
+from tlpot.errors import TlpotError
+from tlpot.model.domain import outside, too_close
+from tlpot.model.potential import Potential
+from tlpot.optional import require
+from tlpot.relax.symmetry import symmetrised
+from tlpot.structure.frames import Frame, bare
+
+SWELLING = 2.5
+"""Factor by which a volume may grow or shrink before it counts as exploded."""
+
+
+class Relaxation(Section):
+    """How structures are relaxed."""
+
+    free: Literal["all", "positions", "cell"] = Field(
+        "all", description="what may change; with `cell`, atoms follow it"
+    )
+    pressure: Annotated[float, Needs(free=("all", "cell"))] = Field(0.0, description="GPa")
+    symmetry: bool = Field(False, description="keep the space group of the input")
+    symprec: Annotated[float, Needs(symmetry=True)] = Field(
+        0.01, gt=0, description="Å within which the space group is found"
+    )
+    fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
+        0.01, gt=0, description="eV/Å, largest force on an atom at the end"
+    )
+    smax: float = Field(
+        0.005,
+        gt=0,
+        description="GPa, largest deviation of a stress component from the pressure, of free cells",
+    )
+    steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
+    engine: Literal["torch-sim", "ase"] = Field(
+        "torch-sim", description="many at a time, or one after the other with ASE's BFGS"
+    )
+    batch_atoms: Annotated[int | None, Needs(engine="torch-sim")] = Field(
+        None, ge=1, description="atoms at a time; default: as many as fit the GPU, 1024 on a CPU"
+    )
+    max_spread: float | None = Field(
+        None,
+        gt=0,
+        description="eV per √N of the ensemble's spread; default: 3 × the largest in training",
+    )
+    bonds: bool = Field(True, description="set aside what breaks or makes a bond")
+
+    def require_libraries(self, serial: bool = False) -> None:
+        """Raise a TlpotError if a library is missing; `serial`: as if the engine were ASE."""
+        if self.engine == "torch-sim" and not serial:
+            require("torch_sim", "use", "relaxing in batches (unlike --engine ase)")
+        if self.symmetry:
+            require("spglib", "use", "keeping the symmetry")
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a minimiser ended.
+
+    Attributes
+    ----------
+    atoms
+        Last geometry, not wrapped, atoms in the order of the input.
+    steps
+        Evaluations.
+    reason
+        Why it is no minimum; None if it is.
+    """
+
+    atoms: Atoms
+    steps: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """What became of one structure.
+
+    Attributes
+    ----------
+    name
+        ``file#index``, or the number of the structure.
+    start
+        The input.
+    atoms
+        The last geometry: of a good one the minimum. Without a calculator.
+    energy
+        eV, of `atoms`; None where nothing was computed.
+    forces, stress
+        ``(n, 3)`` eV/Å; ``(6,)`` Voigt, eV/Å³, None unless periodic in three directions.
+    energy_std
+        eV, the ensemble's spread, calibrated if the model is.
+    steps
+        Evaluations of the model that it took.
+    reason
+        Why it is set aside; None: it is good.
+    """
+
+    name: str
+    start: Atoms
+    atoms: Atoms
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    energy_std: float | None = None
+    steps: int = 0
+    reason: str | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether `atoms` is a minimum inside the model's domain."""
+        return self.reason is None
+
+
+def relax(
+    structures: Sequence[Frame | Atoms],
+    potential: Potential,
+    settings: Relaxation | None = None,
+    on_structure: Callable[[int], None] = lambda done: None,
+    extra: Calculator | None = None,
+) -> list[Relaxed]:
+    """Relax positions and cell, or either, of unlike structures.
+
+    Parameters
+    ----------
+    structures
+        Crystals and molecules mixed as they come; of molecules only positions change.
+    potential
+        Computes on the device it is on.
+    settings
+        Default: positions and cell at no pressure.
+    on_structure
+        Called with the number of structures done.
+    extra
+        A calculator that is added to the potential (dispersion), one structure after the other
+        with ASE; energies and forces of the result are those of the potential alone.
+
+    Returns
+    -------
+    One for each structure, in order. Set aside, with a reason, is what the model does not know
+    (elements, contacts or an ensemble's spread beyond its training), what explodes, does not
+    converge, or breaks or makes bonds; it does not disturb the others. Atoms and components that
+    are fixed (`tlpot.data.constraints`) keep their place, in a cell that changes their place in
+    it; forces on them do not count.
+
+    Raises
+    ------
+    TlpotError
+        If a package that the settings need is not installed.
+    """
+    settings = settings or Relaxation()
+    settings.require_libraries(serial=extra is not None)
+    frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
+    found: dict[int, Relaxed] = {}
+    for i, frame in enumerate(frames):
+        name = frame.name if frame.source else str(i)
+        atoms, reason = bare(frame.atoms), None
+        try:
+            hold(atoms, fixed_components(frame.atoms))
+        except TlpotError as error:
+            reason = str(error)
+        reason = reason or unfit(atoms, potential) or _unmoved(atoms, settings)
+        reason = reason or _unsymmetric(atoms, settings)
+        found[i] = Relaxed(name, atoms, atoms, reason=reason)
+    todo = [i for i, one in found.items() if one.reason is None]
+    done = len(found) - len(todo)
+    on_structure(done)
+    starts = [found[i].start for i in todo]
+    for n, minimum in _minima(starts, potential, settings, extra):
+        i, atoms = todo[n], bare(minimum.atoms)
+        atoms.set_constraint(starts[n].constraints)
+        found[i] = replace(found[i], atoms=atoms, steps=minimum.steps, reason=minimum.reason)
+        done += 1
+        on_structure(done)
+    return _judged([found[i] for i in range(len(found))], potential, settings)
+
+
+def deforms(atoms: Atoms, settings: Relaxation) -> bool:
+    """Whether the cell changes: not that of a molecule, alone in a box or without one."""
+    return settings.free != "positions" and Frame(atoms).kind == "crystal"
+
+
+def ending(
+    force: float, stress: float, growth: float, steps: int, settings: Relaxation
+) -> str | None:
+    """How a relaxation ends here: empty at a minimum, else the reason; None: it goes on.
+
+    Parameters
+    ----------
+    force, stress
+        Largest force, eV/Å, and deviation of the stress from the pressure, GPa.
+    growth
+        Volume over that of the input.
+    steps
+        Evaluations so far.
+    """
+    if not np.isfinite(force + stress):
+        return "exploded: its forces are not finite"
+    if force < settings.fmax and stress < settings.smax:
+        return ""
+    if not 1 / SWELLING < growth < SWELLING:
+        return f"exploded: its volume changed {growth:.2g}-fold"
+    if steps >= settings.steps:
+        return f"not converged in {steps} steps: {still(force, stress)}"
+    return None
+
+
+def still(force: float, stress: float) -> str:
+    """What is left to relax, in words."""
+    return f"force {force:.3g} eV/Å, stress {stress:.3g} GPa off"
+
+
+def unfit(atoms: Atoms, potential: Potential) -> str | None:
+    """Why the model should not even be asked, or None."""
+    if not len(atoms):
+        return "it holds no atoms"
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return "its positions are not finite"
+    if unknown := sorted(set(atoms.symbols) - set(potential.elements)):
+        return f"the model does not know {', '.join(unknown)}"
+    if 0 < atoms.pbc.sum() < 3:
+        return "it is periodic in one or two directions only"
+    if atoms.pbc.all() and abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        return "its cell has no volume"
+    if reason := too_close(atoms, {}):
+        return f"overlapping atoms: {reason}"
+    return None
+
+
+def require_crystals(frames: Sequence[Frame], settings: Relaxation) -> None:
+    """Refuse settings that only crystals follow where there is none.
+
+    Raises
+    ------
+    TlpotError
+        Naming the setting.
+    """
+    changed = settings.changed()
+    for names, follows in (
+        (("pressure",), lambda frame: frame.kind == "crystal"),
+        (("symmetry", "symprec"), lambda frame: frame.atoms.pbc.all()),
+    ):
+        idle = [name for name in names if name in changed]
+        if idle and not any(map(follows, frames)):
+            raise TlpotError(no_effect(idle[0], "without a crystal among the structures"))
+
+
+def _unmoved(atoms: Atoms, settings: Relaxation) -> str | None:
+    """Why nothing of a structure may move, or None."""
+    if settings.free == "cell" and not deforms(atoms, settings):
+        return "a molecule, alone in its box or without one, has no cell to relax (free: cell)"
+    return None
+
+
+def _unsymmetric(atoms: Atoms, settings: Relaxation) -> str | None:
+    """Why the symmetry that is asked for cannot be kept, or None."""
+    if settings.symmetry and atoms.pbc.all():
+        if atoms.constraints:
+            return "it has fixed atoms, which may break the symmetry to keep; do without either"
+        try:
+            symmetrised(atoms, settings.symprec)
+        except TlpotError as error:
+            return str(error)
+    return None
+
+
+def _minima(
+    structures: list[Atoms],
+    potential: Potential,
+    settings: Relaxation,
+    extra: Calculator | None,
+) -> Iterator[tuple[int, Minimum]]:
+    if settings.engine == "ase" or extra is not None:
+        from tlpot.relax import serial
+
+        return serial.minimise(structures, potential, settings, extra)
+    from tlpot.relax import batched
+
+    return batched.minimise(structures, potential, settings)
+
+
+def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) -> list[Relaxed]:
+    """With energies, forces and spread at the end, and the domain's verdict on the minima."""
+    for i, one in enumerate(found):
+        if one.reason is None and (close := too_close(one.atoms, {})):
+            found[i] = replace(one, reason=f"collapsed: {close}")
+    known = [i for i, one in enumerate(found) if one.steps and _sound(one.atoms)]
+    predictions = potential.predict([found[i].atoms for i in known]) if known else []
+    for i, said in zip(known, predictions, strict=True):
+        one = found[i]
+        reason = one.reason or outside(
+            one.start, one.atoms, said, potential, settings.max_spread, settings.bonds
+        )
+        found[i] = replace(
+            one,
+            energy=said.energy,
+            forces=said.forces,
+            stress=said.stress,
+            energy_std=said.energy_std,
+            reason=reason,
+        )
+    return found
+
+
+def _sound(atoms: Atoms) -> bool:
+    finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
+    return bool(finite and not too_close(atoms, {}))
