@@ -22,7 +22,7 @@ def test_rank(tmp_path, urea, capsys):
     words = ["rank", f"{urea}@0:40:20", "--model", "mini", "--no-relax", "--output", output]
     (tmp_path / "broken.cif").write_text("nonsense")
     assert run(*words, tmp_path / "broken.cif") == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "2 ranked, 0 copies, 1 refused" in said
     assert "broken.cif: is no CIF" in said
     assert (output / "ranking.html").is_file()
