@@ -24,7 +24,7 @@ def test_rank(tmp_path, urea, capsys):
     assert run(*words, tmp_path / "broken.cif") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "2 ranked, 0 copies, 1 refused" in said
-    assert "broken.cif: is no CIF" in said
+    assert "broken.cif: cannot be read as CIF" in said
     assert (output / "ranking.html").is_file()
     assert run(*words) == 2
     assert "exists already" in capsys.readouterr().err
@@ -33,7 +33,7 @@ def test_rank(tmp_path, urea, capsys):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("broken.cif", "is no CIF"),
+        ("broken.cif", "cannot be read as CIF"),
         ("empty.cif", "the file is empty"),
         ("absent.cif", "no such file"),
     ],

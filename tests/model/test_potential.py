@@ -397,6 +397,7 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setitem(PUBLISHED, "ani2x", offline)
+    monkeypatch.setattr("torchani.paths.state_dicts_dir", lambda: tmp_path)
     with pytest.raises(TlpotError, match=r"TORCHANI_DATA_DIR.*mini"):
         load("ani2x")
 
