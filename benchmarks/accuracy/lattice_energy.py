@@ -20,7 +20,6 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from ase.units import kJ, mol
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -33,6 +32,7 @@ from benchmarks.lib.x23 import X23, crystal_points
 from tlpot import load, read_frames
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.units import KJ_PER_MOL
 
 RECIPES = ("default", "thesis")
 AIM = 1.0
@@ -84,7 +84,7 @@ def lattice_energy(potential: Potential, solid: Frame, gas: Frame) -> float:
 
 def per_molecule(whole: float, molecule: float, solid: Frame, gas: Frame) -> float:
     """E_solid/n - E_gas, eV to kJ/mol."""
-    return (whole * len(gas) / len(solid) - molecule) / (kJ / mol)
+    return (whole * len(gas) / len(solid) - molecule) / KJ_PER_MOL
 
 
 def single_points(crystal: str) -> tuple[Frame, Frame]:

@@ -29,6 +29,7 @@ from tlpot.md.summary import read_log, summarise
 from tlpot.model.potential import Potential
 from tlpot.relax.relax import Relaxation, relax
 from tlpot.structure.frames import Frame
+from tlpot.structure.units import GRAM_PER_CM3
 
 ROOT = Path(__file__).parents[2]
 UREA = ROOT / "datasets/urea/urea.extxyz"
@@ -44,7 +45,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
     potential = load(model)
     small = minimum(potential, folder / "minimum.extxyz")
     dft = read_frames(ROOT / "datasets/urea_minimum/minimum.extxyz")[0].atoms
-    mass = small.get_masses().sum() * 1.66053907
+    mass = small.get_masses().sum() / GRAM_PER_CM3
     volume = EXPERIMENT[0] * EXPERIMENT[1] * EXPERIMENT[2]
     cell = {
         name: dict(zip(("a, Å", "b, Å", "c, Å"), map(float, lengths[:3]), strict=True))

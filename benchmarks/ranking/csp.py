@@ -33,7 +33,7 @@ from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import finetune, load
 from tlpot.csp.dispersion import dispersion
-from tlpot.csp.landscape import KJ_PER_MOL, centred_spread, spread_of_differences
+from tlpot.csp.landscape import centred_spread, spread_of_differences
 from tlpot.csp.scores import SCORES, score
 from tlpot.data.crystals import read_crystals
 from tlpot.model.potential import Potential
@@ -41,6 +41,7 @@ from tlpot.sampling.propose import WINDOW
 from tlpot.sampling.scores import doubt_near_top, worst
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules, find_unit
+from tlpot.structure.units import KJ_PER_MOL
 
 SYSTEMS = {
     "aspirin": ("C9H8O4", 0.95),

@@ -33,7 +33,6 @@ SCALING: tuple[Repeat, ...] = ((2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5), (8, 8
 TIMESTEP = 0.5
 """fs; the hydrogen atoms move freely."""
 TEMPERATURE = 300.0
-HARTREE = 27.211386245988
 STEPS = 16
 """Steps in one timed epoch of tlpot's trainer; fewer above 128 atoms."""
 LISTS = ("all_pairs", "cell_list", "adaptive", "verlet_cell_list")
@@ -173,7 +172,7 @@ class TorchaniTraining:
         joined = Neighbors(torch.cat(indices, dim=1), torch.cat(distances), torch.cat(vectors))
         species = torch.cat(self.species, dim=1)
         atomic = self.model.compute_from_neighbors(species, positions, joined, atomic=True)
-        energies = atomic.energies[0] * HARTREE
+        energies = atomic.energies[0] * units.Hartree
         totals = energies.new_zeros(len(self.sizes)).index_add(0, self.frame, energies)
         (slope,) = torch.autograd.grad(totals.sum(), positions, create_graph=True)
         return totals, -slope[0]
@@ -234,7 +233,8 @@ class OriginTraining:
         for frame in (self.frames[i] for i in chosen):
             positions = frame["positions"][None].clone().requires_grad_()
             inputs = (frame["numbers"][None], positions)
-            energy = self.model(inputs, cell=frame["cell"], pbc=self.pbc).energies[0] * HARTREE
+            hartree = self.model(inputs, cell=frame["cell"], pbc=self.pbc).energies[0]
+            energy = hartree * units.Hartree
             (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
             force_errors.append((-slope[0] - frame["forces"]).square().sum(dim=1))
             energy_errors.append(((energy - frame["energy"]) / len(slope[0])).square())

@@ -16,13 +16,13 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.filters import FrechetCellFilter
 from ase.io import read, write
 from ase.optimize import BFGS
+from ase.units import GPa
 
 from tlpot import TLPotCalculator
 
 HERE = Path(__file__).parent
 UREA = HERE.parent / "urea"
 TOOLS = HERE.parents[1] / "tools"
-GPA = 160.21766208
 
 
 class Corrected(Calculator):
@@ -74,7 +74,7 @@ def main():
         added = forces - atoms.get_forces(), stress - atoms.get_stress()
         print(
             f"round {number}: {dft.get_potential_energy():.4f} eV, largest force "
-            f"{np.abs(forces).max():.3f} eV/Å, stress {np.abs(stress).max() * GPA:.3f} GPa, cell "
+            f"{np.abs(forces).max():.3f} eV/Å, stress {np.abs(stress).max() / GPa:.3f} GPa, cell "
             f"{np.round(dft.cell.cellpar(), 4)}",
             flush=True,
         )

@@ -12,7 +12,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from tlpot.csp.evaluate import sharded
-from tlpot.csp.landscape import KJ_PER_MOL
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranking
@@ -26,6 +25,7 @@ from tlpot.relax.relax import Relaxation
 from tlpot.sampling.geometries import relax
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules, gaseous, ions_or_radicals, looseness
+from tlpot.structure.units import KJ_PER_MOL
 
 
 @pytest.fixture(scope="module")

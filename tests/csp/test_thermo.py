@@ -5,8 +5,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from tlpot.csp.landscape import KJ_PER_MOL
-from tlpot.csp.thermo import NOISE, QUANTUM, free_energy, vibrations
+from tlpot.csp.thermo import NOISE, free_energy, vibrations
+from tlpot.structure.units import KJ_PER_MOL, SPRING_QUANTUM
 
 
 class Forces:
@@ -70,7 +70,7 @@ def test_dumb_bells_that_do_not_touch_have_their_stretch_alone(temperature):
 
     crystal = Atoms("CO", [[0, 0, 0], [0, 0, rest]], cell=[5.0, 6.0, 7.0], pbc=True)
     carbon, oxygen = crystal.get_masses()
-    stretch = QUANTUM * np.sqrt(spring * (1 / carbon + 1 / oxygen))
+    stretch = SPRING_QUANTUM * np.sqrt(spring * (1 / carbon + 1 / oxygen))
     found = vibrations(crystal, Forces(forces), temperature, 10.0)
     assert found.free_energy == pytest.approx(by_hand(stretch, temperature), rel=1e-4)
     assert not found.stable
@@ -95,7 +95,7 @@ def test_springs_between_neighbours_agree_with_the_dispersion_by_hand(temperatur
     crystal = Atoms("K", cell=3 * [a], pbc=True)
     angles = (np.arange(60) + 0.5) * np.pi / 120
     sines = (np.stack(np.meshgrid(*3 * [np.sin(angles) ** 2])).reshape(3, -1)).sum(axis=0)
-    quanta = QUANTUM * np.sqrt(4 * spring / crystal.get_masses()[0] * sines)
+    quanta = SPRING_QUANTUM * np.sqrt(4 * spring / crystal.get_masses()[0] * sines)
     expected = 3 * np.mean(
         [free_energy(quanta[i : i + 1], temperature) for i in range(len(quanta))]
     )

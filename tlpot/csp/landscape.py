@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 
@@ -19,8 +19,6 @@ from tlpot.relax.relax import Relaxation, Relaxed, relax
 from tlpot.structure.contacts import changed_bonds
 from tlpot.structure.molecules import Unit, find_molecules, find_unit
 
-KJ_PER_MOL = units.kJ / units.mol
-"""eV in 1 kJ/mol."""
 GAUSSIAN = 1.6449
 """Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""
 SHAKE = 0.02

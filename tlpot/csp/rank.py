@@ -12,7 +12,6 @@ from ase import Atoms, units
 
 from tlpot.csp.evaluate import Evaluate, Here, Progress, energies_of, silent
 from tlpot.csp.landscape import (
-    KJ_PER_MOL,
     Candidate,
     centred_spread,
     gas_energy,
@@ -42,6 +41,7 @@ from tlpot.structure.molecules import (
     looseness,
     wrong_unit,
 )
+from tlpot.structure.units import KJ_PER_MOL
 
 SYMPREC = 0.1
 """Å within which the symmetry of a relaxed crystal is found."""

@@ -12,6 +12,7 @@ from scipy.linalg import null_space
 
 from tlpot.csp.landscape import Energies
 from tlpot.optional import require
+from tlpot.structure.units import SPRING_QUANTUM, THZ
 
 STEP = 0.02
 """Å by which atoms are displaced."""
@@ -22,9 +23,6 @@ SYMPREC = 1e-3
 NOISE = 0.05
 """THz: a frequency this close to 0, from either side, is no vibration; one below −0.05 is
 imaginary."""
-QUANTUM = units._hbar * units.m / np.sqrt(units._e * units._amu)
-"""eV: ħω of 1 u on a spring of 1 eV/Å²."""
-EV_PER_THZ = 1e12 * units._hplanck / units._e
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: flo
         for q in _grid(times, shift=0.0)
     ]
     free = free_energy(quanta, temperature) / len(mesh) * len(atoms) / len(cell)
-    return Vibrations(free, float(np.concatenate([*quanta, *fitting]).min()) / EV_PER_THZ)
+    return Vibrations(free, float(np.concatenate([*quanta, *fitting]).min()) / THZ)
 
 
 def free_energy(quanta: np.ndarray, temperature: float) -> float:
@@ -93,7 +91,7 @@ def free_energy(quanta: np.ndarray, temperature: float) -> float:
     temperature
         K.
     """
-    sound = quanta[quanta > NOISE * EV_PER_THZ]
+    sound = quanta[quanta > NOISE * THZ]
     thermal = units.kB * temperature
     if not thermal:
         return float(0.5 * sound.sum())
@@ -169,4 +167,4 @@ def _without_translations(matrix: np.ndarray, cell: Atoms) -> np.ndarray:
 def _quanta(matrix: np.ndarray) -> np.ndarray:
     """ħω, eV, of a dynamical matrix, lowest first; of imaginary modes negative."""
     squares = np.linalg.eigvalsh(matrix)
-    return QUANTUM * np.sign(squares) * np.sqrt(np.abs(squares))
+    return SPRING_QUANTUM * np.sign(squares) * np.sqrt(np.abs(squares))

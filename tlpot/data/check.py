@@ -16,18 +16,19 @@ from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.units import FORCE_UNITS
 
 ENERGY_WINDOW = 5.0
 """eV/atom from the median of equal compositions beyond which an energy is not believed."""
-
-FORCE_UNITS = {"kcal/mol/Å": 0.0433641, "kJ/mol/Å": 0.0103643, "meV/Å": 0.001}
-"""eV/Å per unit that people leave unconverted; all make numbers larger."""
 
 RELAXED_FORCE = 0.2
 """eV/Å beyond which a frame is no minimum."""
 
 SPIN = 0.5
 """μB of a cell from which it has unpaired electrons."""
+
+SMALL = [unit for unit, size in FORCE_UNITS.items() if size < 1.0]
+"""Units that people leave unconverted, and that make numbers larger."""
 
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
@@ -250,7 +251,7 @@ def _flaw(
     if frame.labels == "relaxed" and size[worst] > RELAXED_FORCE:
         return "not relaxed", f"|F| = {size[worst]:.3g} eV/Å on atom {worst} of a minimum"
     if size[worst] > settings.max_force:
-        unit = min(FORCE_UNITS, key=lambda unit: size[worst] * FORCE_UNITS[unit] > FORCE_GUESS)
+        unit = min(SMALL, key=lambda unit: size[worst] * FORCE_UNITS[unit] > FORCE_GUESS)
         seen = f"|F| = {size[worst]:.4g} eV/Å on atom {worst} ({atoms.symbols[worst]})"
         guess = f"{size[worst] * FORCE_UNITS[unit]:.3g} eV/Å if the file is in {unit}"
         return "force too large", f"{seen}; {guess}"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import reduce
 from math import gcd
 
-from ase import Atoms, units
+from ase import Atoms
 from ase.data import atomic_numbers
+
+from tlpot.structure.units import GRAM_PER_CM3
 
 ELEMENTS = set(atomic_numbers) - {"X"}
 ISOTOPES = {"D": "H", "T": "H"}
@@ -17,8 +19,6 @@ DENSITY = 0.05
 """Relative: how far the density may be from the file's, where there is no formula."""
 COUNT = 0.01
 """How far a number of atoms may be from the file's."""
-GRAM_PER_CM3 = 1e24 / units.mol
-"""g/cm³ in 1 u/Å³."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Contents:
 
 def density(atoms: Atoms) -> float:
     """Of a crystal, g/cm³."""
-    return float(atoms.get_masses().sum() / atoms.get_volume() * GRAM_PER_CM3)
+    return float(atoms.get_masses().sum() / atoms.get_volume() / GRAM_PER_CM3)
 
 
 def formula_of(text: str | None) -> dict[str, float]:

@@ -15,7 +15,6 @@ from ase import Atoms
 from tlpot.data.compression import DAMAGE, damaged, open_binary
 from tlpot.data.vasp import (
     CUT_SHORT,
-    KBAR,
     UNFINISHED,
     label_step,
     note_charge,
@@ -25,6 +24,7 @@ from tlpot.data.vasp import (
 )
 from tlpot.data.vasp_tags import Tags, element_of, parameters
 from tlpot.errors import TlpotError
+from tlpot.structure.units import KBAR
 
 NO_POSITIONS = "OUTCAR holds no positions and forces for this step (NWRITE < 2); see vasprun.xml"
 HEADER = re.compile(r" ?vasp\.\d+\.\d")

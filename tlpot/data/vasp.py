@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.units import GPa
 
 from tlpot.data.compression import plain_name
 from tlpot.errors import TlpotError
 
-KBAR = 0.1 * GPa
 UNFINISHED = "the file ends inside this ionic step: the run was stopped or the copy is cut"
 CUT_SHORT = "the run was stopped inside this ionic step; another run begins behind it"
 

@@ -18,7 +18,6 @@ from ase.data import atomic_numbers
 from tlpot.data.compression import DAMAGE, damaged, open_binary
 from tlpot.data.vasp import (
     CUT_SHORT,
-    KBAR,
     UNFINISHED,
     label_step,
     note_charge,
@@ -28,6 +27,7 @@ from tlpot.data.vasp import (
 )
 from tlpot.data.vasp_tags import Tags, element_of
 from tlpot.errors import TlpotError
+from tlpot.structure.units import KBAR
 
 SECTIONS = "generator|incar|kpoints|parameters|atominfo|calculation"
 MARK = re.compile(rf"<(/?)({SECTIONS}|modeling)\b[^<>/]*>")

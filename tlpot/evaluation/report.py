@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import units
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -21,6 +20,7 @@ from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import History, short, write
 from tlpot.files import write_whole
+from tlpot.structure.units import KJ_PER_MOL, MEV
 
 ROWS = (
     ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
@@ -51,8 +51,6 @@ JUDGED = (
 MODELS = {"baseline": "before", "finetuned": "after"}
 BASES = {"ani2x": "ANI-2x", "ani1x": "ANI-1x", "ani1ccx": "ANI-1ccx", "mini": "mini"}
 
-KJ_PER_MOL = 1e-3 * units.mol / units.kJ
-"""kJ/mol in 1 meV."""
 POLYMORPH_GAP = 2.0
 """kJ/mol: more than half of 508 polymorphic molecules' pairs lie closer than this
 (Nyman and Day, CrystEngComm 2015, 17, 5154)."""
@@ -158,7 +156,7 @@ def lattice_error(entry: Metrics) -> dict[str, Any] | None:
     if system is None:
         return None
     atoms = system["atoms_per_molecule"]
-    per_molecule = system["energy_rmse_centered_meV_per_atom"] * atoms * KJ_PER_MOL
+    per_molecule = system["energy_rmse_centered_meV_per_atom"] * atoms * MEV / KJ_PER_MOL
     return {
         "system": name,
         "atoms": atoms,

@@ -10,6 +10,7 @@ from ase import units
 
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
+from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, KBAR, STRESS_UNITS
 
 if TYPE_CHECKING:
     from tlpot.model.prediction import Prediction
@@ -35,37 +36,21 @@ ZEROS = {
 }
 """Size of a prediction up to which zeros may be labels (by symmetry, say); what else to do."""
 
-KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
-FORCE_UNITS = {
-    "gradients (the sign is flipped)": -1.0,
-    "Hartree/Bohr": units.Bohr / units.Hartree,
-    "Rydberg/Bohr": units.Bohr / units.Rydberg,
-    "Hartree/Å": 1 / units.Hartree,
-    "kcal/mol/Å": 1 / KCAL,
-    "kJ/mol/Å": 1 / KJ,
-    "meV/Å": 1e3,
-}
-ENERGY_UNITS = {
-    "their negative (the sign is flipped)": -1.0,
-    "Hartree": 1 / units.Hartree,
-    "Rydberg": 1 / units.Rydberg,
-    "kcal/mol": 1 / KCAL,
-    "kJ/mol": 1 / KJ,
-    "meV": 1e3,
-}
-STRESS_UNITS = {
-    "pressures (the sign is flipped)": -1.0,
-    "GPa": 1 / units.GPa,
-    "GPa with the sign of a pressure": -1 / units.GPa,
-    "kbar": 10 / units.GPa,
-    "kbar with the sign of a pressure, as VASP prints them": -10 / units.GPa,
-}
 LABELS = {
-    "forces": ("forces", "eV/Å", FORCE_UNITS),
-    "energies": ("energy", "eV", ENERGY_UNITS),
-    "stresses": ("stress", "eV/Å³", STRESS_UNITS),
+    "forces": ("forces", "eV/Å", {"gradients (the sign is flipped)": -1.0, **FORCE_UNITS}),
+    "energies": ("energy", "eV", {"their negative (the sign is flipped)": -1.0, **ENERGY_UNITS}),
+    "stresses": (
+        "stress",
+        "eV/Å³",
+        {
+            "pressures (the sign is flipped)": -1.0,
+            **STRESS_UNITS,
+            "GPa with the sign of a pressure": -units.GPa,
+            "kbar with the sign of a pressure, as VASP prints them": -KBAR,
+        },
+    ),
 }
-"""Key in the config, unit of ours, others' units by what one of ours is in them."""
+"""Key in the config, unit of ours, and what one of other units is in it."""
 
 
 def check_units(
@@ -162,6 +147,5 @@ def _compare(what: str, labels: np.ndarray, predicted: np.ndarray, frames: Seque
 
 
 def _distance(factor: float, unit: float) -> float:
-    if factor * unit < 0:
-        return float("inf")
-    return float(abs(np.log(factor / unit)))
+    """How far labels of `factor` times their size are from being in a `unit`, as a logarithm."""
+    return float(abs(np.log(factor * unit))) if factor * unit > 0 else float("inf")

@@ -41,6 +41,7 @@ from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
 from tlpot.relax.relax import unfit
 from tlpot.structure.frames import Frame, bare
+from tlpot.structure.units import NS_PER_DAY
 
 COLUMNS = (
     *("step", "time_ps", "potential_eV", "kinetic_eV", "conserved_eV", "temperature_K"),
@@ -50,9 +51,6 @@ COLUMNS = (
 LOG, TRAJECTORY, RESTART = "log.csv", "trajectory.extxyz", "restart.npz"
 NOTE, SUMMARY = "settings.json", "summary.json"
 GOOD, DOUBTFUL, STOPPED = "last_good.extxyz", "doubtful.extxyz", "stopped.txt"
-
-NS_PER_DAY = 0.0864
-"""Of one fs/s."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from matplotlib.figure import Figure
 
 from tlpot.data.read import read_frames
@@ -18,15 +18,13 @@ from tlpot.evaluation.plots import write
 from tlpot.files import cell_number, write_whole
 from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
 from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.units import GRAM_PER_CM3
 
 REACH, BINS = 8.0, 160
 """Å and number of bins of the radial distribution functions."""
 
 BLOCKS = 10
 """Parts of a run whose means tell how well the mean is known."""
-
-GRAMS = 1e24 / units.mol
-"""u/Å³ in g/cm³."""
 
 
 def summarise(folder: str | Path, discard: float = 0.2) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def summarise(folder: str | Path, discard: float = 0.2) -> dict[str, Any]:
         mean, error = mean_and_error(log[name][late])
         summary[name] = {"mean": mean, "error": error}
     mass = frames[0].get_masses().sum()
-    summary["density_g_cm3"] = mass / summary["volume_A3"]["mean"] * GRAMS
+    summary["density_g_cm3"] = mass / summary["volume_A3"]["mean"] / GRAM_PER_CM3
     summary["largest_spread_meV_per_sqrt_atom"] = log["spread_eV"].max() / np.sqrt(n) * 1e3
     _draw_log(log, n, folder / "md.png")
     _draw_rdf(frames[int(discard * len(frames)) :], folder / "rdf.png")

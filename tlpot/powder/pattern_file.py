@@ -12,6 +12,7 @@ import numpy as np
 
 from tlpot.data.text import read_text
 from tlpot.errors import TlpotError
+from tlpot.structure.units import KEV_PHOTON
 
 COMMENT = ("#", "!", "'", '"', ";", "%", "*", "/", "_")
 """Begin lines that hold no point."""
@@ -28,8 +29,6 @@ REPEATED = 0.1
 WAVELENGTH = re.compile(
     r"(?:wave[\s_-]*length|(?<![a-z])lambda|λ).{0,24}?(\d*\.\d+(?:e[+-]?\d+)?|\d+e-\d+)\s*(nm|pm|m\b)?"
 )
-HC = 12.398419843320026
-"""keV Å."""
 
 AXES: dict[str, tuple[str, Callable[[np.ndarray, float], np.ndarray]]] = {
     # a title as `_plain` makes it, unit included; sin θ of values at a wavelength
@@ -212,7 +211,7 @@ def _wavelength(header: Sequence[str]) -> float | None:
         if match := re.search(WAVELENGTH, text):
             value = float(match[1]) * {"nm": 10.0, "pm": 0.01, "m": 1e10}.get(match[2] or "", 1.0)
         elif match := re.search(r"energy\D{0,24}?(\d+(?:\.\d*)?)\s*kev", text):
-            value = HC / float(match[1])
+            value = KEV_PHOTON / float(match[1])
         else:
             continue
         value *= 1e10 if value < 1e-6 else 1.0
