@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
+from tlpot.cli.show.data import checked_table
 from tlpot.config.run import Data, Keys
 from tlpot.data.check import MENDS, check_frames, sort_frames
 from tlpot.data.read import read_frames
@@ -274,7 +275,7 @@ def test_table_and_summary_count_every_frame(water: Water) -> None:
         "rejected_frames": {"missing label": ["water.xyz#2"], "duplicate": ["water.xyz#1"]},
     }
     out = StringIO()
-    Console(file=out, width=200).print(checked.table())
+    Console(file=out, width=200).print(checked_table(checked))
     for part in ("1 of 3 frames used", "missing label", "water.xyz#2", "duplicate", "water.xyz#1"):
         assert part in out.getvalue()
 

@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
 from rich.console import Console
 
+from tlpot.cli.show.data import print_inspection
 from tlpot.config.run import Data, Keys
 from tlpot.data.inspect import Inspection, group_frames, inspect_files
 from tlpot.data.pictures import draw_energies, draw_forces
@@ -22,7 +23,7 @@ from tlpot.structure.frames import Frame
 
 def printed(inspection: Inspection) -> str:
     out = StringIO()
-    inspection.print(Console(file=out, width=220))
+    print_inspection(inspection, Console(file=out, width=220))
     return out.getvalue()
 
 

@@ -5,6 +5,7 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
+from tlpot.cli.show.elements import print_advice
 from tlpot.elements.advice import advise
 from tlpot.elements.modes import nearest
 from tlpot.errors import TlpotError
@@ -41,7 +42,7 @@ def test_the_dictionary_is_json():
 
 def test_the_page_says_what_to_write():
     console = Console(width=120, record=True, file=io.StringIO())
-    advise(["Si", "O"], ANI2X, "ani2x").print(console)
+    print_advice(advise(["Si", "O"], ANI2X, "ani2x"), console)
     text = console.export_text()
     assert "O is already an element of ani2x" in text
     assert "C*' 0.9" in text

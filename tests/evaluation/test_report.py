@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tlpot.cli.show.potential import print_evaluation, print_summary
 from tlpot.config.run import parse_config
 from tlpot.data.fingerprints import overlap
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge
 from tlpot.evaluation.report import (
     lattice_error,
-    print_evaluation,
-    print_summary,
     write_report,
 )
 from tlpot.model.uncertainty import Calibration, Scale

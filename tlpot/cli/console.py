@@ -1,39 +1,25 @@
-"""What a run shows in the terminal."""
+"""What a run shows in the terminal while it runs."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from tlpot.ablation.sweep import Outcome
-from tlpot.ablation.table import ERRORS, brief, by_labels, cell
+from tlpot.ablation.table import brief
+from tlpot.cli.show.potential import print_prepared
 from tlpot.config.run import Config
-from tlpot.csp.ranking import Ranked
-from tlpot.data.crystals import stem
-from tlpot.data.fingerprints import base_lines
-from tlpot.data.identity import short_names
 from tlpot.errors import TlpotError
-from tlpot.evaluation.plots import short
-from tlpot.evaluation.report import MODELS, judged_part, made_worse, print_seen, print_summary
-from tlpot.finetuning.run import Prepared, Run
-from tlpot.labelling.label import Summary
+from tlpot.finetuning.run import Prepared
 from tlpot.md.dynamics import Progress as MDProgress
-from tlpot.relax.files import Outcome as RelaxedFolder
 from tlpot.sampling.active import Round, active_learning
-from tlpot.structure.frames import Frame, Labels
+from tlpot.structure.frames import Frame
 from tlpot.training.trainer import Row
-
-SHOWN = 20
-"""Failed frames that are listed one by one."""
 
 
 class Bar(Progress):
@@ -162,103 +148,6 @@ def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], N
         yield on_point
 
 
-def print_sweep(outcomes: Sequence[Outcome], folder: str, console: Console) -> None:
-    """Test errors of every combination, mean ± spread over seeds, and where the files are."""
-    axes = list(outcomes[0].point.labels)
-    table = Table(*axes, *ERRORS.values(), "seeds")
-    for labels, group in by_labels(outcomes).items():
-        good = [o for o in group if o.reason is None]
-        table.add_row(*labels, *(cell(good, name) for name in ERRORS), str(len(good)))
-    console.print(table)
-    if failed := sum(o.reason is not None for o in outcomes):
-        console.print(f"{failed} of {len(outcomes)} points failed: the reasons are in points.csv")
-    console.print(f"{folder}: points.csv, table.md, by-*.png")
-
-
-def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
-    """How many structures are relaxed, and why the others are not."""
-    aside = outcome.quarantine
-    last = f"{outcome.folder}: {outcome.relaxed} structures relaxed, {len(aside)} set aside"
-    if outcome.held:
-        last += f"\n{outcome.held} of them with fixed atoms, which kept their place in the cell"
-    _print_with_reasons(aside, last, console)
-
-
-def _print_with_reasons(failed: Sequence[tuple[str, str]], last: str, console: Console) -> None:
-    for name, reason in failed[:SHOWN]:
-        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    if len(failed) > SHOWN:
-        console.print(f"… and {len(failed) - SHOWN} more")
-    console.print(last, markup=False, highlight=False, soft_wrap=True)
-
-
-def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """Length, drift, means, and why it stopped."""
-    lines = [f"{summary['time_ps']:g} ps of {summary['atoms']} atoms"]
-    if (drift := summary["drift_meV_per_atom_per_ps"]) == drift:
-        lines.append(f"drift {drift:+.3g} meV per atom and ps")
-    for name, unit in (("temperature_K", "K"), ("pressure_GPa", "GPa"), ("volume_A3", "Å³")):
-        mean, error = summary[name]["mean"], summary[name]["error"]
-        if mean == mean:
-            bar = f" ± {error:.2g}" if error == error else ""
-            lines.append(f"{name.split('_')[0]} {mean:.4g}{bar} {unit}")
-    if summary["stopped"]:
-        lines.append(f"stopped at {summary['stopped']}")
-    lines.append(f"{folder}: trajectory.extxyz, log.csv, md.png, rdf.png")
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def print_labels(summary: Summary, console: Console) -> None:
-    """How many frames have labels now, and why the others have none."""
-    last = f"{summary.output}: {summary.labelled} frames labelled, {summary.kept} kept, "
-    _print_with_reasons(summary.failed, f"{last}{len(summary.failed)} failed", console)
-
-
-def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
-    """The lowest crystals, the experimental ones, what was refused, and where the files are."""
-    table = Table("rank", "structure", "kJ/mol", "above lowest", "±", "g/cm³", "in doubt against")
-    names = short_names(one.name for one in ranked.candidates)
-    for i, one in enumerate(ranked.candidates[:SHOWN]):
-        doubt = ranked.not_told_from(i)
-        table.add_row(
-            str(i + 1),
-            names[one.name],
-            f"{one.energy:.2f}",
-            f"{ranked.relative[i]:.2f}",
-            short(ranked.spread[0, i]),
-            f"{one.density:.3f}",
-            "?" if doubt is None else f"{len(doubt)} others",
-        )
-    console.print(table)
-    lines = [
-        f"{stem(name)}: rank {ranked.place(m.candidate) + 1}, "
-        f"{ranked.relative[ranked.place(m.candidate)]:.2f} kJ/mol above the lowest, RMSD "
-        f"{m.rmsd:.2f} Å"
-        if m
-        else f"{stem(name)}: no crystal matches it"
-        for name, m in ranked.experimental.items()
-    ]
-    if (best := ranked.best_pattern) is not None:
-        like = short(ranked.candidates[best].notes["pattern_similarity"])
-        lines.append(f"most like the measured pattern: rank {best + 1}, similarity {like}")
-    if ranked.opinion is not None:
-        share = 100 * ranked.opinion.probabilities[ranked.opinion.best]
-        lines.append(f"the classifier takes it for {ranked.opinion.best} ({share:.0f} %)")
-        lines += [f"  outside what it was trained on: {text}" for text in ranked.opinion.doubts]
-    if ranked.scores["n"] > 1:
-        named = (f"{name} {short(value)}" for name, value in ranked.scores.items() if name != "n")
-        lines.append("against the reference: " + ", ".join(named))
-    lines += ranked.remarks
-    lines += [f"refused {r.name}: {r.reason}" for r in ranked.refused[:SHOWN]]
-    lines.append(
-        f"{folder}: {len(ranked.candidates)} ranked, {len(ranked.copies)} copies, "
-        f"{len(ranked.refused)} refused (warnings); see ranking.html"
-    )
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def learn(config: Config, number: int | None, console: Console) -> list[Frame]:
     """Active learning with one line a round; the frames it chose."""
 
@@ -271,57 +160,3 @@ def learn(config: Config, number: int | None, console: Console) -> list[Frame]:
         )
 
     return active_learning(config, number, show)[0]
-
-
-def print_prepared(prepared: Prepared, console: Console) -> None:
-    """Data used and rejected, split, energy reference, and the table of what trains."""
-    print_seen(base_lines(prepared.seen_by_base), console)
-    checked = prepared.checked
-    if checked.rejected or checked.surplus:
-        console.print(checked.table())
-    else:
-        console.print(f"all {len(checked.frames)} frames used")
-    if labels := label_counts(checked.frames):
-        console.print(labels)
-    for remark in checked.remarks:
-        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
-    sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
-    console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
-    reference = prepared.potential.reference
-    console.print(f"energy reference {reference.kind}: {reference.why}")
-    table = Table("layer", title="what trains")
-    columns = list(dict.fromkeys(x.name.split(".")[1] for x in prepared.layers))
-    for column in columns:
-        table.add_column(column, justify="right")
-    rows: dict[str, list[str]] = {}
-    for layer in prepared.layers:
-        text = f"{layer.trained:,}" if layer.trained else "[dim]frozen[/]"
-        if 0 < layer.trained < layer.parameters:
-            text += f" of {layer.parameters:,}"
-        rows.setdefault(layer.name.split(".")[0], []).append(text)
-    for element, cells in rows.items():
-        table.add_row(element, *cells)
-    console.print(table)
-
-
-def label_counts(frames: Sequence[Frame]) -> str:
-    """How many frames have which labels; nothing where all have energy and forces."""
-    names: dict[Labels, str] = {
-        "full": "with forces",
-        "relaxed": "minima",
-        "energy": "with their energy alone",
-    }
-    counts = Counter(frame.labels for frame in frames)
-    found = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
-    return "labels: " + ", ".join(found) if set(counts) != {"full"} else ""
-
-
-def print_run(run: Run, console: Console) -> None:
-    """Errors before and after, and where to find the rest."""
-    print_seen(base_lines(run.metrics["seen_by_base"]), console)
-    print_summary(run.metrics, console)
-    before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
-    for line in made_worse(before, after):
-        console.print(line, style="bold red")
-    console.print(f"report: {run.folder / 'report.html'}", markup=False)
-    console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')", markup=False)

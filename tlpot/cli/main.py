@@ -79,12 +79,13 @@ def finetune(config: ConfigPath, overrides: Overrides = None, resume: Resume = F
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
     from tlpot.cli import console
+    from tlpot.cli.show.potential import print_run
     from tlpot.finetuning import run
 
     with stoppable(EPOCHS), console.TrainingDisplay(settings, err) as display:
         done = run.finetune(settings, resume, display.on_start, display.on_epoch)
     if done.metrics:
-        console.print_run(done, out)
+        print_run(done, out)
 
 
 @app.command()
@@ -97,13 +98,14 @@ def ablate(
     from tlpot.ablation.run import ablate as run_sweep
     from tlpot.ablation.sweep import load_sweep
     from tlpot.cli import console
+    from tlpot.cli.show.use import print_sweep
 
     given = {"workers": workers, "scheduler": scheduler}
     settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
     kept = "finished points are kept: run the same command again"
     with stoppable(kept), console.sweep_bar(err) as on_point:
         outcomes = run_sweep(settings, on_point)
-    console.print_sweep(outcomes, settings.output, out)
+    print_sweep(outcomes, settings.output, out)
     if failed := sum(outcome.reason is not None for outcome in outcomes):
         raise typer.Exit(2 if failed == len(outcomes) else 1)
 
@@ -119,11 +121,13 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Judge a model on labelled structures."""
+    from tlpot.cli.show.data import checked_table, print_seen
+    from tlpot.cli.show.potential import print_evaluation
     from tlpot.data.check import check_frames
     from tlpot.data.fingerprints import model_lines
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
-    from tlpot.evaluation import metrics, report
+    from tlpot.evaluation import metrics
     from tlpot.model.potential import load_onto
 
     potential = load_onto(model, device)
@@ -131,16 +135,16 @@ def evaluate(
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     checked = check_frames(read_data(settings), settings, potential.elements)
     result = metrics.evaluate(potential, checked.frames)
-    report.print_seen(model_lines(result["seen"]), err if as_json else out)
+    print_seen(model_lines(result["seen"]), err if as_json else out)
     if checked.rejected:
-        err.print(checked.table())
+        err.print(checked_table(checked))
     trained = potential.metadata.get("data", {}).get("levels", [])
     for remark in (*checked.remarks, *other_levels(trained, checked.frames)):
         err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         print(json.dumps(result | {"checked": checked.summary()}, indent=2))
     else:
-        report.print_evaluation(result, out)
+        print_evaluation(result, out)
 
 
 @app.command()
@@ -154,11 +158,13 @@ def inspect(
     stress_key: Key = None,
 ) -> None:
     """Show what is in the data, what would be refused and why."""
+    from tlpot.cli.show.data import print_inspection
     from tlpot.data.inspect import inspect_files
 
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     output = output or free_path("inspect")
-    inspect_files(files, output, Data(files=files, keys=keys, energy_only=True)).print(out)
+    settings = Data(files=files, keys=keys, energy_only=True)
+    print_inspection(inspect_files(files, output, settings), out)
 
 
 @app.command()
@@ -172,6 +178,7 @@ def elements(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Rank the elements of a base as donors for others, and draw the map of the elements."""
+    from tlpot.cli.show.elements import print_advice
     from tlpot.elements.advice import advise
     from tlpot.model.potential import supported_elements
 
@@ -183,7 +190,7 @@ def elements(
     if as_json:
         print(json.dumps(advice.as_dict(), indent=2))
     else:
-        advice.print(out)
+        print_advice(advice, out)
         out.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -214,10 +221,10 @@ def init(
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check config, data, elements, split, weights, device and output without training."""
     settings = load_config(config, overrides)
-    from tlpot.cli import console
+    from tlpot.cli.show.potential import print_prepared
     from tlpot.finetuning import run
 
-    console.print_prepared(run.validate(settings), out)
+    print_prepared(run.validate(settings), out)
     out.print(f"{config} is ready to run")
 
 
@@ -378,6 +385,7 @@ def label(
     yours) and reads the results back with --collect.
     """
     from tlpot.cli import console
+    from tlpot.cli.show.use import print_labels
     from tlpot.data.read import read_frames
     from tlpot.labelling.label import label_frames
     from tlpot.labelling.vasp_jobs import collect_jobs, write_jobs
@@ -402,7 +410,7 @@ def label(
             summary = label_frames(
                 frames, settings, output, workers, lambda so_far: advance(so_far.done), scheduler
             )
-    console.print_labels(summary, out)
+    print_labels(summary, out)
     if summary.failed:
         raise typer.Exit(1 if summary.labelled or summary.kept else 2)
 

@@ -33,10 +33,10 @@ Models = Annotated[
 def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train on crystals with a known property, or fine-tune, and write a run folder."""
     from tlpot.cli import console
+    from tlpot.cli.show.property import print_prepared, print_run
     from tlpot.config.sections import load_section
     from tlpot.property import run
     from tlpot.property.config import PropertyConfig
-    from tlpot.property.report import print_prepared, print_run
 
     settings = load_section(PropertyConfig, config, overrides)
     with stoppable(EPOCHS), console.epoch_bar(settings.training.epochs, err) as on_epoch:
@@ -56,9 +56,9 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Predict the property of structures; with several models also how much they differ."""
+    from tlpot.cli.show.property import print_left_out, print_never_seen
     from tlpot.property.data import read_structures
     from tlpot.property.model import Ensemble
-    from tlpot.property.report import print_left_out, print_never_seen
     from tlpot.property.table import prediction_table
 
     if output is not None:
@@ -89,11 +89,11 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Judge models on crystals whose property is known."""
+    from tlpot.cli.show.property import print_errors, print_never_seen
     from tlpot.property.config import PropertyData
     from tlpot.property.data import read_crystals
     from tlpot.property.evaluate import errors, with_seen
     from tlpot.property.model import Ensemble
-    from tlpot.property.report import print_errors, print_never_seen
 
     ensemble = Ensemble.load(model, device)
     crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))

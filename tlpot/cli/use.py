@@ -90,6 +90,7 @@ def rank(
     cif/) and ranking.json. After an interruption the same command goes on.
     """
     from tlpot.cli import console
+    from tlpot.cli.show import use as show
     from tlpot.config.sections import parse_section
     from tlpot.csp.evaluate import sharded
     from tlpot.csp.output import TABLE, write_ranking
@@ -128,7 +129,7 @@ def rank(
         )
         ranked.model = model
         write_ranking(ranked, output)
-    console.print_ranking(ranked, output, out)
+    show.print_ranking(ranked, output, out)
 
 
 @app.command()
@@ -175,6 +176,7 @@ def relax(
     command goes on.
     """
     from tlpot.cli import console
+    from tlpot.cli.show import use as show
     from tlpot.config.sections import parse_section
     from tlpot.relax.files import relax_files
     from tlpot.relax.relax import Relaxation
@@ -198,7 +200,7 @@ def relax(
         outcome = relax_files(
             files, model, output, settings, scheduler, workers, device, on_structure=advance
         )
-    console.print_relaxed(outcome, out)
+    show.print_relaxed(outcome, out)
     if not outcome.relaxed:
         raise typer.Exit(2)
 
@@ -230,6 +232,7 @@ def md(
     spread runs away: last_good.extxyz, and doubtful.extxyz to be labelled.
     """
     from tlpot.cli import console
+    from tlpot.cli.show import use as show
     from tlpot.md.dynamics import SUMMARY, run_md
     from tlpot.md.settings import parse_dynamics, read_start
     from tlpot.md.summary import summarise
@@ -252,7 +255,7 @@ def md(
         ended = not (output / SUMMARY).exists()  # or it was stopped before it was summed up
         potential = load_onto(model, device)
         reason = run_md(start, potential, steps, output, dynamics, on_progress, ended)
-    console.print_md(summarise(output), output, out)
+    show.print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)
 

@@ -26,10 +26,10 @@ app = Verbs(no_args_is_help=True, help="Crystal systems from powder patterns.")
 def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train a classifier on the simulated patterns of crystals and write its run folder."""
     from tlpot.cli import console
+    from tlpot.cli.show.powder import print_prepared, print_run
     from tlpot.config.sections import load_section
     from tlpot.powder import run
     from tlpot.powder.config import PowderConfig
-    from tlpot.powder.show import print_prepared, print_run
 
     settings = load_section(PowderConfig, config, overrides)
     with (
@@ -66,10 +66,10 @@ def classify(
 
     Of crystals (CIF, POSCAR …) the ideal pattern is simulated.
     """
+    from tlpot.cli.show.powder import print_opinions
     from tlpot.engine.device import usable
     from tlpot.powder.classifier import load
     from tlpot.powder.opinion import classify_files
-    from tlpot.powder.show import print_opinions
 
     classifier = load(model)
     classifier.network.to(usable(device))

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
-from rich.markup import escape
-from rich.table import Table
 
 from tlpot.config.run import Data
 from tlpot.data.levels import loose_differences, require_one_level
@@ -91,25 +89,9 @@ class Checked:
     surplus: int = 0
     remarks: list[str] = field(default_factory=list)
 
-    def table(self) -> Table:
-        """Each reason with its count, first example and mend."""
-        total = len(self.frames) + len(self.rejected) + self.surplus
-        table = Table(title=f"{len(self.frames)} of {total} frames used")
-        table.add_column("reason")
-        table.add_column("frames", justify="right")
-        for column in ("first", "seen there", "mend"):
-            table.add_column(column, overflow="fold")
-        for reason, group in self._by_reason().items():
-            first = group[0]
-            count = str(len(group))
-            table.add_row(reason, count, escape(first.frame.name), escape(first.detail), first.mend)
-        if self.surplus:
-            table.add_row("beyond data.max_frames", str(self.surplus), "", "", "")
-        return table
-
     def summary(self) -> dict[str, object]:
         """Counts and frame names by reason, as plain data for a manifest."""
-        groups = self._by_reason()
+        groups = self.by_reason()
         return {
             "kept": len(self.frames),
             "beyond_max_frames": self.surplus,
@@ -117,7 +99,8 @@ class Checked:
             "rejected_frames": {r: [x.frame.name for x in group] for r, group in groups.items()},
         }
 
-    def _by_reason(self) -> dict[str, list[Rejection]]:
+    def by_reason(self) -> dict[str, list[Rejection]]:
+        """What was refused, by reason in the order of `MENDS`."""
         groups: dict[str, list[Rejection]] = defaultdict(list)
         for rejection in self.rejected:
             groups[rejection.reason].append(rejection)

@@ -9,9 +9,6 @@ from os.path import commonpath
 from pathlib import Path
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tlpot.config.run import Data
 from tlpot.data.check import Checked, sort_frames
@@ -26,11 +23,6 @@ from tlpot.structure.frames import Frame
 PICTURES = ("energies.png", "forces.png")
 MANY = 12
 """Compositions of one kind in one file beyond which they are shown as one group."""
-
-NO_FORCES = (
-    "{} frames have no forces: finetune learns from them with data.relaxed: true if they are DFT "
-    "minima, else with data.energy_only: true"
-)
 
 
 @dataclass(frozen=True)
@@ -99,38 +91,6 @@ class Inspection:
     pictures: list[Path] = field(default_factory=list)
     conflict: str = ""
     levels: list[str] = field(default_factory=list)
-
-    def print(self, console: Console) -> None:
-        """Write all tables and messages."""
-        for message in self.unreadable:
-            console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
-        if self.conflict:
-            console.print(self.conflict, markup=False, highlight=False, soft_wrap=True)
-        for remark in (*self.levels, *self.checked.remarks):
-            console.print(remark, markup=False, highlight=False, soft_wrap=True)
-        if self.groups:
-            console.print(self.table())
-        if self.checked.rejected:
-            console.print(self.checked.table())
-        if bare := sum(frame.labels == "energy" for frame in self.checked.frames):
-            console.print(NO_FORCES.format(bare), soft_wrap=True, highlight=False)
-        for picture in self.pictures:
-            console.print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
-
-    def table(self) -> Table:
-        """Structures, energies and forces of every group (the thesis's Table 3.1)."""
-        table = Table(
-            title="Energies in eV/atom, their spread in meV/atom, |F| in eV/Å, of usable frames",
-            box=SIMPLE,
-            padding=(0, 1, 0, 0),
-        )
-        table.add_column("group", overflow="fold")
-        names = ["usable", "atoms", "E min…max", "spread", "mean", "max |F|", "stress"]
-        for name in names:
-            table.add_column(name, justify="right", no_wrap=True)
-        for group in self.groups:
-            table.add_row(f"{group.file}\n{group.formula} {group.kind}", *_row(group))
-        return table
 
 
 def inspect_files(
@@ -231,21 +191,3 @@ def _short(sources: set[str]) -> dict[str, str]:
         return {source: Path(source).name for source in sources}
     shared = commonpath([str(Path(source).absolute()) for source in sources])
     return {s: str(Path(s).absolute().relative_to(shared)) for s in sources}
-
-
-def _row(group: Group) -> list[str]:
-    usable = f"{len(group.frames)}/{group.n_read}"
-    if not group.frames:
-        return [usable, *"––––––"]
-    sizes = sorted({len(frame) for frame in group.frames})
-    atoms = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
-    energies, forces = group.energies(), group.forces()
-    stress = sum(frame.stress is not None for frame in group.frames)
-    return [
-        usable,
-        atoms,
-        f"{energies.min():.3f}…{energies.max():.3f}",
-        f"{1e3 * energies.std():.1f}",
-        *([f"{forces.mean():.2f}", f"{forces.max():.2f}"] if len(forces) else "––"),
-        "yes" if stress == len(group.frames) else str(stress or "no"),
-    ]

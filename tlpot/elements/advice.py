@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 from matplotlib.figure import Figure
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tlpot.data.pictures import BLUE, GRID, INK, MUTED, ORANGE
 from tlpot.elements.donors import THESIS, same_column, suggest_donors
@@ -80,26 +77,6 @@ class Advice:
                 "donors": [vars(donor) for donor in donors],
             }
         return {"model": self.model, "supported": list(self.supported), "elements": elements}
-
-    def print(self, console: Console) -> None:
-        """The ranking, the marks, and the line for the config."""
-        for element in self.known:
-            console.print(f"{element} is already an element of {self.model}", highlight=False)
-        if not self.donors:
-            return
-        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-        table.add_column("element")
-        table.add_column(f"elements of {self.model} by distance, nearest first")
-        for element, donors in self.donors.items():
-            table.add_row(element, "   ".join(map(_cell, donors)))
-        console.print(table)
-        console.print(
-            "* the thesis's choice, ' same column of the periodic table. Differences below 0.15 "
-            "are ties. Distance is physical likeness; what a donor is worth, fine-tuning shows.",
-            highlight=False,
-        )
-        line = ", ".join(f"{e}: {donor}" for e, donor in self.suggested.items())
-        console.print(f"to begin with: model.elements: {{{line}}}", markup=False, highlight=False)
 
     def draw(self, path: Path) -> None:
         """Write the map of the elements: the first two modes, which are principal components.
@@ -199,8 +176,3 @@ def advise(symbols: Sequence[str], supported: Sequence[str], model: str) -> Advi
         {symbol: suggest_donors(symbol, supported)[0] for symbol in new},
         tuple(symbol for symbol in asked if symbol in supported),
     )
-
-
-def _cell(donor: Donor) -> str:
-    marks = "*" * donor.thesis + "'" * donor.same_column
-    return f"{donor.element}{marks} {donor.distance:.2f}"

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from tlpot.config.run import Config
 from tlpot.data.fingerprints import base_lines
@@ -96,7 +94,7 @@ def write_report(
         remarks=list(_remarks(metrics, part)),
         metrics=metrics,
         parts=[name for name in PARTS if metrics["finetuned"][name]["n_frames"]],
-        rows=_rows(metrics["finetuned"].values()),
+        rows=rows_of(metrics["finetuned"].values()),
         models=MODELS,
         breakdowns=BREAKDOWNS,
         figures={name: inline(figure) for name, figure in figures.items()},
@@ -124,7 +122,7 @@ def environment(package: str) -> Environment:
     )
     found.filters |= {
         "short": short,
-        "percent": _percent,
+        "percent": percent,
         "duration": _duration,
         "formula": formula,
         "sentence": sentence,
@@ -165,65 +163,7 @@ def lattice_error(entry: Metrics) -> dict[str, Any] | None:
     }
 
 
-def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console) -> None:
-    """Print the errors of each part as "before → after"."""
-    before, after = (metrics[model] for model in MODELS)
-    parts = [part for part in PARTS if after[part]["n_frames"]]
-    table = _table(
-        "before → after", "", *(f"{part}\n{after[part]['n_frames']} frames" for part in parts)
-    )
-    for label, unit, key in _rows(after.values()):
-        pairs = (f"{short(before[part][key])} → {short(after[part][key])}" for part in parts)
-        table.add_row(label, unit, *pairs)
-    if any(after[part]["n_force_frames"] < after[part]["n_frames"] for part in parts):
-        counts = (str(after[part]["n_force_frames"]) for part in parts)
-        table.add_row("frames with forces", "", *counts)
-    console.print(table)
-
-
-def print_seen(lines: Iterable[str], console: Console) -> None:
-    """Print what a model has seen of the frames that it is judged by."""
-    for line in lines:
-        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
-
-
-def print_evaluation(result: Metrics, console: Console) -> None:
-    """Print what `evaluate` gives: errors of all frames, of those that the model has seen and has
-    not, of kinds, systems, elements; coverage of intervals.
-    """
-    headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
-    table = _table("", "frames", *headings)
-    names = ("by_seen", "by_kind", "by_system", "by_element")
-    groups = ({"all": result}, *(result[name] for name in names if name in result))
-    for group in groups:
-        for name, entry in group.items():
-            errors = (short(entry.get(key)) for _, _, key in MAIN_ROWS)
-            table.add_row(name, str(entry.get("n_frames", "")), *errors)
-        table.add_row()
-    console.print(table)
-    if result["n_force_frames"] < result["n_frames"]:
-        console.print(f"force errors: {result['n_force_frames']} frames have forces")
-    unseen = result.get("by_seen", {}).get("unseen")
-    console.print(_trust((unseen or result)["uncertainty"], "unseen frames" if unseen else ""))
-
-
-def _trust(entry: Metrics, what: str = "") -> str:
-    if entry["level"] is None:
-        return "The model's spread is raw: it has no calibration to make an error bar of it."
-    energy, forces = (_percent(entry[quantity]["coverage"]) for quantity in ("energy", "forces"))
-    interval = f"{100 * entry['level']:.0f} % intervals"
-    said = f"{interval} of the model cover {energy} of the energies, {forces} of the forces"
-    return f"{said} of {what}." if what else f"{said}."
-
-
-def _table(first: str, *columns: str) -> Table:
-    table = Table(first, box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _rows(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
+def rows_of(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
     entries = list(entries)
     return [row for row in ROWS if any(entry[row[2]] is not None for entry in entries)]
 
@@ -296,7 +236,7 @@ def inline(figure: Figure) -> str:
     return base64.b64encode(image.getvalue()).decode()
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""What `tlpot xrd` shows in the terminal."""
+"""What `tlpot xrd` says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines
-from tlpot.evaluation.report import print_seen
 from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.run import Prepared, Run

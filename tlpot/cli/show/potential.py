@@ -1,0 +1,123 @@
+"""What is said of the training of a potential and of its errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tlpot.cli.show.data import checked_table, print_seen
+from tlpot.data.fingerprints import base_lines
+from tlpot.evaluation.metrics import PARTS, Metrics
+from tlpot.evaluation.plots import short
+from tlpot.evaluation.report import MAIN_ROWS, MODELS, judged_part, made_worse, percent, rows_of
+from tlpot.finetuning.run import Prepared, Run
+from tlpot.structure.frames import Frame, Labels
+
+
+def print_prepared(prepared: Prepared, console: Console) -> None:
+    """Data used and rejected, split, energy reference, and the table of what trains."""
+    print_seen(base_lines(prepared.seen_by_base), console)
+    checked = prepared.checked
+    if checked.rejected or checked.surplus:
+        console.print(checked_table(checked))
+    else:
+        console.print(f"all {len(checked.frames)} frames used")
+    if labels := label_counts(checked.frames):
+        console.print(labels)
+    for remark in checked.remarks:
+        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
+    console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
+    reference = prepared.potential.reference
+    console.print(f"energy reference {reference.kind}: {reference.why}")
+    table = Table("layer", title="what trains")
+    columns = list(dict.fromkeys(x.name.split(".")[1] for x in prepared.layers))
+    for column in columns:
+        table.add_column(column, justify="right")
+    rows: dict[str, list[str]] = {}
+    for layer in prepared.layers:
+        text = f"{layer.trained:,}" if layer.trained else "[dim]frozen[/]"
+        if 0 < layer.trained < layer.parameters:
+            text += f" of {layer.parameters:,}"
+        rows.setdefault(layer.name.split(".")[0], []).append(text)
+    for element, cells in rows.items():
+        table.add_row(element, *cells)
+    console.print(table)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Errors before and after, and where to find the rest."""
+    print_seen(base_lines(run.metrics["seen_by_base"]), console)
+    print_summary(run.metrics, console)
+    before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
+    for line in made_worse(before, after):
+        console.print(line, style="bold red")
+    console.print(f"report: {run.folder / 'report.html'}", markup=False)
+    console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')", markup=False)
+
+
+def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console) -> None:
+    """Print the errors of each part as "before → after"."""
+    before, after = (metrics[model] for model in MODELS)
+    parts = [part for part in PARTS if after[part]["n_frames"]]
+    table = _table(
+        "before → after", "", *(f"{part}\n{after[part]['n_frames']} frames" for part in parts)
+    )
+    for label, unit, key in rows_of(after.values()):
+        pairs = (f"{short(before[part][key])} → {short(after[part][key])}" for part in parts)
+        table.add_row(label, unit, *pairs)
+    if any(after[part]["n_force_frames"] < after[part]["n_frames"] for part in parts):
+        counts = (str(after[part]["n_force_frames"]) for part in parts)
+        table.add_row("frames with forces", "", *counts)
+    console.print(table)
+
+
+def print_evaluation(result: Metrics, console: Console) -> None:
+    """Print what `evaluate` gives: errors of all frames, of those that the model has seen and has
+    not, of kinds, systems, elements; coverage of intervals.
+    """
+    headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
+    table = _table("", "frames", *headings)
+    names = ("by_seen", "by_kind", "by_system", "by_element")
+    groups = ({"all": result}, *(result[name] for name in names if name in result))
+    for group in groups:
+        for name, entry in group.items():
+            errors = (short(entry.get(key)) for _, _, key in MAIN_ROWS)
+            table.add_row(name, str(entry.get("n_frames", "")), *errors)
+        table.add_row()
+    console.print(table)
+    if result["n_force_frames"] < result["n_frames"]:
+        console.print(f"force errors: {result['n_force_frames']} frames have forces")
+    unseen = result.get("by_seen", {}).get("unseen")
+    console.print(_trust((unseen or result)["uncertainty"], "unseen frames" if unseen else ""))
+
+
+def label_counts(frames: Sequence[Frame]) -> str:
+    """How many frames have which labels; nothing where all have energy and forces."""
+    names: dict[Labels, str] = {
+        "full": "with forces",
+        "relaxed": "minima",
+        "energy": "with their energy alone",
+    }
+    counts = Counter(frame.labels for frame in frames)
+    found = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
+    return "labels: " + ", ".join(found) if set(counts) != {"full"} else ""
+
+
+def _trust(entry: Metrics, what: str = "") -> str:
+    if entry["level"] is None:
+        return "The model's spread is raw: it has no calibration to make an error bar of it."
+    energy, forces = (percent(entry[quantity]["coverage"]) for quantity in ("energy", "forces"))
+    interval = f"{100 * entry['level']:.0f} % intervals"
+    said = f"{interval} of the model cover {energy} of the energies, {forces} of the forces"
+    return f"{said} of {what}." if what else f"{said}."
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(first, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
