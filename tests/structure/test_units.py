@@ -12,7 +12,7 @@ CODE = ("tlpot", "benchmarks", "datasets", "tools")
 KNOWN = [27.211386, 13.605693, 0.529177, 627.5095, 96.485332, 23.060548, 160.21766, 0.01036427]
 KNOWN += [0.04336410, 1.6605391, 0.60221408, 4.1356677, 12.398420, 8.617333, 1.6021766, 6.6260702]
 """Digits by which a constant of energy, length, mass or pressure is known, in either direction."""
-COMPOSED = {"mol", "kJ", "kcal", "_hplanck", "_hbar", "_e", "_amu", "_c", "_Nav", "m"}
+COMPOSED = {"mol", "kJ", "kcal", "_hplanck", "_hbar", "_e", "_amu", "_Nav", "m"}
 """Of ``ase.units``: what nobody uses but to make another constant of it."""
 
 
