@@ -28,16 +28,14 @@ from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.evaluation.calibration import rms
 from tlpot.evaluation.metrics import metrics
 from tlpot.evaluation.plots import (
-    AFTER,
-    BEFORE,
-    FAINT,
     force_components,
     panels_of,
     relative_energies,
     shared_limits,
     short,
 )
-from tlpot.finetuning.run import prepare
+from tlpot.finetuning.prepare import prepare
+from tlpot.palette import AFTER, BEFORE, FAINT
 
 ACROSS = 3
 """Crystals in a row of the figure."""

@@ -27,7 +27,8 @@ from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
 from tlpot.md.summary import read_log, summarise
 from tlpot.model.potential import Potential
-from tlpot.relax.relax import Relaxation, relax
+from tlpot.relax.relax import relax
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame
 from tlpot.structure.units import GRAM_PER_CM3
 

@@ -33,7 +33,7 @@ from benchmarks.lib.x23 import DATA
 from tlpot import finetune
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import evaluate
-from tlpot.finetuning.run import Prepared
+from tlpot.finetuning.prepare import Prepared
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 MODELS = {

@@ -38,7 +38,7 @@ from tlpot import load
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
-from tlpot.finetuning.run import Prepared, prepare
+from tlpot.finetuning.prepare import Prepared, prepare
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 

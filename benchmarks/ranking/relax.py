@@ -32,7 +32,8 @@ from benchmarks.lib.x23 import DATA
 from tlpot import load
 from tlpot.data.crystals import read_each
 from tlpot.model.potential import Potential
-from tlpot.relax.relax import Relaxation, relax
+from tlpot.relax.relax import relax
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame
 
 CHUNK = 9

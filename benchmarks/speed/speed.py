@@ -60,7 +60,7 @@ from benchmarks.speed.timing import (
 )
 from tlpot import finetune, load
 from tlpot.config.run import Config, parse_config
-from tlpot.finetuning.run import prepare
+from tlpot.finetuning.prepare import prepare
 from tlpot.structure.frames import Frame
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer

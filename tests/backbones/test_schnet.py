@@ -18,7 +18,8 @@ from tlpot.cli.main import app
 from tlpot.config.run import Training, parse_config
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
-from tlpot.finetuning.run import finetune, prepare
+from tlpot.finetuning.prepare import prepare
+from tlpot.finetuning.run import finetune
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential, load, load_base
 from tlpot.sampling.propose import frame_features

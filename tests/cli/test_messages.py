@@ -20,7 +20,8 @@ from tlpot.files import cell_number, cell_text, table_text
 from tlpot.finetuning.run import validate
 from tlpot.model.potential import MINI, load, load_base, supported_elements
 from tlpot.property.elements import element_table
-from tlpot.relax.relax import Relaxation, relax
+from tlpot.relax.relax import relax
+from tlpot.relax.settings import Relaxation
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 
 

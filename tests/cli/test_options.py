@@ -19,7 +19,7 @@ from tlpot.config.run import Config, parse_config
 from tlpot.config.sections import Needs, load_section
 from tlpot.csp.ranking import Ranking
 from tlpot.errors import TlpotError
-from tlpot.finetuning.run import prepare
+from tlpot.finetuning.prepare import prepare
 from tlpot.md.settings import Dynamics, parse_dynamics
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig

@@ -21,7 +21,7 @@ from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
 from tlpot.model.uncertainty import Calibration, Scale
-from tlpot.relax.relax import Relaxation
+from tlpot.relax.settings import Relaxation
 from tlpot.sampling.geometries import relax
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules, gaseous, ions_or_radicals, looseness

@@ -28,7 +28,8 @@ from tlpot.md.settings import Dynamics, read_start
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential, load
 from tlpot.relax.files import relax_files
-from tlpot.relax.relax import Relaxation, relax
+from tlpot.relax.relax import relax
+from tlpot.relax.settings import Relaxation
 from tlpot.sampling.geometries import normal_modes, sample_md, sample_modes, sample_rattle
 from tlpot.structure.frames import Frame
 

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from tlpot.cli.show.data import print_inspection
 from tlpot.config.run import Data, Keys
-from tlpot.data.inspect import Inspection, group_frames, inspect_files
+from tlpot.data.inspect import Inspection, inspect_files
 from tlpot.data.pictures import draw_energies, draw_forces
+from tlpot.data.summary import group_frames
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 

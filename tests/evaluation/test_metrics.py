@@ -7,16 +7,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from tlpot.evaluation.metrics import (
-    atoms_per_molecule,
-    breakdown,
-    center,
-    composition,
-    evaluate,
-    judge,
-    metrics,
-)
+from tlpot.evaluation.metrics import breakdown, center, evaluate, judge, metrics
 from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import atoms_per_molecule, composition
 
 STRESS = np.array([1.0, -2.0, 0.0, 0.0, 3.0, 0.0]) * 1e-3
 

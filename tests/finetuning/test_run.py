@@ -24,7 +24,7 @@ from tlpot.config.run import load_config, parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import evaluate
 from tlpot.finetuning.manifest import make_manifest
-from tlpot.finetuning.run import prepare
+from tlpot.finetuning.prepare import prepare
 from tlpot.training.parallel import Team
 from tlpot.training.run_folder import choose_device
 

@@ -7,7 +7,8 @@ from tlpot.powder.classifier import Classifier, as_copper, load, to_copper
 from tlpot.powder.config import Augmentation, Network
 from tlpot.powder.judge import judge
 from tlpot.powder.network import find_lines
-from tlpot.powder.pattern import Pattern, classify, read_pattern, simulate, wavelength_of
+from tlpot.powder.opinion import classify
+from tlpot.powder.pattern import Pattern, read_pattern, simulate, wavelength_of
 
 ANGLES = np.arange(10.0, 110.0, 0.02)
 

@@ -12,7 +12,8 @@ from tlpot.csp.ranking import Ranking
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier
 from tlpot.powder.config import Augmentation, Network
-from tlpot.powder.pattern import STEP, Pattern, classify, read_pattern, similarity, simulate
+from tlpot.powder.opinion import classify
+from tlpot.powder.pattern import STEP, Pattern, read_pattern, similarity, simulate
 
 ANGLES = np.arange(10.0, 60.0, STEP)
 

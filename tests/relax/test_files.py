@@ -18,7 +18,7 @@ from tlpot.cli.main import main
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.relax.files import relax_files
-from tlpot.relax.relax import Relaxation
+from tlpot.relax.settings import Relaxation
 
 NAMES = ("H2O", "NH3", "CH4", "CH3OH", "HCN", "H2CO")
 

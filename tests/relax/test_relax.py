@@ -8,7 +8,8 @@ from ase import Atoms, units
 from ase.build import molecule
 
 from tlpot.model.potential import Potential, load
-from tlpot.relax.relax import Relaxation, relax
+from tlpot.relax.relax import relax
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame
 
 ENGINES = ("torch-sim", "ase")

@@ -115,7 +115,8 @@ def state() -> dict[str, object]:
 
 
 def test_the_callers_state_is_left_as_it_was(settings, labelled, tmp_path, monkeypatch):
-    from tlpot.relax.relax import Relaxation, relax
+    from tlpot.relax.relax import relax
+    from tlpot.relax.settings import Relaxation
     from tlpot.sampling.propose import choose, propose
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

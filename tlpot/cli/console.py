@@ -15,7 +15,7 @@ from tlpot.ablation.table import brief
 from tlpot.cli.show.potential import print_prepared
 from tlpot.config.run import Config
 from tlpot.errors import TlpotError
-from tlpot.finetuning.run import Prepared
+from tlpot.finetuning.prepare import Prepared
 from tlpot.md.dynamics import Progress as MDProgress
 from tlpot.sampling.active import Round, active_learning
 from tlpot.structure.frames import Frame

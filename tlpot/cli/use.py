@@ -179,7 +179,7 @@ def relax(
     from tlpot.cli.show import use as show
     from tlpot.config.sections import parse_section
     from tlpot.relax.files import relax_files
-    from tlpot.relax.relax import Relaxation
+    from tlpot.relax.settings import Relaxation
 
     given = {
         "free": free,

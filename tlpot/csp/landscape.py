@@ -11,13 +11,13 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 
-from tlpot.data.contents import density
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import CHUNK, Potential
-from tlpot.relax.relax import Relaxation, Relaxed, relax
+from tlpot.relax.relax import Relaxed, relax
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.contacts import changed_bonds
-from tlpot.structure.molecules import Unit, find_molecules, find_unit
+from tlpot.structure.molecules import Unit, density, find_molecules, find_unit
 
 GAUSSIAN = 1.6449
 """Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""

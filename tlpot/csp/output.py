@@ -21,7 +21,7 @@ from tlpot.csp.ranking import Ranked
 from tlpot.data.crystals import stem
 from tlpot.data.identity import short_names
 from tlpot.data.write import write_frames
-from tlpot.evaluation.plots import AFTER, BEFORE, FAINT, short, write
+from tlpot.evaluation.plots import short, write
 from tlpot.evaluation.report import formula
 from tlpot.files import (
     at_work,
@@ -32,8 +32,9 @@ from tlpot.files import (
     table_text,
     write_whole,
 )
-from tlpot.finetuning.manifest import versions
+from tlpot.palette import AFTER, BEFORE, FAINT
 from tlpot.structure.frames import Frame
+from tlpot.training.manifest import versions
 
 COLUMNS = {
     "rank": "",

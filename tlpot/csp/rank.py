@@ -27,7 +27,8 @@ from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import crystal_system, symmetry
-from tlpot.powder.pattern import Pattern, classify, read_pattern, similarity, simulate
+from tlpot.powder.opinion import classify
+from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
 from tlpot.structure.frames import Frame, require_atoms
 from tlpot.structure.molecules import (
     LOOSE,

@@ -16,7 +16,7 @@ from tlpot.data.crystals import Refused
 from tlpot.model.uncertainty import Scale
 from tlpot.optional import require
 from tlpot.powder.classifier import Opinion
-from tlpot.relax.relax import Relaxation
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.molecules import Unit
 
 

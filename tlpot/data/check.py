@@ -13,6 +13,7 @@ from tlpot.config.run import Data
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
+from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame, neighbour_pairs
 from tlpot.structure.units import FORCE_UNITS
 
@@ -22,8 +23,6 @@ ENERGY_WINDOW = 5.0
 RELAXED_FORCE = 0.2
 """eV/Å beyond which a frame is no minimum."""
 
-SPIN = 0.5
-"""μB of a cell from which it has unpaired electrons."""
 
 SMALL = [unit for unit, size in FORCE_UNITS.items() if size < 1.0]
 """Units that people leave unconverted, and that make numbers larger."""
@@ -268,32 +267,6 @@ def require_sound(frames: Sequence[Frame], shortest: float) -> None:
 def _broken_cell(atoms: Atoms) -> str | None:
     if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
         return "periodic without cell vectors, or a cell without volume"
-    return None
-
-
-def open_shell(frame: Frame) -> str | None:
-    """Why a frame is charged or has unpaired electrons, by its notes and by counting, or None."""
-    info = {key.lower(): value for key, value in frame.info.items()}
-
-    def number(*names: str) -> float:
-        values = [info[name] for name in names if isinstance(info.get(name), int | float)]
-        return float(values[0]) if values else 0.0  # type: ignore[arg-type]
-
-    charge = number("charge", "total_charge", "net_charge")
-    if abs(charge) > 1e-3:
-        return f"total charge {charge:+g}"
-    multiplicity = number("multiplicity", "spin_multiplicity", "mult")
-    spin = number("spin", "total_spin")
-    moment = number("magmom", "total_magnetization")
-    if abs(moment) > SPIN:
-        return f"magnetic moment {moment:.2g} μB"
-    if multiplicity > 1 or spin > 1:
-        return f"multiplicity {multiplicity:g}" if multiplicity > 1 else f"spin {spin:g}"
-    if len(frame) == 1 and frame.kind == "molecule":
-        return "a lone atom"
-    electrons = int(frame.atoms.numbers.sum())
-    if electrons % 2 and (spin or frame.kind == "molecule"):
-        return f"odd number of electrons ({electrons})"
     return None
 
 

@@ -11,7 +11,7 @@ from math import gcd
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from tlpot.structure.units import GRAM_PER_CM3
+from tlpot.structure.molecules import density
 
 ELEMENTS = set(atomic_numbers) - {"X"}
 ISOTOPES = {"D": "H", "T": "H"}
@@ -73,11 +73,6 @@ class Contents:
         if whole and self.z == reduce(gcd, map(int, self.formula.values())):
             cells.append(dict(self.formula))
         return cells
-
-
-def density(atoms: Atoms) -> float:
-    """Of a crystal, g/cm³."""
-    return float(atoms.get_masses().sum() / atoms.get_volume() / GRAM_PER_CM3)
 
 
 def formula_of(text: str | None) -> dict[str, float]:

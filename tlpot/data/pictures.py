@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-if TYPE_CHECKING:
-    from tlpot.data.inspect import Group
+from tlpot.palette import BLUE, GRID, INK, MUTED, ORANGE
 
-BLUE, ORANGE = "#2a78d6", "#eb6834"
+if TYPE_CHECKING:
+    from tlpot.data.summary import Group
+
 COLOURS = {"crystal": BLUE, "molecule": ORANGE}
-INK, MUTED, GRID = "#1f2328", "#6e7781", "#e6e8eb"
 MOST_ROWS = 40
 FEW = 100
 """Atoms below which forces are shown one by one."""

@@ -12,10 +12,10 @@ import numpy as np
 from ase.data import atomic_numbers
 from matplotlib.figure import Figure
 
-from tlpot.data.pictures import BLUE, GRID, INK, MUTED, ORANGE
 from tlpot.elements.donors import THESIS, same_column, suggest_donors
 from tlpot.elements.modes import nearest, vectors
 from tlpot.errors import TlpotError
+from tlpot.palette import BLUE, GRID, INK, MUTED, ORANGE
 
 CROWDED = 0.3
 """Distance on the map below which labels step aside."""

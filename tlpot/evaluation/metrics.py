@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
-from ase.data import covalent_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from tlpot.data.fingerprints import SEEN, TrainingSet, overlap
 from tlpot.evaluation.calibration import uncertainty
 from tlpot.model.uncertainty import Calibration
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import atoms_per_molecule, composition
 
 if TYPE_CHECKING:
     from tlpot.model.potential import Potential
@@ -25,8 +22,6 @@ from tlpot.model.prediction import Prediction
 Metrics = dict[str, Any]
 
 PARTS = ("test", "validation", "train")
-BOND_STRETCH = 1.25
-"""Atoms closer than this times the sum of their covalent radii count as bonded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,39 +233,6 @@ def group_means(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
 def is_known(label: float | np.ndarray | None) -> bool:
     """Whether there is a label and all of it is finite."""
     return label is not None and bool(np.isfinite(label).all())
-
-
-def composition(atoms: Atoms) -> str:
-    """Smallest whole-number formula in Hill order: the same for a cell and its supercells."""
-    return atoms.symbols.formula.reduce()[0].format("hill")
-
-
-def atoms_per_molecule(atoms: Atoms) -> int | None:
-    """Atoms in each molecule; None where molecules are unlike or bonds run on for ever.
-
-    Bonds are the pairs closer than `BOND_STRETCH` × the sum of covalent radii (Cordero 2008, as
-    in ``ase.data``). A bonded network is told from molecules by a doubled cell, which holds
-    more molecules but not more networks.
-    """
-    sizes = _bonded_sizes(atoms)
-    doubled = _bonded_sizes(atoms.repeat(1 + atoms.pbc.astype(int)))
-    if len(doubled) < len(sizes) * 2 ** atoms.pbc.sum() or len(set(sizes)) != 1:
-        return None
-    return int(sizes[0])
-
-
-def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Bonded pairs ``(2, bonds)`` and the vectors r_j − r_i ``(bonds, 3)``, Å, images included."""
-    radii = covalent_radii[atoms.numbers]
-    (i, j), vectors = neighbour_pairs(atoms, 2 * BOND_STRETCH * radii.max())
-    bonded = np.linalg.norm(vectors, axis=1) < BOND_STRETCH * (radii[i] + radii[j])
-    return np.array([i[bonded], j[bonded]]), vectors[bonded]
-
-
-def _bonded_sizes(atoms: Atoms) -> np.ndarray:
-    i, j = bonds(atoms)[0]
-    links = coo_array((np.ones(len(i)), (i, j)), shape=(len(atoms), len(atoms)))
-    return np.bincount(connected_components(links)[1])
 
 
 def _by(

@@ -15,27 +15,20 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tlpot.evaluation.calibration import deviations, rms
-from tlpot.evaluation.metrics import (
-    Judgement,
-    by_element,
-    composition,
-    group_means,
-    is_known,
-    metrics,
-)
+from tlpot.evaluation.metrics import Judgement, by_element, group_means, is_known, metrics
 from tlpot.files import cell_number, write_whole
 from tlpot.model.uncertainty import Calibration, Quantity, Scale
+from tlpot.palette import AFTER, BEFORE, FAINT, HELD_OUT
 from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import composition
 
 if TYPE_CHECKING:
     from tlpot.model.prediction import Prediction
 
 History = dict[str, np.ndarray]
 
-BEFORE, AFTER, HELD_OUT = "#D55E00", "#0072B2", "#009E73"
 SYSTEMS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
 """Okabe and Ito's colour-blind-safe palette; with more systems than colours all points are blue."""
-FAINT = "#8c959f"
 MANY = 500
 """From this many points on, colour shows their density."""
 

@@ -9,9 +9,9 @@ from tlpot.config.sections import no_effect
 from tlpot.data.compression import plain_name
 from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
-from tlpot.powder.classifier import Classifier, Opinion
+from tlpot.powder.classifier import Classifier, Opinion, load
 from tlpot.powder.lines import lines_of
-from tlpot.powder.pattern import read_pattern
+from tlpot.powder.pattern import Pattern, read_pattern
 
 PATTERNS = (
     *(".xy", ".xye", ".qye", ".chi", ".qchi", ".csv", ".tsv", ".dat", ".txt", ".asc"),
@@ -69,3 +69,29 @@ def _crystals(file: str, classifier: Classifier) -> Iterator[tuple[str, Opinion]
             yield frame.name, classifier.classify_lines(lines_of(frame.atoms))
         except TlpotError as error:
             raise TlpotError(f"{frame.name}: {error}") from None
+
+
+def classify(
+    pattern: Pattern | str | Path, model: str | Path, wavelength: str | float | None = None
+) -> Opinion:
+    """Which crystal system a powder pattern belongs to, and how surely.
+
+    Parameters
+    ----------
+    pattern
+        A measured pattern, or its file.
+    model
+        Model file or run folder of `tlpot xrd train`.
+    wavelength
+        Of the pattern: Å, or a name such as ``CuKa``, ``MoKa1``; left out, what the file says, or
+        else CuKα.
+
+    Raises
+    ------
+    TlpotError
+        If one of the three cannot be used.
+    """
+
+    if isinstance(pattern, Pattern):
+        return load(model).classify(pattern, wavelength)
+    return classify_pattern(pattern, load(model), wavelength)

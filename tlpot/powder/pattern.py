@@ -17,7 +17,7 @@ from tlpot.optional import require
 from tlpot.powder.pattern_file import FEWEST, Scan, read_scan
 
 if TYPE_CHECKING:
-    from tlpot.powder.classifier import Opinion
+    pass
 
 PURPOSE = "making powder patterns"
 STEP = 0.02
@@ -194,31 +194,3 @@ def wavelength_of(value: str | float) -> float:
     if not 0 < number < float("inf"):
         raise TlpotError(f"wavelength '{value}' is neither Å nor one of {', '.join(known)}")
     return number
-
-
-def classify(
-    pattern: Pattern | str | Path, model: str | Path, wavelength: str | float | None = None
-) -> Opinion:
-    """Which crystal system a powder pattern belongs to, and how surely.
-
-    Parameters
-    ----------
-    pattern
-        A measured pattern, or its file.
-    model
-        Model file or run folder of `tlpot xrd train`.
-    wavelength
-        Of the pattern: Å, or a name such as ``CuKa``, ``MoKa1``; left out, what the file says, or
-        else CuKα.
-
-    Raises
-    ------
-    TlpotError
-        If one of the three cannot be used.
-    """
-    from tlpot.powder.classifier import load
-    from tlpot.powder.opinion import classify_pattern
-
-    if isinstance(pattern, Pattern):
-        return load(model).classify(pattern, wavelength)
-    return classify_pattern(pattern, load(model), wavelength)

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.data.fingerprints import base_lines
-from tlpot.evaluation.plots import AFTER, BEFORE, HELD_OUT, History, read_history, write
+from tlpot.evaluation.plots import History, read_history, write
 from tlpot.evaluation.report import environment, inline
 from tlpot.files import write_whole
+from tlpot.palette import AFTER, BEFORE, HELD_OUT
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.judge import Metrics
 from tlpot.powder.lines import SYSTEMS

@@ -24,7 +24,7 @@ from tlpot.files import write_whole
 from tlpot.property.evaluate import flat
 
 if TYPE_CHECKING:
-    from tlpot.property.run import Prepared
+    from tlpot.property.prepare import Prepared
 
 PARTS = ("test", "validation", "train")
 ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))

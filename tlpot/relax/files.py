@@ -13,7 +13,6 @@ from ase import Atoms, units
 
 from tlpot import __version__
 from tlpot.data.constraints import fixed_components
-from tlpot.data.contents import density
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
@@ -21,8 +20,10 @@ from tlpot.errors import short_of_memory
 from tlpot.files import at_work, end_work, log, table_text, write_whole
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import SHARD, in_shards, loaded
-from tlpot.relax.relax import Relaxation, Relaxed, relax, require_crystals
+from tlpot.relax.relax import Relaxed, relax, require_crystals
+from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame
+from tlpot.structure.molecules import density
 
 SUMMARY = "summary.json"
 

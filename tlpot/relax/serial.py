@@ -15,7 +15,7 @@ from ase.optimize import BFGS
 
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
-from tlpot.relax.relax import Minimum, Relaxation, deforms, ending
+from tlpot.relax.settings import Minimum, Relaxation, deforms, ending
 from tlpot.relax.symmetry import symmetrised
 
 

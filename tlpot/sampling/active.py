@@ -14,13 +14,13 @@ from tlpot.config.sections import no_effect
 from tlpot.data.check import check_frames
 from tlpot.data.groups import read_data, without_files
 from tlpot.errors import TlpotError
-from tlpot.finetuning.manifest import about_frames
 from tlpot.finetuning.run import finetune
 from tlpot.model.potential import Potential, load, load_base
 from tlpot.sampling.propose import committee
 from tlpot.sampling.scores import worst
 from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.manifest import about_frames
 
 
 @dataclass(frozen=True)

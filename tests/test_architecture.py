@@ -1,0 +1,106 @@
+"""The house: imports point one way, there is no circle, and few modules lie at the top."""
+
+import ast
+from pathlib import Path
+
+import tlpot
+
+PACKAGE = Path(tlpot.__file__).parent
+
+FLOORS = (
+    {"engine"},
+    {"structure", "config"},
+    {"data", "elements"},
+    {"backbones"},
+    {"model"},
+    {"training", "evaluation", "parallel", "interfaces"},
+    {"finetuning", "property", "powder", "relax", "labelling", "sampling"},
+    {"csp", "md", "ablation"},
+    {"cli"},
+)
+"""Rooms from the ground up; a room imports from its own floor or from below."""
+
+TOP = {"__init__", "__main__", "errors", "files", "optional", "palette"}
+"""Modules at the top: they serve every room, and import none (but for the two doors)."""
+DOORS = {"__init__", "__main__"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Name under ``tlpot`` → syntax tree."""
+    names: dict[str, ast.Module] = {}
+    for path in sorted(set(PACKAGE.rglob("*.py")) - set((PACKAGE / "bundled").rglob("*.py"))):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+        names[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return names
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Modules of tlpot that a module names in any import, at its top or inside."""
+    wanted = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tlpot":
+            room = node.module[len("tlpot.") :]
+            for alias in node.names:
+                inner = f"{room}.{alias.name}" if room else alias.name
+                wanted.add(inner if inner in MODULES else room)
+        elif isinstance(node, ast.Import):
+            wanted |= {a.name[len("tlpot.") :] for a in node.names if a.name.startswith("tlpot.")}
+    return wanted - {""}
+
+
+ARROWS = {name: imports(tree) - {name} for name, tree in MODULES.items()}
+
+
+def floor(name: str) -> int:
+    room = name.split(".")[0]
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """What is left when all that imports nothing of the rest is taken away, again and again."""
+    left = {name: set(to) for name, to in arrows.items()}
+    while ends := [name for name, to in left.items() if not to & left.keys()]:
+        for name in ends:
+            del left[name]
+    users = {name: {a for a, to in left.items() if name in to} for name in left}
+    while ends := [name for name in left if not users[name] & left.keys()]:
+        for name in ends:
+            del left[name]
+    return [sorted(left)] if left else []
+
+
+def test_every_module_has_a_room_and_few_lie_at_the_top():
+    assert {n for n in MODULES if "." not in n and not (PACKAGE / n).is_dir()} == TOP
+    rooms = {n.split(".")[0] for n in MODULES} - TOP
+    assert rooms == set().union(*FLOORS)
+
+
+def test_imports_point_down():
+    up = [
+        f"{a} imports {b}"
+        for a, to in ARROWS.items()
+        for b in to
+        if a not in TOP and b not in TOP and floor(b) > floor(a)
+    ]
+    up += [f"{a} imports {b}" for a in TOP - DOORS for b in ARROWS[a] - TOP]
+    assert not up
+
+
+def test_no_circle_of_modules_or_of_rooms():
+    assert not circles({name: to for name, to in ARROWS.items() if name not in DOORS})
+    rooms: dict[str, set[str]] = {}
+    for name, to in ARROWS.items():
+        if name not in TOP:
+            room = name.split(".")[0]
+            rooms.setdefault(room, set()).update(b.split(".")[0] for b in to if b not in TOP)
+            rooms[room].discard(room)
+    assert not circles(rooms)
+
+
+def test_nothing_imports_the_command_line():
+    users = {a for a, to in ARROWS.items() if any(b.split(".")[0] == "cli" for b in to)}
+    assert {a for a in users if a.split(".")[0] != "cli"} <= DOORS

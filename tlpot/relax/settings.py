@@ -1,0 +1,112 @@
+"""How structures are relaxed, and when a relaxation is at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from tlpot.config.sections import Needs, Section
+from tlpot.optional import require
+from tlpot.structure.frames import Frame
+
+SWELLING = 2.5
+"""Factor by which a volume may grow or shrink before it counts as exploded."""
+
+
+class Relaxation(Section):
+    """How structures are relaxed."""
+
+    free: Literal["all", "positions", "cell"] = Field(
+        "all", description="what may change; with `cell`, atoms follow it"
+    )
+    pressure: Annotated[float, Needs(free=("all", "cell"))] = Field(0.0, description="GPa")
+    symmetry: bool = Field(False, description="keep the space group of the input")
+    symprec: Annotated[float, Needs(symmetry=True)] = Field(
+        0.01, gt=0, description="Å within which the space group is found"
+    )
+    fmax: Annotated[float, Needs(free=("all", "positions"))] = Field(
+        0.01, gt=0, description="eV/Å, largest force on an atom at the end"
+    )
+    smax: float = Field(
+        0.005,
+        gt=0,
+        description="GPa, largest deviation of a stress component from the pressure, of free cells",
+    )
+    steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
+    engine: Literal["torch-sim", "ase"] = Field(
+        "torch-sim", description="many at a time, or one after the other with ASE's BFGS"
+    )
+    batch_atoms: Annotated[int | None, Needs(engine="torch-sim")] = Field(
+        None, ge=1, description="atoms at a time; default: as many as fit the GPU, 1024 on a CPU"
+    )
+    max_spread: float | None = Field(
+        None,
+        gt=0,
+        description="eV per √N of the ensemble's spread; default: 3 × the largest in training",
+    )
+    bonds: bool = Field(True, description="set aside what breaks or makes a bond")
+
+    def require_libraries(self, serial: bool = False) -> None:
+        """Raise a TlpotError if a library is missing; `serial`: as if the engine were ASE."""
+        if self.engine == "torch-sim" and not serial:
+            require("torch_sim", "use", "relaxing in batches (unlike --engine ase)")
+        if self.symmetry:
+            require("spglib", "use", "keeping the symmetry")
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a minimiser ended.
+
+    Attributes
+    ----------
+    atoms
+        Last geometry, not wrapped, atoms in the order of the input.
+    steps
+        Evaluations.
+    reason
+        Why it is no minimum; None if it is.
+    """
+
+    atoms: Atoms
+    steps: int
+    reason: str | None
+
+
+def deforms(atoms: Atoms, settings: Relaxation) -> bool:
+    """Whether the cell changes: not that of a molecule, alone in a box or without one."""
+    return settings.free != "positions" and Frame(atoms).kind == "crystal"
+
+
+def ending(
+    force: float, stress: float, growth: float, steps: int, settings: Relaxation
+) -> str | None:
+    """How a relaxation ends here: empty at a minimum, else the reason; None: it goes on.
+
+    Parameters
+    ----------
+    force, stress
+        Largest force, eV/Å, and deviation of the stress from the pressure, GPa.
+    growth
+        Volume over that of the input.
+    steps
+        Evaluations so far.
+    """
+    if not np.isfinite(force + stress):
+        return "exploded: its forces are not finite"
+    if force < settings.fmax and stress < settings.smax:
+        return ""
+    if not 1 / SWELLING < growth < SWELLING:
+        return f"exploded: its volume changed {growth:.2g}-fold"
+    if steps >= settings.steps:
+        return f"not converged in {steps} steps: {still(force, stress)}"
+    return None
+
+
+def still(force: float, stress: float) -> str:
+    """What is left to relax, in words."""
+    return f"force {force:.3g} eV/Å, stress {stress:.3g} GPa off"

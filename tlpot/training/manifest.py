@@ -1,0 +1,99 @@
+"""What the manifest of every training holds: split, versions, inputs, hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlpot import __version__
+from tlpot.config.run import Split
+from tlpot.data.groups import IN_MEMORY
+from tlpot.data.split import Splits
+from tlpot.engine.threads import cores
+from tlpot.model.file import located
+from tlpot.structure.frames import Frame
+from tlpot.training.freeze import LayerState
+
+PACKAGES = ("torch", "torchani", "ase", "numpy", "vesin", "safetensors", "pydantic")
+
+
+def common_part(
+    split: Split,
+    splits: Splits,
+    layers: Sequence[LayerState],
+    device: torch.device,
+    processes: int,
+    base: str | None,
+) -> dict[str, Any]:
+    """What every manifest holds, whatever is trained; times are filled in after training.
+
+    ``inputs`` are the files that decide a run besides its data: the base's, if it is one.
+    """
+    files = [located(base)] if base is not None else []
+    return {
+        "inputs": {"base": [about_file(file) for file in files if file.is_file()]},
+        "versions": versions(),
+        "split": {"seed": split.seed, **vars(splits)},
+        "hardware": hardware(device, processes),
+        "seconds": None,
+        "best_epoch": None,
+        "trainable_parameters": {
+            "total": sum(layer.parameters for layer in layers),
+            "trainable": sum(layer.trained for layer in layers),
+            "layers": [asdict(layer) for layer in layers],
+        },
+    }
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of Python, tlpot and those of the packages that are installed."""
+    found = {"python": platform.python_version(), "tlpot": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def about_file(path: str | Path) -> dict[str, Any]:
+    """A file's path and what identifies its content."""
+    return {"path": str(path), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def about_frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """As `about_file`, of frames in memory: what identifies structures, labels and weights."""
+    content = hashlib.sha256()
+    for frame in frames:
+        atoms, labels = frame.atoms, (frame.energy, frame.forces, frame.stress)
+        arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        for value in (*arrays, *labels, frame.weight):
+            content.update(b"-" if value is None else np.ascontiguousarray(value).tobytes())
+        content.update(frame.labels.encode())
+    return [{"path": IN_MEMORY, "sha256": content.hexdigest(), "frames": len(frames)}]
+
+
+def hardware(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a run ran on; nothing personal."""
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "processes": processes,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
