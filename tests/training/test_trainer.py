@@ -245,7 +245,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(trainer):
     made.fit()
     checkpoint = made.folder / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    with pytest.raises(TlpotError, match=r"checkpoint\.pt cannot be read"):
+    with pytest.raises(TlpotError, match=r"checkpoint\.pt is cut or damaged"):
         made.resume()
 
 
