@@ -220,6 +220,14 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
+def require_scheduler(scheduler: str) -> None:
+    """Raise a TlpotError if the library that a scheduler needs is missing (see `as_done`)."""
+    if scheduler != LOCAL:
+        require("distributed", "dask", "a Dask scheduler")
+    if scheduler.endswith((".yaml", ".yml")):
+        require("dask_jobqueue", "dask", "running Slurm jobs")
+
+
 def slurm_cluster(keywords: Mapping[str, Any]) -> Any:
     """A `dask_jobqueue.SLURMCluster`; its jobs are yet to be asked for.
 

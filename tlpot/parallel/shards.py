@@ -14,7 +14,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import SHARDS, begin_work, locked, make_folder
 from tlpot.model.file import located
 from tlpot.model.potential import Potential, load, load_onto
-from tlpot.parallel.processes import as_done
+from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.structure.frames import Frame
 
 SHARD = 64
@@ -68,6 +68,7 @@ def in_shards(
     name = "{:06d}.extxyz" if what == STRUCTURES else what + "-{:06d}.json"
     paths = [folder / SHARDS / name.format(i) for i in range(len(pieces))]
     identity = _identity(frames, model, settings, shard)
+    require_scheduler(scheduler)
     make_folder(folder)
     with locked(folder):
         begin_work(folder, {what: identity}, more=what != STRUCTURES)

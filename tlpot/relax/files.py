@@ -87,6 +87,7 @@ def relax_files(
         another reason than its structures; what is done is kept.
     """
     settings, folder = settings or Relaxation(), Path(output)
+    settings.require_libraries()
     frames, unread = read_each(files)
     require_some(frames, unread)
     require_crystals(frames, settings)

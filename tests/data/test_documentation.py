@@ -1,0 +1,230 @@
+"""What README and docs tell a stranger to type: every command runs, every config is valid."""
+
+from __future__ import annotations
+
+import configparser
+import glob
+import gzip
+import os
+import re
+import runpy
+import shlex
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import typer.main
+from ase.build import bulk
+
+from tlpot.cli.main import app, main
+from tlpot.config.run import load_config
+from tlpot.data.read import read_frames
+from tlpot.data.write import write_frames
+from tlpot.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = {
+    f"{page.name}-{n}": match.groups()
+    for page in PAGES
+    for n, match in enumerate(FENCED.finditer(page.read_text()))
+}
+INLINE = {
+    " ".join(text.split())
+    for page in [*PAGES, *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
+    for text in re.findall(r"`((?:tlpot|make|pip|torchrun) [^`]+)`", page.read_text())
+}
+UREA = "datasets/urea/urea.extxyz"
+
+SHORT = {
+    "tlpot validate config.yaml": f"data.files={UREA} model.base=mini",
+    "tlpot finetune config.yaml": f"data.files={UREA} model.base=mini training.epochs=2",
+    "tlpot finetune examples/quickstart.yaml": "training.epochs=1",
+    "tlpot property train": "training.epochs=2",
+    "tlpot xrd train": "training.epochs=2",
+}
+"""What is added to a command that would take long, or lacks what its reader fills in."""
+FEW = {"--number": "2", "--ps": "0.002", "--phonons": "1"}
+"""Options that are given less."""
+INSTEAD = {"ani2x": "mini"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """The files that the pages name, small."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for part in ("examples", "datasets/urea"):
+        shutil.copytree(ROOT / part, folder / part)
+    sweep = folder / "examples/sweep.yaml"
+    text = sweep.read_text().replace("[0.01, 0.03, 0.1, 0.5, 0.9]", "[0.03]")
+    sweep.write_text(text.replace("[0, 1, 2]", "[0]"))
+    quickstart = folder / "examples/quickstart.yaml"
+    quickstart.write_text(quickstart.read_text().replace("epochs: 200", "epochs: 1"))
+    assert sweep.read_text().count("[0") == 2
+    assert "epochs: 1\n" in quickstart.read_text()
+    frames = read_frames(ROOT / UREA)[:40:20]
+    for name in ("landscape", "relaxed", "more", "crystals", "new", "my_cifs"):
+        (folder / name).mkdir()
+    for i, frame in enumerate(frames):
+        ase.io.write(folder / f"landscape/{i}.cif", frame.atoms)
+    write_frames(folder / "relaxed/relaxed.extxyz", frames)
+    ase.io.write(folder / "more/a.traj", ase.io.read(ROOT / UREA, ":2"))
+    for name in ("POSCAR", "form1.cif", "candidate.cif"):
+        ase.io.write(folder / name, frames[0].atoms)
+    angles = np.arange(5.0, 90.0, 0.02)
+    counts = 5 + sum(900 * np.exp(-(((angles - c) / 0.1) ** 2)) for c in (22.2, 24.6, 35.5))
+    np.savetxt(folder / "measured.xy", np.stack([angles, counts], axis=1))
+    rows = []
+    for i, metal in enumerate(("Li", "Na", "K", "Mg", "Ca", "Mn")):
+        for kind in ("rocksalt", "zincblende", "wurtzite"):
+            crystal, name = bulk(f"{metal}O", kind, 4.2 + 0.2 * i), f"{metal}{kind}"
+            rows.append(f"{name},{crystal.get_volume():.3f}\n")
+            for place in ("crystals", "my_cifs", "."):
+                ase.io.write(folder / place / f"{name}.cif", crystal)
+    ase.io.write(folder / "new/a.cif", bulk("BaO", "rocksalt", 5.5))
+    for table in ("crystals/id_prop.csv", "id_prop.csv", "known.csv"):
+        (folder / table).write_text("id,volume\n" + "".join(rows))
+    where = os.getcwd()
+    os.chdir(folder)
+    run("tlpot finetune examples/quickstart.yaml output=runs/mycrystal")
+    os.chdir(where)
+    return folder
+
+
+@pytest.fixture
+def workplace(prepared, tmp_path, monkeypatch, outcar_text, vasprun_text):
+    folder = shutil.copytree(prepared, tmp_path / "work")
+    for run_folder in ("run1", "run2"):
+        (folder / run_folder).mkdir()
+    (folder / "run1/OUTCAR").write_text(outcar_text(9, 8, 7))
+    with gzip.open(folder / "run2/vasprun.xml.gz", "wt") as file:
+        file.write(vasprun_text(9, 8, 7))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def words_of(line: str) -> list[str]:
+    """As a shell splits a line; globs are expanded."""
+    words = shlex.split(line, comments=True)
+    return [name for word in words for name in sorted(glob.glob(word)) or [word]]
+
+
+def run(line: str, code: int = 0) -> None:
+    """Run one line as its reader would, but briefly; it ends with this exit code."""
+    words = [INSTEAD.get(word, word) for word in words_of(line)]
+    for option, value in FEW.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+    for start, more in SHORT.items():
+        if line.startswith(start):
+            names = [word.partition("=")[0] for word in more.split()]
+            words = [word for word in words if word.partition("=")[0] not in names] + more.split()
+    assert words[0] == "tlpot", f"nobody knows how to try: {line}"
+    with pytest.raises(SystemExit) as done:
+        main(words[1:])
+    assert (done.value.code or 0) == code, line
+
+
+def recipe(target: str) -> list[str]:
+    """Lines of a target of the Makefile."""
+    found = re.search(rf"^{re.escape(target)}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert found, f"make {target}: no such target"
+    return [line.strip() for line in found[1].splitlines()]
+
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("name", [n for n, (kind, _) in BLOCKS.items() if not kind])
+def test_the_commands_of_a_block_run_one_after_the_other(name, workplace, seeds, interrupted):
+    block = BLOCKS[name][1]
+    for made in re.findall(r"--output (\S+)", block):
+        shutil.rmtree(made, ignore_errors=True)
+    lines = [line for line in block.splitlines() if line]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        program, *words = shlex.split(line, comments=True)
+        if program == "make":
+            for step in recipe(words[0]):
+                if step.startswith("$(BIN)/tlpot"):
+                    run(step.removeprefix("$(BIN)/"))
+        elif "--resume" in following:
+            assert words_of(following) == [*words_of(line), "--resume"]
+            with interrupted():
+                run(line, code=130)
+        else:
+            run(line)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C in the second epoch."""
+
+    @contextmanager
+    def during():
+        epochs = iter([Trainer._run_epoch])
+
+        def epoch(trainer):
+            for run_epoch in epochs:
+                return run_epoch(trainer)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_run_epoch", epoch)
+            yield
+
+    return during
+
+
+@pytest.fixture
+def seeds(request, workplace):
+    """Released networks, for the block that imports one."""
+    if "band-gap.pth.tar" not in BLOCKS[request.node.callspec.params["name"]][1]:
+        return
+    folder = request.getfixturevalue("tlpot_data") / "seeds/cgcnn"
+    for file in ("band-gap.pth.tar", "atom_init.json"):
+        shutil.copy(folder / file, workplace)
+    shutil.copy(workplace / "examples/property.yaml", workplace / "mine.yaml")
+
+
+@pytest.mark.parametrize("name", [n for n, (kind, _) in BLOCKS.items() if kind == "python"])
+def test_a_script_runs(name, workplace, monkeypatch):
+    code = BLOCKS[name][1].replace("fmax=0.01", "fmax=0.01, steps=2")
+    (workplace / "script.py").write_text(code)
+    runpy.run_path("script.py")
+
+
+@pytest.mark.parametrize("name", [n for n, (kind, _) in BLOCKS.items() if kind == "yaml"])
+def test_a_config_is_valid(name, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(BLOCKS[name][1])
+    overrides = [] if "files:" in BLOCKS[name][1] else ["data.files=OUTCAR"]
+    load_config(file, overrides)
+
+
+def test_every_kind_of_block_is_known():
+    assert {kind for kind, _ in BLOCKS.values()} <= {"", "python", "yaml"}
+
+
+@pytest.mark.parametrize("command", sorted(INLINE))
+def test_a_command_in_the_text_has_its_verb_and_options(command):
+    program, *words = shlex.split(command)
+    if program == "make":
+        target = words[0]
+        assert re.search(rf"^({target}|bench-%):", MAKEFILE, re.MULTILINE), target
+    elif program == "pip":
+        extras = configparser.ConfigParser()
+        extras.read(ROOT / "setup.cfg")
+        for extra in re.findall(r"tlpot\[(\w+)\]", command):
+            assert extra in extras["options.extras_require"]
+    else:
+        if program == "torchrun":
+            words = words[words.index("tlpot") + 1 :]
+        verb = typer.main.get_command(app)
+        while hasattr(verb, "commands") and words:
+            verb = verb.commands[words.pop(0)]
+        known = {name for p in verb.params for name in [*p.opts, *p.secondary_opts]}
+        assert {word for word in words if word.startswith("--")} <= known

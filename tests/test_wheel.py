@@ -1,0 +1,205 @@
+"""The wheel alone, without an extra, in a fresh environment outside the tree: every verb."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from tlpot.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+
+RUNS = """
+--version
+schema
+init
+inspect datasets/urea/urea.extxyz@0:8
+elements Si I --model mini
+validate tiny.yaml
+evaluate runs/quickstart datasets/urea/urea.extxyz@0:8
+export runs/quickstart --to torchani --output exported.py
+sample POSCAR --method rattle --number 2 --output rattled.extxyz
+sample POSCAR --method modes --model mini --number 2 --output modes.extxyz
+sample POSCAR --method md --model mini --number 2 --output snapshots.extxyz
+sample datasets/urea/urea.extxyz --pick committee --model mini --number 2 --output 1.extxyz
+sample datasets/urea/urea.extxyz --pick farthest --model mini --number 2 --output 2.extxyz
+sample datasets/urea/urea.extxyz@0:9 --pick active --config tiny.yaml --number 3 --output 3.extxyz
+ablate sweep.yaml --workers 1
+label POSCAR --engine emt --output labelled.extxyz
+label POSCAR --engine vasp --output jobs
+md POSCAR --model runs/quickstart --ps 0.005 --output md
+relax POSCAR --model mini --engine ase --fmax 3 --free positions --output serial
+rank POSCAR --model mini --no-relax --no-duplicates --output bare
+property train property.yaml
+property predict POSCAR --model runs/property
+"""
+"""What works, in this order, after ``init --examples .`` and a run of examples/quickstart.yaml."""
+
+RANK = "rank POSCAR --model mini --no-relax --no-duplicates --output needs"
+NEEDS = f"""
+use     relax POSCAR --model mini --output needs
+use     relax POSCAR --model mini --engine ase --symmetry --output needs
+use     rank POSCAR --model mini --output needs
+use     rank POSCAR --model mini --no-relax --output needs
+use     {RANK} --phonons 1
+use     {RANK} --pattern measured.xy
+use     {RANK} --experimental POSCAR
+use     {RANK} --dispersion d4
+label   {RANK} --dispersion d3
+use     xrd train examples/powder.yaml data.files=POSCAR
+label   label POSCAR --engine gfn1 --output needs.extxyz
+label   label POSCAR --config d3.yaml --output needs.extxyz
+dask    label POSCAR --engine emt --scheduler tcp://127.0.0.1:1 --output needs.extxyz
+dask    {RANK} --scheduler examples/slurm.yaml
+dask    relax POSCAR --model mini --engine ase --scheduler tcp://127.0.0.1:1 --output needs
+dask    ablate sweep.yaml --scheduler tcp://127.0.0.1:1
+metatomic   export mini --to metatomic --output needs.pt
+tensorboard finetune examples/quickstart.yaml training.tensorboard=true output=needs
+tensorboard property train property.yaml training.tensorboard=true output=needs
+"""
+"""What asks for an extra, and which."""
+
+FILES = {
+    "tiny.yaml": "data: {files: datasets/urea/urea.extxyz}\nmodel: {base: mini}\n"
+    "training: {epochs: 1}\noutput: runs/tiny",
+    "sweep.yaml": "base: tiny.yaml\naxes: {training.lambda: [0.03]}\nseeds: [0]\n"
+    "output: runs/sweep",
+    "property.yaml": "data: {files: cells.extxyz, property: volume}\ntraining: {epochs: 1}\n"
+    "output: runs/property",
+    "d3.yaml": "data: {files: x}\nlabel: {engine: emt, dispersion: PBE}",
+}
+PREPARE = """
+import numpy as np
+from ase.io import read, write
+frames = read("datasets/urea/urea.extxyz", ":20")
+for frame in frames:
+    frame.info["volume"] = frame.get_volume()
+    frame.calc = None
+write("cells.extxyz", frames)
+write("POSCAR", frames[0])
+angles = np.arange(5.0, 60.0, 0.02)
+np.savetxt("measured.xy", np.stack([angles, 1 + 99 * np.exp(-((angles - 22) ** 2) / 0.02)], 1))
+"""
+CALCULATE = """
+from ase.io import read
+from tlpot import TLPotCalculator, __version__
+atoms = read("POSCAR")
+atoms.calc = TLPotCalculator("runs/quickstart")
+print(__version__, atoms.get_potential_energy(), atoms.get_stress(), atoms.calc.results)
+"""
+IMPORT_ALL = """
+import pkgutil, importlib, tlpot
+for module in pkgutil.walk_packages(tlpot.__path__, "tlpot."):
+    if module.name != "tlpot.__main__":
+        importlib.import_module(module.name)
+"""
+
+
+def lines(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+class Install:
+    """An environment's programs, run in a folder of their own."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs, self.folder = programs, folder
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TLPOT"))
+        }
+        self.environment["OMP_NUM_THREADS"] = "1"
+
+    def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.programs / program), *words]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+
+    def well(self, program: str, *words: str) -> str:
+        """What a command prints that must succeed."""
+        done = self.run(program, *words)
+        assert not done.returncode, f"{program} {' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory):
+    """The wheel of this tree, made by way of the sdist, and nothing else."""
+    folder = tmp_path_factory.mktemp("alone")
+    here = Install(Path(sys.executable).parent, folder)
+    here.well("python", "-m", "build", "--outdir", "dist", str(ROOT))
+    here.well("python", "-m", "venv", "environment")
+    alone = Install(folder / "environment/bin", folder)
+    (wheel,) = folder.glob("dist/*.whl")
+    alone.well("python", "-m", "pip", "install", "--quiet", str(wheel))
+    yield alone
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def work(install):
+    """README's first steps from an install, and small files for the other verbs."""
+    install.well("tlpot", "init", "--examples", ".")
+    install.well("python", "-c", PREPARE)
+    for name, text in FILES.items():
+        (install.folder / name).write_text(text)
+    install.well("tlpot", "finetune", "examples/quickstart.yaml", "training.epochs=1")
+    return install
+
+
+def test_requirements_are_met_and_no_extra_is_there(install):
+    install.well("python", "-m", "pip", "check")
+    assert "pymatgen" not in install.well("python", "-m", "pip", "list")
+
+
+def test_every_module_can_be_imported(install):
+    install.well("python", "-c", IMPORT_ALL)
+
+
+def test_help_loads_no_torch(install):
+    code = "import sys, tlpot.cli.main; sys.exit('torch' in sys.modules)"
+    install.well("python", "-c", code)
+
+
+@pytest.mark.parametrize("command", lines(RUNS))
+def test_the_base_install_does(work, command):
+    work.well("tlpot", *shlex.split(command))
+
+
+def test_the_calculator_works(work):
+    assert "nan" not in work.well("python", "-c", CALCULATE)
+
+
+@pytest.mark.parametrize("line", lines(NEEDS))
+def test_what_needs_an_extra_says_which_in_one_line(work, line):
+    extra, *words = shlex.split(line)
+    done = work.run("tlpot", *words)
+    (message,) = done.stderr.strip().splitlines()
+    assert re.search(
+        rf"^error: .* needs \w+, which is not installed; pip install 'tlpot\[{extra}\]'$", message
+    )
+    assert done.returncode == 2
+    assert not list(work.folder.glob("needs*"))
+
+
+def test_every_verb_is_tried():
+    def verbs(group, before=""):
+        for name, command in group.commands.items():
+            inner = getattr(command, "commands", None)
+            yield from verbs(command, f"{name} ") if inner else [before + name]
+
+    tried = {f"tlpot {line} " for line in lines(RUNS)} | {"tlpot finetune "}
+    tried |= {f"tlpot {line.split(None, 1)[1]} " for line in lines(NEEDS)}
+    everything = set(verbs(typer.main.get_command(app)))
+    untried = {
+        verb for verb in everything if not any(t.startswith(f"tlpot {verb} ") for t in tried)
+    }
+    assert untried == {"property evaluate", "property import", "xrd classify"}
