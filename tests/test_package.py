@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
 import runpy
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -26,12 +28,17 @@ EXTRAS = {
     for extra, needs in NEEDS.items()
 }
 BASE = EXTRAS.pop("")
-TOOLS = {"build", "hypothesis", "mypy", "pytest", "ruff", "types-pyyaml"}
+TOOLS = {"build", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml"}
+REFERENCES = {"torch-geometric"}
+"""Other people's codes that ours are compared with."""
+
+
+installed = cache(packages_distributions)
 
 
 def distributions(module: str) -> set[str]:
     """Installed distributions that a module comes from."""
-    return {d.lower() for d in packages_distributions().get(module.partition(".")[0], [])}
+    return {d.lower() for d in installed().get(module.partition(".")[0], [])}
 
 
 def is_typing_only(node: ast.stmt) -> bool:
@@ -90,7 +97,23 @@ def test_the_extra_that_a_message_names_installs_the_library(library, extra):
 
 
 def test_the_tests_install_every_extra_and_tools():
-    assert EXTRAS["test"] - TOOLS == {"tlpot", *EXTRAS} - {"test"}
+    assert EXTRAS["test"] - TOOLS - REFERENCES == {"tlpot", *EXTRAS} - {"test"}
+
+
+def skipped_without() -> Iterator[str]:
+    """Libraries that a test is skipped without, and gives no reason of its own for."""
+    for path in ROOT.glob("tests/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            skips = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip"
+            if skips and not node.keywords and isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value
+
+
+@pytest.mark.parametrize("library", sorted(set(skipped_without())))
+def test_what_a_test_is_skipped_without_is_installed_for_the_tests(library):
+    found = distributions(library)
+    assert found or not os.environ.get("CI"), "CI skips tests; name it in the extra `test`"
+    assert not found or found & BASE.union(*EXTRAS.values())
 
 
 def test_the_pythons_of_the_metadata_agree():

@@ -143,7 +143,7 @@ def test_dispersion_is_two_body_d3_bj(ice):
 
 
 def test_gpaw_takes_plain_settings():
-    pytest.importorskip("gpaw")
+    pytest.importorskip("gpaw", reason="GPAW has no wheel: it is compiled against libxc and BLAS")
     coarse = {"cutoff": 250, "kpts": [1, 1, 1], "convergence": {"density": 1e-3}}
     hydrogen = molecule("H2", cell=[3.5, 3.5, 3.5], pbc=True)
     rough = engine(engine="gpaw", parameters=coarse)
