@@ -9,21 +9,21 @@ from tlpot.errors import TlpotError
 from tlpot.structure.molecules import Unit, constitution, find_molecules
 
 
-def test_density(crystals):
-    one = Candidate("urea", crystals[0], 2, np.zeros(2))
+def test_density(packings):
+    one = Candidate("urea", packings[0], 2, np.zeros(2))
     assert one.density == pytest.approx(1.375, abs=0.002)
 
 
-def test_members_average_to_the_energy(mini, crystals):
-    members = Energies(mini).members(crystals)
-    assert members.shape == (len(crystals), mini.backbone.members)
-    predicted = [p.energy for p in mini.predict(crystals)]
+def test_members_average_to_the_energy(mini, packings):
+    members = Energies(mini).members(packings)
+    assert members.shape == (len(packings), mini.backbone.members)
+    predicted = [p.energy for p in mini.predict(packings)]
     np.testing.assert_allclose(members.mean(axis=1), predicted, atol=1e-6)
 
 
-def test_gas_molecule_does_not_depend_on_the_start(mini, crystals):
+def test_gas_molecule_does_not_depend_on_the_start(mini, packings):
     unit = Unit((("CH4N2O", 1),))
-    starts = [find_molecules(atoms)[0] for atoms in crystals]
+    starts = [find_molecules(atoms)[0] for atoms in packings]
     one, alone = gas_energy(unit, {"CH4N2O": starts[:1]}, Energies(mini))
     two, _ = gas_energy(unit, {"CH4N2O": starts[::-1]}, Energies(mini))
     np.testing.assert_allclose(one, two, atol=2e-3)

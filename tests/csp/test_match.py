@@ -10,42 +10,42 @@ def candidate(name, atoms, energy):
     return Candidate(name, atoms, len(atoms) // 8, np.array([energy, energy]))
 
 
-def test_copies_in_another_cell_are_found_and_the_lowest_stays(crystals, moved):
-    twin = moved(crystals[0])
+def test_copies_in_another_cell_are_found_and_the_lowest_stays(packings, moved):
+    twin = moved(packings[0])
     landscape = [
         candidate("twin", twin, -100.0),
-        candidate("other", crystals[4], -103.0),
-        candidate("first", crystals[0], -100.1),
-        candidate("far", crystals[0], -97.0),
+        candidate("other", packings[4], -103.0),
+        candidate("first", packings[0], -100.1),
+        candidate("far", packings[0], -97.0),
     ]
     assert find_duplicates(landscape) == {0: 2}
 
 
-def test_superposition_has_no_distance(crystals, moved):
-    rmsd = Matcher().rmsd(crystals[0], moved(crystals[0]))
+def test_superposition_has_no_distance(packings, moved):
+    rmsd = Matcher().rmsd(packings[0], moved(packings[0]))
     assert rmsd is not None
     assert rmsd < 0.01
 
 
-def test_rmsd_is_in_angstrom(crystals):
-    shaken = crystals[0].copy()
+def test_rmsd_is_in_angstrom(packings):
+    shaken = packings[0].copy()
     heavy = shaken.numbers > 1
     shift = np.random.default_rng(0).normal(0.0, 0.1, (heavy.sum(), 3))
     shaken.positions[heavy] += shift - shift.mean(axis=0)
-    rmsd = Matcher(hydrogen=False).rmsd(crystals[0], shaken)
+    rmsd = Matcher(hydrogen=False).rmsd(packings[0], shaken)
     assert rmsd == pytest.approx(np.sqrt((shift**2).sum(axis=1).mean()), rel=0.15)
 
 
-def test_nearest_match_is_the_experimental_one(crystals, moved):
-    shaken = crystals[0].copy()
+def test_nearest_match_is_the_experimental_one(packings, moved):
+    shaken = packings[0].copy()
     shaken.rattle(0.05, seed=2)
-    landscape = [candidate("near", shaken, -100.0), candidate("it", crystals[0], -99.0)]
-    found = find_experimental(landscape, moved(crystals[0]))
+    landscape = [candidate("near", shaken, -100.0), candidate("it", packings[0], -99.0)]
+    found = find_experimental(landscape, moved(packings[0]))
     assert found is not None
     assert found.candidate.name == "it"
-    loose = crystals[0].copy()
+    loose = packings[0].copy()
     loose.set_cell(loose.cell.array * 1.1, scale_atoms=True)
-    assert find_experimental([candidate("loose", loose, -100.0)], crystals[0]) is None
+    assert find_experimental([candidate("loose", loose, -100.0)], packings[0]) is None
 
 
 @pytest.mark.parametrize(

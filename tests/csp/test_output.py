@@ -45,7 +45,7 @@ def test_what_is_unknown_is_empty_never_zero(folder):
     assert json.loads((folder / "ranking.json").read_text())["scores"]["spearman"] is None
 
 
-def test_structures_are_in_order_and_complete(folder, crystals):
+def test_structures_are_in_order_and_complete(folder, packings):
     images = ase.io.read(folder / "structures.extxyz", ":")
     assert [atoms.info["rank"] for atoms in images] == [1, 2, 3, 4, 5]
     assert ase.io.read(folder / "gas.extxyz").symbols.formula.count() == {

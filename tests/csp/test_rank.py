@@ -51,20 +51,20 @@ def names(ranked):
     return [Path(one.name).name[0] for one in ranked.candidates]
 
 
-def test_lattice_energy_is_per_molecule_against_the_gas(mini, ranked, crystals):
-    gas = relax(find_molecules(crystals[1])[0], TLPotCalculator(mini))
+def test_lattice_energy_is_per_molecule_against_the_gas(mini, ranked, packings):
+    gas = relax(find_molecules(packings[1])[0], TLPotCalculator(mini))
     alone = mini.predict([gas])[0].energy
     energies = {n: c.energy for n, c in zip(names(ranked), ranked.candidates, strict=True)}
     for i, name in enumerate("abcde"):
-        expected = (mini.predict([crystals[i]])[0].energy / 2 - alone) / KJ_PER_MOL
+        expected = (mini.predict([packings[i]])[0].energy / 2 - alone) / KJ_PER_MOL
         assert energies[name] == pytest.approx(expected, abs=0.05)
     assert list(ranked.relative) == sorted(ranked.relative)
     assert str(ranked.unit) == "CH4N2O"
     assert len(ranked.gas) == 1
 
 
-def test_order_of_files_and_choice_of_cell_do_not_matter(mini, ranked, tmp_path, crystals, moved):
-    for name, atoms in zip("edcba", reversed(crystals), strict=True):
+def test_order_of_files_and_choice_of_cell_do_not_matter(mini, ranked, tmp_path, packings, moved):
+    for name, atoms in zip("edcba", reversed(packings), strict=True):
         ase.io.write(tmp_path / f"{name}.vasp", moved(atoms), format="vasp")
     other = rank([str(tmp_path / f"{name}.vasp") for name in "cbeda"], mini)
     assert names(other) == names(ranked)
@@ -73,8 +73,8 @@ def test_order_of_files_and_choice_of_cell_do_not_matter(mini, ranked, tmp_path,
     np.testing.assert_allclose(other.spread, ranked.spread, atol=0.02)
 
 
-def test_copies_are_left_out_or_kept(mini, landscape, tmp_path, crystals, moved):
-    ase.io.write(tmp_path / "twin.vasp", moved(crystals[3]), format="vasp")
+def test_copies_are_left_out_or_kept(mini, landscape, tmp_path, packings, moved):
+    ase.io.write(tmp_path / "twin.vasp", moved(packings[3]), format="vasp")
     files = [str(landscape / "a.cif"), str(landscape / "d.cif"), str(tmp_path / "twin.vasp")]
     found = rank(files, mini)
     assert len(found.candidates) == 2
@@ -100,11 +100,11 @@ def test_experimental_structure_and_reference_energies(mini, landscape, ranked, 
     assert np.isnan(ranked.scores["spearman"])
 
 
-def test_energies_in_files_are_a_reference_only_when_asked(mini, tmp_path, crystals):
-    predicted = mini.predict(crystals)
+def test_energies_in_files_are_a_reference_only_when_asked(mini, tmp_path, packings):
+    predicted = mini.predict(packings)
     frames = [
         Frame(atoms, energy=p.energy, info={"name": f"x/{name}.cif#0"})
-        for name, atoms, p in zip("abcde", crystals, predicted, strict=True)
+        for name, atoms, p in zip("abcde", packings, predicted, strict=True)
     ]
     file = write_frames(tmp_path / "relaxed.extxyz", frames)
     silent, asked = (rank(file, mini, Ranking(reference=r)) for r in (None, "labels"))
@@ -126,8 +126,8 @@ def test_calibration_scales_bars_and_sets_what_is_told_apart(mini, landscape, ra
         assert set(found.not_told_from(i)) == doubt
 
 
-def test_wrong_composition_is_refused_by_name(mini, landscape, tmp_path, crystals):
-    short = crystals[0].copy()
+def test_wrong_composition_is_refused_by_name(mini, landscape, tmp_path, packings):
+    short = packings[0].copy()
     del short[short.symbols.search("H")[0]]
     ase.io.write(tmp_path / "short.cif", short)
     found = rank([str(tmp_path), str(landscape / "a.cif"), str(landscape / "d.cif")], mini)
@@ -243,11 +243,11 @@ def test_shards_in_other_processes_give_the_same_ranking(
         rank(str(landscape), mini, settings, evaluated=elsewhere)
 
 
-def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, crystals, tmp_path):
+def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, packings, tmp_path):
     """One of two is killed with a quarter of the shards there; each structure is ranked once."""
     distributed = pytest.importorskip("distributed")
     random, size, count = np.random.default_rng(0), 8, 160
-    crystal, killed = crystals[0], []
+    crystal, killed = packings[0], []
     rattled = [crystal.copy() for _ in range(count)]
     for atoms in rattled:
         atoms.positions += random.normal(scale=0.02, size=atoms.positions.shape)
@@ -279,15 +279,15 @@ def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, crystals, tmp_
     assert lowest.energy == pytest.approx((whole.energy / 2 - gas.energy) / KJ_PER_MOL, abs=1e-3)
 
 
-def test_ions_radicals_and_gases_are_refused_beside_good_ones(mini, tmp_path, crystals):
+def test_ions_radicals_and_gases_are_refused_beside_good_ones(mini, tmp_path, packings):
     """Molecules that are no neutral closed shells, and one with vacuum around it."""
     salt = Atoms("NHHHHO", cell=[4.2] * 3, pbc=True)  # ammonium and a lone oxygen
     salt.positions[1:5] = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]) * 0.595
     salt.positions[5] = 2.1
-    radical = crystals[0].copy()
+    radical = packings[0].copy()
     del radical[[radical.symbols.search("H")[0], radical.symbols.search("H")[-1]]]
     gas = molecule("CH4", cell=[9.0] * 3, pbc=True)
-    for name, atoms in {"good": crystals[0], "gas": gas, "radical": radical, "salt": salt}.items():
+    for name, atoms in {"good": packings[0], "gas": gas, "radical": radical, "salt": salt}.items():
         ase.io.write(tmp_path / f"{name}.extxyz", atoms)
     found = rank(str(tmp_path), mini)
     assert [Path(one.name).name for one in found.candidates] == ["good.extxyz#0"]
@@ -302,11 +302,11 @@ def test_ions_radicals_and_gases_are_refused_beside_good_ones(mini, tmp_path, cr
         assert said in str(error.value)
 
 
-def test_noble_gases_are_closed_shells_and_loose_packing_is_told(crystals):
+def test_noble_gases_are_closed_shells_and_loose_packing_is_told(packings):
     argon = bulk("Ar", cubic=True)
     assert ions_or_radicals(find_molecules(argon)) is None
     assert ions_or_radicals([Atoms("Na")]) is not None
-    assert 0.8 < looseness(crystals[0]) < 1.4
+    assert 0.8 < looseness(packings[0]) < 1.4
     assert np.isnan(looseness(argon))
     layer = molecule("CH4", cell=[3.7, 3.7, 14.0], pbc=True)
     assert gaseous(layer, find_molecules(layer)) is None

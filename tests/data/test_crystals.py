@@ -9,14 +9,14 @@ from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 
 
-def test_formats_give_the_same_crystal(landscape, crystals):
+def test_formats_give_the_same_crystal(landscape, packings):
     frames, refused = read_crystals(str(landscape))
     assert not refused
     found = {frame.source[-5:].lstrip("/"): frame.atoms for frame in frames}
     for i, name in enumerate(("a.cif", "b.vasp", "c.res", "d.cif", "e.cif")):
         (atoms,) = (v for k, v in found.items() if name.endswith(k.split("/")[-1]))
-        assert atoms.get_volume() == pytest.approx(crystals[i].get_volume(), rel=1e-4)
-        assert sorted(atoms.numbers) == sorted(crystals[i].numbers)
+        assert atoms.get_volume() == pytest.approx(packings[i].get_volume(), rel=1e-4)
+        assert sorted(atoms.numbers) == sorted(packings[i].numbers)
 
 
 def test_bad_files_are_named_and_the_rest_goes_on(landscape, tmp_path):

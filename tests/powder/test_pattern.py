@@ -29,17 +29,17 @@ def test_peaks_are_where_bragg_says():
     assert ANGLES[window][found.intensity[window].argmax()] == pytest.approx(expected[1], abs=STEP)
 
 
-def test_cell_and_wavelength_names_do_not_matter(crystals, moved):
-    one = simulate(crystals[0], ANGLES, "CuKa")
-    two = simulate(moved(crystals[0]), ANGLES, "1.54184")
+def test_cell_and_wavelength_names_do_not_matter(packings, moved):
+    one = simulate(packings[0], ANGLES, "CuKa")
+    two = simulate(moved(packings[0]), ANGLES, "1.54184")
     assert similarity(one, two) == pytest.approx(1.0, abs=1e-4)
     with pytest.raises(TlpotError, match="neither Å nor one of CuKa"):
-        simulate(crystals[0], ANGLES, "CuK")
+        simulate(packings[0], ANGLES, "CuK")
 
 
-def test_shift_is_forgiven_as_far_as_allowed(crystals):
-    base = simulate(crystals[0], ANGLES)
-    warm = crystals[0].copy()
+def test_shift_is_forgiven_as_far_as_allowed(packings):
+    base = simulate(packings[0], ANGLES)
+    warm = packings[0].copy()
     warm.set_cell(warm.cell.array * 1.01, scale_atoms=True)
     moved = simulate(warm, ANGLES)
     wide, narrow = (similarity(base, moved, shift) for shift in (1.0, 0.05))
@@ -59,8 +59,8 @@ def write_xy(path, atoms, angles=ANGLES):
     return path
 
 
-def test_measured_pattern_finds_its_crystal(mini, landscape, crystals, tmp_path):
-    pattern = write_xy(tmp_path / "d.xy", crystals[3], np.arange(10.0, 60.0, 0.013))
+def test_measured_pattern_finds_its_crystal(mini, landscape, packings, tmp_path):
+    pattern = write_xy(tmp_path / "d.xy", packings[3], np.arange(10.0, 60.0, 0.013))
     found = rank(landscape, mini, Ranking(pattern=str(pattern)))
     assert found.best_pattern is not None
     best = found.candidates[found.best_pattern]
@@ -99,10 +99,10 @@ def test_decimals_with_a_comma(tmp_path, between):
     assert np.array_equal(one.intensity, two.intensity)
 
 
-def test_the_ranking_shows_what_the_classifier_says(mini, landscape, crystals, tmp_path):
+def test_the_ranking_shows_what_the_classifier_says(mini, landscape, packings, tmp_path):
     torch.manual_seed(1)
     model = Classifier(Network(dense=[8]), Augmentation()).save(tmp_path / "model.safetensors")
-    pattern = write_xy(tmp_path / "d.xy", crystals[3], np.arange(10.0, 60.0, 0.013))
+    pattern = write_xy(tmp_path / "d.xy", packings[3], np.arange(10.0, 60.0, 0.013))
     settings = Ranking(pattern=str(pattern), classifier=str(model))
     found = rank(landscape, mini, settings)
     assert found.opinion is not None

@@ -13,8 +13,8 @@ from tlpot.structure.molecules import (
 )
 
 
-def test_molecules_are_whole_in_any_cell(crystals, moved):
-    for atoms, z in ((crystals[0], 2), (moved(crystals[0]), 4)):
+def test_molecules_are_whole_in_any_cell(packings, moved):
+    for atoms, z in ((packings[0], 2), (moved(packings[0]), 4)):
         found = find_molecules(atoms)
         assert [m.get_chemical_formula() for m in found] == ["CH4N2O"] * z
         assert find_unit(found) == (Unit((("CH4N2O", 1),)), z)
@@ -22,7 +22,7 @@ def test_molecules_are_whole_in_any_cell(crystals, moved):
             assert not one.pbc.any()
             assert one.get_all_distances().max() < 4.6
     lengths = [np.sort(find_molecules(a)[0].get_all_distances().ravel())
-               for a in (crystals[0], moved(crystals[0]))]  # fmt: skip
+               for a in (packings[0], moved(packings[0]))]  # fmt: skip
     np.testing.assert_allclose(*lengths, atol=1e-6)
 
 
@@ -40,9 +40,9 @@ def test_unit_of_a_hydrate():
     assert "not Z × 2 CH4O + H2O: bonds make 4 CH4O" in (wrong_unit(crystal[:4], unit) or "")
 
 
-def test_missing_atom_is_a_wrong_count(crystals):
-    unit = find_unit(find_molecules(crystals[0]))[0]
-    short = crystals[0].copy()
+def test_missing_atom_is_a_wrong_count(packings):
+    unit = find_unit(find_molecules(packings[0]))[0]
+    short = packings[0].copy()
     del short[short.symbols.search("H")[0]]
     assert "its 15 atoms are not Z × CH4N2O" in (wrong_unit(find_molecules(short), unit) or "")
 
