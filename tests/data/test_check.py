@@ -93,7 +93,7 @@ def test_overlap_is_seen_through_the_boundary(water: Water) -> None:
     atoms.positions[0] = [0, 0, 3.7]  # 0.3 Å below the oxygen's image
     (rejection,) = sort_frames([water(atoms=atoms)], DROP).rejected
     assert rejection.reason == "overlapping atoms"
-    assert rejection.detail == "0.300 Å between atoms 0 (H) and 2 (O)"
+    assert rejection.detail == "atoms 0 (H) and 2 (O) overlap, 0.30 Å apart"
     atoms.pbc = False
     assert reason(water(atoms=atoms)) is None
 

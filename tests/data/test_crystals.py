@@ -4,9 +4,9 @@ import ase.io
 import pytest
 from ase.build import bulk, molecule
 
-from tlpot.data.crystals import find_flaw, read_crystals
+from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import find_flaw
 
 
 def test_formats_give_the_same_crystal(landscape, packings):
@@ -42,7 +42,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(landscape, tmp_path):
     assert "empty" in reasons["empty.cif"]
     assert "_cell_length_b" in reasons["broken.cif#0"]
     assert "keep one orientation" in reasons["half.cif#0"]
-    assert "unsupported element Ag" in reasons["silver.vasp#0"]
+    assert "does not know Ag" in reasons["silver.vasp#0"]
     assert "overlap, 0.30 Å" in reasons["close.vasp#0"]
 
 
@@ -71,7 +71,9 @@ def test_atoms_of_no_element_and_no_atoms_at_all_are_named(landscape, tmp_path):
 
 
 def test_molecule_is_no_crystal():
-    assert "not periodic" in (find_flaw(Frame(molecule("H2O")), None) or "")
+    flaw = find_flaw(molecule("H2O"), periodic="crystal")
+    assert flaw is not None
+    assert "not periodic" in flaw.detail
 
 
 def test_symmetry_that_doubles_atoms_by_rounding_is_mended(tlpot_data):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tlpot.cli.main import app
 from tlpot.config.run import Data
-from tlpot.data.check import check_frames, require_sound, sort_frames
+from tlpot.data.check import check_frames, sort_frames
 from tlpot.data.crystals import read_crystals
 from tlpot.data.inspect import inspect_files
 from tlpot.data.read import read_frames
@@ -17,6 +17,7 @@ from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
 from tlpot.labelling.label import _unfit
 from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import require_sound
 
 EMPTY = """0
 Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=0.0 \

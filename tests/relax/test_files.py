@@ -144,7 +144,7 @@ def test_bad_inputs_are_rows_of_the_table(tmp_path, files, capfd):
         "broken": "cannot be read",
         "disordered": "disordered",
         "empty": "empty",
-        "overlapping": "overlapping",
+        "overlapping": "overlap",
         "strange": "does not know Si",
     }
     assert set(aside) == set(words)

@@ -87,7 +87,7 @@ def test_a_bad_structure_is_set_aside_and_the_others_go_on(mini, urea):
     inputs = [overlapping, urea, strange, nowhere, slab, Atoms(), flat]
     found = relax([Frame(a, source="in.extxyz", index=i) for i, a in enumerate(inputs)], mini)
     assert [one.converged for one in found] == [False, True, *[False] * 5]
-    expected = ("overlapping", None, "Xe", "not finite", "one or two", "no atoms", "volume")
+    expected = ("overlap", None, "Xe", "not finite", "one or two", "no atoms", "volume")
     for one, reason in zip(found, expected, strict=True):
         assert reason is None or reason in one.reason
     assert found[2].name == "in.extxyz#2"

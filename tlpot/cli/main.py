@@ -274,7 +274,7 @@ def sample(
     ] = 0.05,
     min_distance: Annotated[
         float, typer.Option(min=0, help="shortest distance, Å"), Needs(method=True)
-    ] = 0.6,
+    ] = 0.5,
     seed: Annotated[
         int,
         typer.Option(min=0, help="of all that is random"),

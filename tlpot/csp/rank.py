@@ -29,7 +29,7 @@ from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import crystal_system, symmetry
 from tlpot.powder.opinion import classify
 from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
-from tlpot.structure.frames import Frame, require_atoms
+from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import (
     LOOSE,
     Unit,
@@ -42,6 +42,7 @@ from tlpot.structure.molecules import (
     looseness,
     wrong_unit,
 )
+from tlpot.structure.soundness import require_sound
 from tlpot.structure.units import KJ_PER_MOL
 
 SYMPREC = 0.1
@@ -246,7 +247,7 @@ def _molecules(
 
 def _given_molecules(file: str) -> list[Atoms]:
     frames = read_frames(file)
-    require_atoms(frames)
+    require_sound(frames)
     atoms = frames[0].atoms
     atoms.pbc = False
     return find_molecules(atoms)

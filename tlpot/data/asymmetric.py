@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from tlpot.data.spacegroups import Operators
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.soundness import VOLUME
 
 SAME_PLACE = 0.2
 """Å: images of a site, or sites of one element, that are this close are one atom."""
@@ -56,7 +57,7 @@ def cell_of(lengths_angles: Sequence[float]) -> np.ndarray:
             cell = Cell.fromcellpar(lengths_angles).array
         except (AssertionError, ZeroDivisionError, FloatingPointError):
             cell = np.full((3, 3), np.nan)
-    if not np.isfinite(cell).all() or np.linalg.det(cell) < 1.0:
+    if not np.isfinite(cell).all() or np.linalg.det(cell) < VOLUME:
         listed = " ".join(f"{value:g}" for value in lengths_angles)
         raise TlpotError(f"there is no cell of lengths and angles {listed}")
     return cell

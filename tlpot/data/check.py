@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from ase import Atoms
 
 from tlpot.config.run import Data
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
 from tlpot.structure.electrons import open_shell
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import NO_ATOMS, find_flaw
 from tlpot.structure.units import FORCE_UNITS
 
 ENERGY_WINDOW = 5.0
@@ -30,8 +31,6 @@ SMALL = [unit for unit, size in FORCE_UNITS.items() if size < 1.0]
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
 
-EMPTY = "it holds no atoms"
-
 MENDS = {
     "no atoms": "leave the frame out; file@start:stop picks others",
     "incomplete step": "pick the good steps with file@start:stop, or use the run's other file "
@@ -42,9 +41,10 @@ MENDS = {
     "data.relaxed: true if they are DFT minima, else with data.energy_only: true",
     "non-finite": "the calculation broke down; repeat it or leave the frame out",
     "broken cell": "give the frame a cell, or set its pbc to false",
+    "unknown element": "name the element in the file, or leave the frame out",
     "unsupported element": "let another element stand in through model.elements, e.g. {Cu: S}",
-    "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
     "overlapping atoms": "look at the geometry; data.min_distance sets the bound",
+    "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
     "not relaxed": "data.relaxed is for minima; put other frames into a group of their own",
     "force too large": "look at units and geometry; data.max_force sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
@@ -205,7 +205,7 @@ def _flaw(
     """The first thing wrong with a frame by itself: a reason and what was seen."""
     atoms, info = frame.atoms, frame.info
     if not len(frame):
-        return "no atoms", EMPTY
+        return NO_ATOMS
     if "incomplete" in info:
         return "incomplete step", str(info["incomplete"])
     if info.get("machine_learned"):
@@ -216,18 +216,14 @@ def _flaw(
     if missing := [name for name in needed if getattr(frame, name) is None]:
         return "missing label", f"no {' and no '.join(missing)}"
     forces = np.zeros((1, 3)) if frame.forces is None else frame.forces
-    values = dict(positions=atoms.positions, cell=atoms.cell.array, energy=frame.energy)
-    values |= dict(forces=forces, stress=0.0 if frame.stress is None else frame.stress)
+    stress = 0.0 if frame.stress is None else frame.stress
+    values: dict[str, Any] = {"energy": frame.energy, "forces": forces, "stress": stress}
     if broken := [name for name, value in values.items() if not np.isfinite(value).all()]:
         return "non-finite", f"NaN or infinite {' and '.join(broken)}"
-    if broken_cell := _broken_cell(atoms):
-        return "broken cell", broken_cell
-    if supported is not None and (strange := sorted(set(atoms.symbols) - set(supported))):
-        return "unsupported element", f"{', '.join(strange)} not among the model's elements"
+    if flaw := find_flaw(atoms, supported, shortest=settings.min_distance):
+        return flaw
     if shell := open_shell(frame):
         return "charged or open-shell", shell
-    if close := _overlap(frame, settings.min_distance):
-        return "overlapping atoms", close
     size = np.linalg.norm(forces, axis=1)
     worst = int(size.argmax())
     if frame.labels == "relaxed" and size[worst] > RELAXED_FORCE:
@@ -238,46 +234,6 @@ def _flaw(
         guess = f"{size[worst] * FORCE_UNITS[unit]:.3g} eV/Å if the file is in {unit}"
         return "force too large", f"{seen}; {guess}"
     return None
-
-
-def require_sound(frames: Sequence[Frame], shortest: float) -> None:
-    """Refuse structures, labelled or not, whose geometry makes no sense.
-
-    Raises
-    ------
-    TlpotError
-        Naming those without atoms, with coordinates that are not finite, a cell without volume,
-        or atoms closer than `shortest` (Å).
-    """
-    bad = []
-    for frame in frames:
-        atoms = frame.atoms
-        if not len(frame):
-            bad.append(Rejection(frame, "no atoms", EMPTY))
-        elif not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            bad.append(Rejection(frame, "non-finite", "NaN or infinite positions or cell"))
-        elif broken_cell := _broken_cell(atoms):
-            bad.append(Rejection(frame, "broken cell", broken_cell))
-        elif close := _overlap(frame, shortest):
-            bad.append(Rejection(frame, "overlapping atoms", close))
-    if bad:
-        raise TlpotError(_refusal(bad, len(frames), None))
-
-
-def _broken_cell(atoms: Atoms) -> str | None:
-    if abs(atoms.cell.complete().volume) < 1e-3 or (atoms.pbc & ~atoms.cell.any(1)).any():
-        return "periodic without cell vectors, or a cell without volume"
-    return None
-
-
-def _overlap(frame: Frame, shortest: float) -> str | None:
-    pairs, vectors = neighbour_pairs(frame.atoms, max(shortest, 2.5))  # small cells cost time
-    distances = np.linalg.norm(vectors, axis=1)
-    if distances.min(initial=shortest) >= shortest:
-        return None
-    i, j = pairs[:, distances.argmin()]
-    symbols = frame.atoms.symbols
-    return f"{distances.min():.3f} Å between atoms {i} ({symbols[i]}) and {j} ({symbols[j]})"
 
 
 def _energy_outliers(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:

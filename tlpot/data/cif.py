@@ -22,7 +22,7 @@ from tlpot.data.contents import ELEMENTS, ISOTOPES, Contents, formula_of
 from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError
-from tlpot.structure.contacts import overlap
+from tlpot.structure.soundness import closest
 
 CENTRED = ("A", "B", "C", "I", "F")
 _LENGTHS = tuple(f"_cell_length_{x}" for x in "abc")
@@ -198,7 +198,7 @@ def _in_a_setting(block: Block, sites: list[Site], cell: np.ndarray, contents: C
             "those of the cell"
         )
     made = [whole_cell(sites, operators, cell) for operators in settings]
-    flaws = [contents.contradiction(atoms) or overlap(atoms) for atoms in made]
+    flaws = [contents.contradiction(atoms) or closest(atoms) for atoms in made]
     good = [atoms for atoms, flaw in zip(made, flaws, strict=True) if flaw is None]
     if len(good) == 1:
         return good[0]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from tlpot.config.run import Keys
@@ -16,8 +15,18 @@ from tlpot.data.labels import make_frames
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError, require
-from tlpot.structure.contacts import overlap
 from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import find_flaw
+
+MENDS = {
+    "non-finite": "; mend the file",
+    "unknown element": "; mend the file",
+    "unsupported element": "; fine-tune a model with it: tlpot elements",
+    "not periodic": "; give it a cell",
+    "broken cell": "; give it a cell",
+    "overlapping atoms": "; look at the geometry",
+}
+"""What to do about each flaw of a crystal."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ def read_crystals(
     frames: list[Frame] = []
     found, refused = read_each(files)
     for frame in found:
-        if flaw := find_flaw(frame, supported):
-            refused.append(Refused(frame.name, flaw))
+        if flaw := find_flaw(frame.atoms, supported, periodic="crystal"):
+            refused.append(Refused(frame.name, f"{flaw}{MENDS.get(flaw.reason, '')}"))
         else:
             frames.append(frame)
     require_some(frames, refused)
@@ -116,28 +125,6 @@ def stem(name: str) -> str:
     """A short name of ``folder/file.cif#3``: ``file``, or ``file-3`` of a later frame."""
     path, _, index = name.partition("#")
     return Path(path).stem + (f"-{index}" if index not in ("", "0") else "")
-
-
-def find_flaw(frame: Frame, supported: Collection[str] | None) -> str | None:
-    """Why a structure cannot be used as a crystal, and what to do about it; None if it can."""
-    atoms = frame.atoms
-    if not len(atoms):
-        return "it holds no atoms"
-    if not atoms.pbc.all() or abs(atoms.cell.volume) < 1.0:
-        return "not periodic in three directions; give it a cell"
-    if not np.isfinite(atoms.positions).all():
-        return "has positions that are no numbers; mend the file"
-    if not atoms.numbers.all():
-        return "holds an atom of no known element; mend the file"
-    strange = sorted(set(atoms.symbols) - set(atoms.symbols if supported is None else supported))
-    if strange:
-        known = ", ".join(supported or ())
-        return (
-            f"unsupported element {', '.join(strange)} (the model knows {known}); fine-tune a "
-            "model with it: tlpot elements"
-        )
-    close = overlap(atoms)
-    return None if close is None else f"{close}; look at the geometry"
 
 
 def pymatgen_structure(atoms: Atoms, purpose: str) -> Any:

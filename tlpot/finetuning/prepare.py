@@ -13,7 +13,7 @@ from tlpot.backbones.ani import ANI
 from tlpot.backbones.schnet import SchNet
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
-from tlpot.data.check import Checked, check_frames, require_sound
+from tlpot.data.check import Checked, check_frames
 from tlpot.data.fingerprints import Overlap, TrainingSet
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
@@ -26,6 +26,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.model.reference import EnergyReference, fit_reference, require_determined
 from tlpot.optional import require
 from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import require_sound
 from tlpot.training.freeze import LayerState, freeze, train_only
 
 GAUSSIAN = 0.1

@@ -22,6 +22,7 @@ from tlpot.files import locked, make_folder
 from tlpot.labelling.engines import Engine, Labels
 from tlpot.parallel.processes import LOCAL, as_done
 from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import find_flaw
 
 STALE = (*KEYS, *LABEL_KEYS, "kpts", "converged", "incomplete", "machine_learned")
 """Notes about earlier labels, which new ones replace."""
@@ -219,10 +220,8 @@ def labelled(frame: Frame, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def _unfit(frame: Frame) -> str | None:
     """Why no engine should be asked."""
-    if not len(frame):
-        return "it holds no atoms"
-    if not np.isfinite(frame.atoms.positions).all():
-        return "its positions are not finite"
+    if flaw := find_flaw(frame.atoms, shortest=0.0):
+        return str(flaw)
     charge = frame.info.get("charge", frame.info.get("total_charge", 0))
     if isinstance(charge, int | float) and abs(charge) > 1e-3:
         return f"total charge {charge:+g}: tlpot labels neutral structures"

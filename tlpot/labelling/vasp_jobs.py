@@ -21,7 +21,8 @@ from tlpot.errors import TlpotError
 from tlpot.files import at_work, begin_work, end_work, make_folder, write_whole
 from tlpot.labelling.engines import describe
 from tlpot.labelling.label import Ledger, Summary, labelled
-from tlpot.structure.frames import Frame, require_atoms
+from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import require_sound
 
 INCAR: dict[str, Any] = {
     "GGA": "PE",
@@ -69,7 +70,7 @@ def write_jobs(frames: Sequence[Frame], settings: Label, folder: str | Path) -> 
     TlpotError
         If the folder holds anything but these jobs, cut off, or a setting means nothing to VASP.
     """
-    require_atoms(frames)
+    require_sound(frames)
     folder = Path(folder)
     jobs = [folder / f"{i:04d}" for i in range(len(frames))]
     names = [frame.name for frame in frames]

@@ -12,6 +12,7 @@ from tlpot.model.domain import allowed_spread, too_close
 from tlpot.model.potential import Potential
 from tlpot.structure.contacts import bond_changes
 from tlpot.structure.frames import bare
+from tlpot.structure.soundness import is_finite
 
 KEPT = 5
 """Frames up to the last that are kept for labelling."""
@@ -56,7 +57,7 @@ class Guard:
         """
         now = bare(atoms)
         now.set_momenta(atoms.get_momenta())
-        if not (np.isfinite(now.positions).all() and np.isfinite(atoms.get_forces()).all()):
+        if not (is_finite(now) and np.isfinite(atoms.get_forces()).all()):
             return "positions or forces are not finite"
         self.recent.append(now)
         if (kelvin := atoms.get_temperature()) > self.max_temperature:

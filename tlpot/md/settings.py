@@ -13,7 +13,7 @@ from pydantic import Field
 from tlpot.config.sections import Needs, Section, parse_section
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import require_atoms
+from tlpot.structure.soundness import require_sound
 
 
 class Dynamics(Section):
@@ -95,7 +95,7 @@ def read_start(file: str, supercell: str = "1x1x1") -> Atoms:
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2}", supercell):
         raise TlpotError(f"supercell '{supercell}' must read like 2x2x3")
     frames = read_frames(file)
-    require_atoms(frames)
+    require_sound(frames)
     if len(frames) > 1:
         raise TlpotError(f"{file} holds {len(frames)} structures; pick one, e.g. {file}@0")
     repeats = tuple(map(int, supercell.split("x")))

@@ -20,6 +20,7 @@ from tlpot.optional import MissingLibraryError
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
 from tlpot.structure.frames import Frame, bare
+from tlpot.structure.soundness import find_flaw
 
 
 @dataclass(frozen=True)
@@ -195,15 +196,9 @@ def _frame(path: Path, place: int, entry: Atoms | Unreadable) -> Frame:
         raise TlpotError(f"{path}#{place}: {entry}")
     info = {**entry.info, **entry.info.get("key_value_pairs", {})}
     info |= entry.calc.results if entry.calc else {}
-    return _sound(Frame(bare(entry), source=str(path), index=place, info=info))
-
-
-def _sound(frame: Frame) -> Frame:
-    if not len(frame):
-        raise TlpotError(f"{frame.name}: the structure has no atoms")
-    if not frame.atoms.numbers.all():
-        raise TlpotError(f"{frame.name}: holds an atom of no known element")
-    return frame
+    if flaw := find_flaw(entry):
+        raise TlpotError(f"{path}#{place}: {flaw}")
+    return Frame(bare(entry), source=str(path), index=place, info=info)
 
 
 def _with_value(frame: Frame, name: str) -> tuple[Frame, float]:

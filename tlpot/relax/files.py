@@ -24,6 +24,7 @@ from tlpot.relax.relax import Relaxed, relax, require_crystals
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import density
+from tlpot.structure.soundness import is_finite
 
 SUMMARY = "summary.json"
 
@@ -122,7 +123,6 @@ def relax_shard(
 
 def as_frame(one: Relaxed, model: str) -> Frame:
     """The last geometry (the input, where that is not finite) with the model's labels."""
-    sound = np.isfinite(one.atoms.positions).all() and np.isfinite(one.atoms.cell.array).all()
     notes: dict[str, object] = {
         "name": one.name,
         "reason": one.reason,
@@ -132,7 +132,7 @@ def as_frame(one: Relaxed, model: str) -> Frame:
         "engine": f"tlpot {__version__}",
         "settings": f"model {model}",
     }
-    atoms = one.atoms if sound else one.start
+    atoms = one.atoms if is_finite(one.atoms) else one.start
     known = {name: note for name, note in notes.items() if note is not None}
     return Frame(atoms, one.energy, one.forces, one.stress, info=known)
 

@@ -17,6 +17,7 @@ from tlpot.model.potential import Potential
 from tlpot.relax.settings import Minimum, Relaxation, deforms
 from tlpot.relax.symmetry import symmetrised
 from tlpot.structure.frames import Frame, bare
+from tlpot.structure.soundness import find_flaw
 
 
 @dataclass(frozen=True)
@@ -124,18 +125,10 @@ def relax(
 
 def unfit(atoms: Atoms, potential: Potential) -> str | None:
     """Why the model should not even be asked, or None."""
-    if not len(atoms):
-        return "it holds no atoms"
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        return "its positions are not finite"
-    if unknown := sorted(set(atoms.symbols) - set(potential.elements)):
-        return f"the model does not know {', '.join(unknown)}"
-    if 0 < atoms.pbc.sum() < 3:
-        return "it is periodic in one or two directions only"
-    if atoms.pbc.all() and abs(np.linalg.det(atoms.cell.array)) < 1e-3:
-        return "its cell has no volume"
+    if flaw := find_flaw(atoms, potential.elements, periodic="whole"):
+        return str(flaw)
     if reason := too_close(atoms, {}):
-        return f"overlapping atoms: {reason}"
+        return f"too close for any model: {reason}"
     return None
 
 
@@ -194,9 +187,13 @@ def _minima(
 def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) -> list[Relaxed]:
     """With energies, forces and spread at the end, and the domain's verdict on the minima."""
     for i, one in enumerate(found):
-        if one.reason is None and (close := too_close(one.atoms, {})):
+        if one.reason is None and (close := too_close(one.atoms, {}) or find_flaw(one.atoms)):
             found[i] = replace(one, reason=f"collapsed: {close}")
-    known = [i for i, one in enumerate(found) if one.steps and _sound(one.atoms)]
+    known = [
+        i
+        for i, one in enumerate(found)
+        if one.steps and not (find_flaw(one.atoms) or too_close(one.atoms, {}))
+    ]
     predictions = potential.predict([found[i].atoms for i in known]) if known else []
     for i, said in zip(known, predictions, strict=True):
         one = found[i]
@@ -212,8 +209,3 @@ def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) ->
             reason=reason,
         )
     return found
-
-
-def _sound(atoms: Atoms) -> bool:
-    finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
-    return bool(finite and not too_close(atoms, {}))

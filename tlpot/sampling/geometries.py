@@ -14,7 +14,8 @@ from ase.optimize import BFGS
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.errors import TlpotError
 from tlpot.structure.contacts import changed_bonds
-from tlpot.structure.frames import Frame, bare, neighbour_pairs
+from tlpot.structure.frames import Frame, bare
+from tlpot.structure.soundness import find_flaw
 
 STIFFNESS = 0.3
 """eV/Å² (0.05 mdyn/Å) that softer modes, and unstable ones, are taken to have."""
@@ -71,7 +72,7 @@ def take(proposals: Iterator[Atoms], number: int, min_distance: float) -> list[A
     refused = 0
     while len(taken) < number:
         atoms = next(proposals)
-        if _shortest(atoms, min_distance) >= min_distance:
+        if find_flaw(atoms, shortest=min_distance) is None:
             taken.append(atoms)
             refused = 0
             continue
@@ -246,10 +247,3 @@ def _rigid_motions(atoms: Atoms) -> np.ndarray:
         whole.wrap(pretty_translation=True)
     centred = whole.positions - whole.get_center_of_mass()
     return np.concatenate([shifts, [np.cross(axis, centred) for axis in np.eye(3)]])
-
-
-def _shortest(atoms: Atoms, bound: float) -> float:
-    if not np.isfinite(atoms.positions).all():
-        return 0.0
-    distances = np.linalg.norm(neighbour_pairs(atoms, max(bound, 2.5))[1], axis=1)
-    return float(distances.min(initial=np.inf))

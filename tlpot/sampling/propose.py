@@ -19,7 +19,8 @@ from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import CHUNK, Potential
 from tlpot.sampling.geometries import sample_md, sample_modes, sample_rattle, take
 from tlpot.sampling.scores import disagreement, doubt_near_top, farthest, worst
-from tlpot.structure.frames import Frame, require_atoms
+from tlpot.structure.frames import Frame
+from tlpot.structure.soundness import SHORTEST, require_sound
 
 Method = Literal["modes", "md", "rattle"]
 WINDOW = 7.0
@@ -44,7 +45,7 @@ class Proposal(Section):
     rattle: Annotated[float, Needs(method="rattle")] = Field(
         0.05, ge=0, description="Å, standard deviation of the shift of every coordinate"
     )
-    min_distance: float = Field(0.6, ge=0, description="Å, shortest distance allowed")
+    min_distance: float = Field(SHORTEST, ge=0, description="Å, shortest distance allowed")
     seed: int = Field(0, ge=0, description="of all that is random")
 
 
@@ -57,7 +58,7 @@ def propose(
     temperature: float = 300.0,
     strain: float = 0.02,
     rattle: float = 0.05,
-    min_distance: float = 0.6,
+    min_distance: float = SHORTEST,
     seed: int = 0,
     on_structure: Callable[[int], None] = lambda done: None,
 ) -> list[Frame]:
@@ -98,7 +99,7 @@ def propose(
     if method != "rattle" and model is None:
         raise TlpotError(f"sampling by {method} needs a model")
     calculator = None if model is None else TLPotCalculator(model)
-    require_atoms(frames)
+    require_sound(frames)
     how = {"strain": strain, "rattle": rattle}
     how = how if method == "rattle" else {"temperature": temperature}
     found: list[Frame] = []
@@ -149,10 +150,7 @@ def choose(
         return [frames[i] for i in picks]
     if model is None:
         raise TlpotError(f"picking by {by} needs a model")
-    require_atoms((*known, *frames))
-    for frame in (*known, *frames):
-        if not np.isfinite(frame.atoms.positions).all():
-            raise TlpotError(f"{frame.name}: has no finite positions; look at it: tlpot inspect")
+    require_sound((*known, *frames))
     if by == "farthest":
         everything = [*known, *frames]
         picks = farthest(frame_features(model, everything), number, range(len(known)))

@@ -16,19 +16,6 @@ REACH = 4.0
 BONDED, UNBONDED = 1.3, 1.45
 """Times the sum of covalent radii (Cordero et al. 2008): surely a bond below, surely none above."""
 
-SHORTEST = 0.6
-"""Å below which two atoms cannot be meant to be there both."""
-
-
-def overlap(atoms: Atoms) -> str | None:
-    """The two closest atoms, if they are closer than `SHORTEST`, or None."""
-    pairs, vectors = neighbour_pairs(atoms, 2.5)
-    distances = np.linalg.norm(vectors, axis=1)
-    if distances.min(initial=np.inf) >= SHORTEST:
-        return None
-    i, j = (f"{k} ({atoms.symbols[k]})" for k in pairs[:, distances.argmin()])
-    return f"atoms {i} and {j} overlap, {distances.min():.2f} Å apart"
-
 
 def shortest_contacts(structures: Iterable[Atoms]) -> dict[str, float]:
     """The shortest distance (Å) of every pair of elements within `REACH`, ``{"C-H": 1.06}``."""

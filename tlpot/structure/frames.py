@@ -13,8 +13,6 @@ from ase import Atoms
 from torch import Tensor
 from vesin import NeighborList
 
-from tlpot.errors import TlpotError
-
 MOLECULE_VACUUM = 6.0
 """Å of empty space in every periodic direction from which a frame counts as a molecule."""
 
@@ -92,19 +90,6 @@ class Frame:
             if gap < MOLECULE_VACUUM:
                 return "crystal"
         return "molecule"
-
-
-def require_atoms(frames: Sequence[Frame]) -> None:
-    """Refuse frames of nothing.
-
-    Raises
-    ------
-    TlpotError
-        Naming the first frame that holds no atoms.
-    """
-    for frame in frames:
-        if not len(frame):
-            raise TlpotError(f"{frame.name}: it holds no atoms; leave it out")
 
 
 @dataclass
