@@ -429,7 +429,7 @@ def test_seeds_and_members_differ(energies, tmp_path):
     ("model", "message"),
     [
         ({"init": "pretrained"}, "schnet has no pretrained weights"),
-        ({"elements": {"Si": "C"}}, "none needs a donor"),
+        ({"elements": {"Si": "C"}}, "no weights of an element"),
         ({"train": "new"}, "init: scratch"),
         ({"freeze": ["input"]}, "matches no layer"),
         ({"schnet": {"feature": 8}}, "features"),

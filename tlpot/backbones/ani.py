@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from ase.data import atomic_numbers
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
 from tlpot.backbones.aev import FINE, Architecture
-from tlpot.backbones.base import from_plain
+from tlpot.backbones.base import Backbone, from_plain
 from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import keep
 from tlpot.engine.environment import Descriptor, Environment
@@ -48,8 +48,8 @@ class Layer(nn.Module):
         return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
 
 
-class ANI(nn.Module):
-    """Ensemble of ANI networks behind the `Backbone` protocol.
+class ANI(Backbone):
+    """Ensemble of ANI networks.
 
     Parameters
     ----------
@@ -59,7 +59,10 @@ class ANI(nn.Module):
         Elements that use another's networks and descriptor channels, ``{"Si": "C"}``.
     """
 
-    kind: ClassVar[str] = "ani"
+    kind = "ani"
+    takes_donors = True
+    keeps_descriptors = True
+    exports = ("torchani", "metatomic")
 
     def __init__(self, architecture: Architecture, donors: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -166,15 +169,16 @@ class ANI(nn.Module):
         species = self.species[batch.numbers]
         return self.descriptors(species, batch), species
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.layer(self.symbols[0], "input").weight.dtype
-
     def _by_element(self, species: Tensor) -> Iterator[tuple[str, Tensor]]:
         for index, symbol in enumerate(self.symbols):
             atoms = (species == index).nonzero().squeeze(1)
             if len(atoms):
                 yield symbol, atoms
+
+    @property
+    def fine_angles(self) -> bool:
+        """Whether it has finer angular terms than those it came with."""
+        return self.architecture.fine is not None
 
     @torch.no_grad()
     def with_fine_angles(self, fine: Angles = FINE) -> ANI:
@@ -290,11 +294,3 @@ class ANI(nn.Module):
             for name, layer in self.named_modules()
             if isinstance(layer, Layer) and layer.trained is not None and layer.weight.requires_grad
         }
-
-    @torch.no_grad()
-    def init_gaussian(self, std: float, seed: int) -> None:
-        """Forget the pretrained weights: every trainable tensor becomes N(0, `std`²)."""
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))

@@ -1,48 +1,96 @@
-"""What the trainer and the calculator ask of a backbone."""
+"""What a network must say to be a backbone, what it may say, and how backbones are found."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from tlpot.config.bases import BACKBONES, BASES, Base
+from tlpot.errors import TlpotError
 from tlpot.structure.frames import Batch
 
+T = TypeVar("T")
 
-class Backbone(Protocol):
-    """A network that turns geometry into atomic energies; it knows no loss and no reference."""
+
+class Backbone(nn.Module, ABC):
+    """A network that turns geometry into atomic energies; it knows no loss and no reference.
+
+    A backbone must have the attributes below, `atomic_energies`, `describe` and `restore`, and
+    `new` if it can be trained from scratch. All else has a default, which is right for a network
+    that all elements share and that keeps nothing between steps; override what can be faster or
+    more.
+
+    Attributes
+    ----------
+    kind
+        What a model file calls it.
+    symbols
+        Elements that it knows by themselves.
+    donors
+        Elements that it takes for another, ``{"Si": "C"}``.
+    cutoff
+        Å; neighbours beyond it do not matter.
+    members
+        Networks in the ensemble.
+    networks
+        The weights, as ``networks.<network>.<layer>.<weight|bias>``.
+    """
 
     kind: ClassVar[str]
-    """What a model file calls it."""
+    takes_donors: ClassVar[bool] = False
+    """Whether a new element may begin on another's weights: `with_donors`, `train_only`."""
+    keeps_descriptors: ClassVar[bool] = False
+    """Whether `keep` computes anything."""
+    exports: ClassVar[Collection[str]] = ()
+    """Formats of ``tlpot export`` that can hold it."""
 
     symbols: tuple[str, ...]
-    """Elements that it knows by themselves."""
-
     donors: dict[str, str]
-    """Elements that it takes for another, ``{"Si": "C"}``."""
-
     cutoff: float
-    """Å; neighbours beyond it do not matter."""
-
     members: int
-    """Networks in the ensemble."""
+    networks: nn.ModuleDict
 
-    @property
-    def architecture(self) -> Hashable:
-        """Everything that its descriptors depend on, besides the donors."""
-        ...
+    def __init__(self) -> None:
+        super().__init__()
+        self.donors = {}
+
+    @abstractmethod
+    def atomic_energies(self, batch: Batch) -> Tensor:
+        """``Tensor[members, atoms]``, eV, differentiable in ``batch.vectors``."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Everything but the weights, as plain data for a model file."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, header: Mapping[str, Any]) -> Self:
+        """A backbone without weights from what `describe` said."""
+
+    @classmethod
+    def new(cls, **sizes: Any) -> Self:
+        """A backbone yet to be trained; `sizes` as in the config's section of its name."""
+        raise TlpotError(f"a backbone of kind {cls.kind} is not trained from scratch")
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        ...
+        return next(self.networks.parameters()).dtype
 
-    def atomic_energies(self, batch: Batch) -> Tensor:
-        """``Tensor[members, atoms]``, eV, differentiable in ``batch.vectors``."""
-        ...
+    @property
+    def fine_angles(self) -> bool | None:
+        """Whether it has finer angular terms than those it came with; None: it cannot have any."""
+        return None
+
+    def with_fine_angles(self) -> Self:
+        """The same potential with finer angular terms, yet without weight."""
+        return self
 
     def energy_and_slope(
         self, batch: Batch, training: bool = False, members: bool = False
@@ -53,59 +101,87 @@ class Backbone(Protocol):
         or ``Tensor[members, pairs, 3]`` if `members`; differentiable in the weights if `training`.
         `plain_energy_and_slope` is the reference to agree with.
         """
-        ...
+        return plain_energy_and_slope(self, batch, training, members)
 
     def keep(self, batch: Batch) -> Batch:
         """The batch with all that does not depend on weights computed once, for training."""
-        ...
+        return batch
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Descriptors ``Tensor[atoms, features]`` and which network each atom enters."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Weights as ``networks.<network>.<layer>.<weight|bias>``."""
-        ...
+        raise TlpotError(
+            f"the backbone {self.kind} has no descriptors to tell frames apart by; "
+            "pick by committee"
+        )
 
     def networks_of(self, symbols: Iterable[str]) -> set[str]:
         """Names of the networks that atoms of `symbols` enter."""
-        ...
+        return set(self.networks)
 
     def trained_columns(self) -> dict[str, Tensor]:
         """Trainable weights of which only some columns train, by name: ``Tensor[columns]`` bool."""
-        ...
+        return {}
 
-    def with_elements(self, symbols: Iterable[str]) -> Any:
+    def with_donors(self, donors: Mapping[str, str]) -> Self:
+        """The same weights, with these for its donors."""
+        raise NotImplementedError(f"{self.kind} takes no donors")
+
+    def train_only(self, symbols: Collection[str]) -> None:
+        """Of the trainable weights, leave only those that belong to `symbols`."""
+        raise NotImplementedError(f"{self.kind} takes no donors")
+
+    def with_elements(self, symbols: Iterable[str]) -> Self:
         """The same potential with networks for exactly `symbols`, where that saves anything."""
-        ...
+        return self
 
-    def absorb(self, trained: Any) -> None:
+    def absorb(self, trained: Self) -> None:
         """Take over the weights of a smaller self (`with_elements`) after its training."""
-        ...
 
+    @torch.no_grad()
     def init_gaussian(self, std: float, seed: int) -> None:
-        """Every trainable tensor becomes N(0, `std`²)."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Everything but the weights, as plain data for a model file."""
-        ...
-
-    @classmethod
-    def restore(cls, header: Mapping[str, Any]) -> Any:
-        """A backbone without weights from what `describe` said."""
-        ...
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``nn.Module.to``; a backbone is one."""
-        ...
-
-    def requires_grad_(self, requires_grad: bool = True) -> Any:
-        """As ``nn.Module.requires_grad_``."""
-        ...
+        """Forget what was learned: every trainable tensor becomes N(0, `std`²)."""
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
 
-T = TypeVar("T")
+def register(backbone: type[Backbone]) -> type[Backbone]:
+    """Make a backbone known by its kind: to model files, and as a base to train from scratch.
+
+    For one that lives outside tlpot, as a decorator of its class; those of tlpot stand in
+    `tlpot.config.bases`. A process that loads such a model must have imported the class.
+
+    Raises
+    ------
+    TlpotError
+        If tlpot has a base or a backbone of this name.
+    """
+    kind = backbone.kind
+    ours = isinstance(BACKBONES.get(kind), str)
+    if ours or (kind in BASES and kind not in BACKBONES):
+        raise TlpotError(
+            f"tlpot has a base {kind} already; name the kind of {backbone.__name__} otherwise"
+        )
+    BACKBONES[kind], BASES[kind] = backbone, Base(kind)
+    return backbone
+
+
+def find_backbone(kind: str) -> type[Backbone]:
+    """The class of a kind of backbone.
+
+    Raises
+    ------
+    TlpotError
+        If there is none.
+    """
+    if kind not in BACKBONES:
+        raise TlpotError(
+            f"the backbone '{kind}' is none of {', '.join(BACKBONES)}; import the module that "
+            "registers it, or use the version of tlpot that has it"
+        )
+    where = BACKBONES[kind]
+    return resolve_name(where) if isinstance(where, str) else where
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any]) -> T:

@@ -13,9 +13,9 @@ in a frame, and then contracted with their vectors: the same numbers, and one en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from ase.data import atomic_numbers
@@ -24,7 +24,7 @@ from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, LAYERS, Layer, celu
-from tlpot.backbones.base import from_plain
+from tlpot.backbones.base import Backbone, from_plain
 from tlpot.backbones.weighted import Kept, Part, Species
 from tlpot.elements.modes import vectors
 from tlpot.engine.constants import Constants
@@ -82,8 +82,8 @@ class Architecture(Constants):
         )
 
 
-class EModes(nn.Module):
-    """Ensemble of networks over element vectors behind the `Backbone` protocol.
+class EModes(Backbone):
+    """Ensemble of networks over element vectors.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ class EModes(nn.Module):
         Element vectors, descriptor constants, layer widths, number of members.
     """
 
-    kind: ClassVar[str] = "emodes"
+    kind = "emodes"
+    keeps_descriptors = True
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -99,7 +100,6 @@ class EModes(nn.Module):
         self.symbols = architecture.symbols
         self.cutoff = architecture.radial_cutoff
         self.members = architecture.members
-        self.donors: dict[str, str] = {}
         sizes = (architecture.features, *architecture.widths, 1)
         layers = {
             name: Layer(self.members, n_in, n_out)
@@ -169,44 +169,26 @@ class EModes(nn.Module):
         """One layer (`LAYERS`)."""
         return cast(Layer, self.networks.get_submodule(f"{SHARED}.{name}"))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.layer("input").weight.dtype
-
-    def networks_of(self, symbols: Iterable[str]) -> set[str]:
-        """The one network."""
-        return {SHARED}
-
-    def trained_columns(self) -> dict[str, Tensor]:
-        """None: whatever trains, trains whole."""
-        return {}
-
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `Backbone.features`."""
         species = self.species_of(batch)
         values = Part(species, Descriptor(self._environment(species, batch))).values
         return values, torch.zeros_like(batch.numbers)
 
-    def with_elements(self, symbols: Iterable[str]) -> EModes:
-        """Itself: no element has weights of its own that could be left out."""
-        return self
-
-    def absorb(self, trained: EModes) -> None:
-        """Nothing to take over from itself."""
-
     def describe(self) -> dict[str, Any]:
         """As `Backbone.describe`."""
         return {"architecture": asdict(self.architecture)}
+
+    @classmethod
+    def new(cls, **sizes: Any) -> EModes:
+        """As `Backbone.new`."""
+        return cls(Architecture.new(**sizes))
 
     @classmethod
     def restore(cls, header: Mapping[str, Any]) -> EModes:
         """As `Backbone.restore`."""
         return cls(from_plain(Architecture, header["architecture"]))
 
-    @torch.no_grad()
     def init_gaussian(self, std: float, seed: int) -> None:
         """Every trainable tensor becomes N(0, (`std`/2)²): inputs are larger than one element's."""
-        generator, std = torch.Generator().manual_seed(seed), std / 2
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+        super().init_gaussian(std / 2, seed)

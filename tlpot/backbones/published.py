@@ -13,6 +13,7 @@ from torchani.utils import SYMBOLS_1X, SYMBOLS_2X
 
 from tlpot.backbones.aev import Architecture
 from tlpot.backbones.ani import ANI, LAYERS
+from tlpot.backbones.base import Backbone
 from tlpot.errors import TlpotError, first_line
 
 PUBLISHED: dict[str, Callable[[], torchani.arch.ANI]] = {
@@ -97,7 +98,7 @@ def _flaw(name: str) -> str:
     return f"{file} does not hold the weights of {name}; {mend}"
 
 
-def to_torchani(backbone: ANI, self_energies: Mapping[str, float]) -> torchani.arch.ANI:
+def to_torchani(backbone: Backbone, self_energies: Mapping[str, float]) -> torchani.arch.ANI:
     """torchani's own module, donors given channels of their own.
 
     Parameters
@@ -105,6 +106,7 @@ def to_torchani(backbone: ANI, self_energies: Mapping[str, float]) -> torchani.a
     self_energies
         eV for each element of the result.
     """
+    assert isinstance(backbone, ANI)
     full = backbone.with_elements((*backbone.symbols, *backbone.donors))
     symbols = full.symbols
     members = []

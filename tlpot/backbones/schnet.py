@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import log, pi
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from ase.data import atomic_numbers
 from torch import Tensor, nn
 
-from tlpot.backbones.base import from_plain
+from tlpot.backbones.base import Backbone, from_plain
+from tlpot.config.bases import SchNetSizes
 from tlpot.elements.modes import vectors
 from tlpot.structure.frames import Batch
 
@@ -85,8 +86,8 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.zeros(members, features))
 
 
-class SchNet(nn.Module):
-    """Ensemble of SchNets behind the `Backbone` protocol.
+class SchNet(Backbone):
+    """Ensemble of SchNets.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ class SchNet(nn.Module):
         Elements that use another's embedding, ``{"Si": "C"}``.
     """
 
-    kind: ClassVar[str] = "schnet"
+    kind = "schnet"
+    takes_donors = True
 
     def __init__(self, architecture: Architecture, donors: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -122,10 +124,6 @@ class SchNet(nn.Module):
         self.random: frozenset[str] = frozenset()
         """Elements whose embedding `init_gaussian` drew and nothing has trained."""
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._layer("output").weight.dtype
-
     def atomic_energies(self, batch: Batch) -> Tensor:
         """``Tensor[members, atoms]`` eV, without any reference energy."""
         return self._energies(batch, batch.vectors.to(self.dtype).norm(dim=1)[None])
@@ -144,10 +142,6 @@ class SchNet(nn.Module):
             (slope,) = torch.autograd.grad(total, distances, create_graph=training)
         slope = slope[..., None] * (vectors / lengths[:, None])
         return energies if training else energies.detach(), slope
-
-    def keep(self, batch: Batch) -> Batch:
-        """Itself: all that is computed depends on weights."""
-        return batch
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `Backbone.features`: the refined vectors, members side by side."""
@@ -203,10 +197,6 @@ class SchNet(nn.Module):
         """The network of all atoms, and the elements whose embeddings `symbols` use."""
         return {SHARED, *(self.donors.get(symbol, symbol) for symbol in symbols)}
 
-    def trained_columns(self) -> dict[str, Tensor]:
-        """None: whatever trains, trains whole."""
-        return {}
-
     def train_only(self, symbols: Collection[str]) -> None:
         """Of the trainable weights, leave only the embeddings of `symbols`."""
         for name, network in self.networks.items():
@@ -253,6 +243,11 @@ class SchNet(nn.Module):
     def describe(self) -> dict[str, Any]:
         """As `Backbone.describe`."""
         return {"architecture": asdict(self.architecture), "elements": self.donors}
+
+    @classmethod
+    def new(cls, **sizes: Any) -> SchNet:
+        """As `Backbone.new`."""
+        return cls(Architecture.new(**SchNetSizes(**sizes).model_dump()))
 
     @classmethod
     def restore(cls, header: Mapping[str, Any]) -> SchNet:

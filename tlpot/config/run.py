@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from tlpot.config.bases import BaseChoice
 from tlpot.config.sections import (
     Needs,
     Section,
@@ -135,31 +136,9 @@ class NewElement(Section):
         return self.donor if self.kind == "alias" else full(self)
 
 
-UNTRAINED = ("emodes", "schnet")
-"""Bases without weights."""
-
-
-class SchNetSizes(Section):
-    """Of a new SchNet."""
-
-    cutoff: float = Field(5.0, gt=0, description="how far an atom sees in one interaction, Å")
-    features: int = Field(64, gt=1, description="numbers that describe an atom")
-    interactions: int = Field(3, gt=0, description="blocks, each a cutoff further")
-    gaussians: int = Field(32, gt=1, description="that distances are expanded in")
-    members: int = Field(4, gt=0, description="networks in the ensemble")
-
-
-class Model(Section):
+class Model(BaseChoice):
     """The pretrained potential and what of it may change."""
 
-    base: str = Field(
-        "ani2x",
-        description="`ani2x`, `ani1x`, `ani1ccx`, `mini`, or a tlpot model file; `emodes` (for any "
-        "element) and `schnet` start from scratch",
-    )
-    schnet: Annotated[SchNetSizes | None, Needs(base="schnet")] = Field(
-        None, description="sizes of `base: schnet`: cutoff, features, interactions, members …"
-    )
     elements: dict[str, NewElement] = Field(
         default_factory=dict,
         description="donors of elements that the base lacks: `Si: C` (the same to the networks as "
@@ -176,20 +155,6 @@ class Model(Section):
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="start from the base's weights, or from Gaussian(0, 0.1)"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _untrained_starts_from_scratch(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("base") not in UNTRAINED:
-            return values
-        base = values["base"]
-        if values.get("init") == "pretrained":
-            raise ValueError(
-                f"base: {base} has no pretrained weights; write init: scratch or leave it out, "
-                "or name the model file of a trained one as base"
-            )
-        sizes = {"schnet": values.get("schnet") or {}} if base == "schnet" else {}
-        return {**values, **sizes, "init": "scratch"}
 
     @model_validator(mode="after")
     def _new_weights_need_old_ones(self) -> Model:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
+from tlpot.config.bases import BASES
 from tlpot.data.levels import same_functional, stated
 from tlpot.errors import TlpotError
 from tlpot.labelling.engines import d3bj
@@ -16,10 +17,6 @@ from tlpot.optional import require
 
 Dispersion = Literal["d3", "d4"]
 
-BASES = {"ani2x": "wB97X", "ani1x": "wB97X", "mini": "wB97X"}
-"""Functional of the labels of models that were trained without dispersion."""
-CORRELATED = "ani1ccx"
-"""Trained on CCSD(T)/CBS, which has all of the dispersion."""
 HAS_DISPERSION = re.compile(r"d3|d4|vdw|mbd|vv10|beef|gfn|xtb|3c|\+ts\b|-[dv]\b|ccsd|mp2", re.I)
 """How engines, functionals and settings with dispersion are called."""
 XC = re.compile(r"(?:^|[ ,])xc[= ](\S+)", re.I)
@@ -77,10 +74,11 @@ def label_functional(metadata: Mapping[str, Any]) -> tuple[str | None, str]:
     the model does not say.
     """
     if "training" not in metadata:
-        base = metadata.get("base")
-        if base == CORRELATED:
-            return None, "ani1ccx was trained on CCSD(T) energies"
-        return BASES.get(str(base)), ""
+        base = str(metadata.get("base"))
+        labels = BASES[base].labels if base in BASES else None
+        if labels and HAS_DISPERSION.search(labels):
+            return None, f"{base} was trained on {labels} energies"
+        return labels, ""
     found = set()
     for said in metadata.get("data", {}).get("levels", []):
         facts = stated(said)

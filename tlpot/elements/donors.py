@@ -113,7 +113,7 @@ def require_elements(
     known
         Elements that have networks, stand-ins included.
     supported
-        Elements with networks of their own, the possible donors.
+        Elements with networks of their own, the possible donors; none where there can be none.
     where
         File and frame for the message.
 
@@ -124,9 +124,12 @@ def require_elements(
     """
     unknown = sorted(set(present) - set(known))
     if unknown:
-        lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
+        mend = "Its networks take no new element; choose another base"
+        if supported:
+            lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
+            mend = f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
         prefix = f"{where}: " if where else ""
         raise TlpotError(
             f"{prefix}{', '.join(unknown)}: not an element of this model ({', '.join(known)}). "
-            f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
+            + mend
         )

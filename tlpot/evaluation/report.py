@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from tlpot.config.bases import BASES
 from tlpot.config.run import Config
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
@@ -47,7 +48,6 @@ JUDGED = (
     ("force RMSE", "force_rmse_meV_per_A_vector"),
 )
 MODELS = {"baseline": "before", "finetuned": "after"}
-BASES = {"ani2x": "ANI-2x", "ani1x": "ANI-1x", "ani1ccx": "ANI-1ccx", "mini": "mini"}
 
 POLYMORPH_GAP = 2.0
 """kJ/mol: more than half of 508 polymorphic molecules' pairs lie closer than this
@@ -169,7 +169,8 @@ def rows_of(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
 
 
 def _title(config: Config, manifest: Mapping[str, Any], after: Metrics) -> str:
-    base = BASES.get(config.model.base, Path(config.model.base).name)
+    name = config.model.base
+    base = (BASES[name].title or name) if name in BASES else Path(name).name
     systems = sorted({formula(name.split()[0]) for name in after.get("by_system", {})})
     if not 1 <= len(systems) <= 4:
         systems = [Path(file["path"]).name for file in manifest["data"]["files"][:3]]

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from tlpot.backbones.ani import ANI
-from tlpot.backbones.schnet import SchNet
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, check_frames
@@ -18,7 +16,6 @@ from tlpot.data.fingerprints import Overlap, TrainingSet
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
 from tlpot.data.split import Splits, split_unseen, thin
-from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
 from tlpot.finetuning.units import check_units
 from tlpot.model.potential import Potential, load_base
@@ -82,7 +79,7 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     """
     if config.training.tensorboard:
         require("tensorboard", "tensorboard", "training.tensorboard")
-    base = load_base(config.model.base, config.model.elements, config.model.schnet)
+    base = load_base(config.model.base, config.model.elements, config.model.sizes)
     layers = freeze(base.backbone, config.model.freeze)
     fine = config.training.fine_angles
     if fine is not False and any(x.trained for x in layers if x.name.endswith(".input")):
@@ -95,7 +92,7 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     if config.data.bad_frames == "refuse":
         for frame in frames:
             present = set(frame.atoms.symbols)
-            require_elements(present, base.elements, base.backbone.symbols, frame.name)
+            base.require_elements(present, frame.name)
     checked = check_frames(frames, config.data, base.elements)
     known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
     splits, counts = split_unseen(checked.frames, config.data.split, known)
@@ -129,16 +126,16 @@ def _require_effect(config: Config, base: Potential) -> None:
     """Refuse what was set and does nothing with this base, that of `config` made ready."""
     settings, name, backbone = config.training, config.model.base, base.backbone
     given = settings.changed()
-    if isinstance(backbone, SchNet) and "keep_gb" in given:
-        raise TlpotError(no_effect("training.keep_gb", f"with {name}, a SchNet"))
+    if not backbone.keeps_descriptors and "keep_gb" in given:
+        raise TlpotError(no_effect("training.keep_gb", f"with {name}, which keeps no descriptors"))
     if "fine_angles" not in given or settings.fine_angles is None:
         return
     lacking = ""
-    if not isinstance(backbone, ANI):
+    if backbone.fine_angles is None:
         lacking = f"with {name}, which is no ANI network"
-    elif settings.fine_angles is False and backbone.architecture.fine:
+    elif settings.fine_angles is False and backbone.fine_angles:
         lacking = f"with {name}, which has them"
-    elif settings.fine_angles and not backbone.architecture.fine:
+    elif settings.fine_angles and not backbone.fine_angles:
         lacking = "with model.freeze: input"
     if lacking:
         raise TlpotError(
@@ -162,7 +159,7 @@ def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
         raise TlpotError(f"training.replay.files: {error}") from None
     for frame in frames:
         present = set(frame.atoms.symbols)
-        require_elements(present, base.elements, base.backbone.symbols, frame.name)
+        base.require_elements(present, frame.name)
     labels = zip(frames, base.predict(frames), strict=True)
     return [replace(f, energy=p.energy, forces=p.forces) for f, p in labels]
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS, Layer
-from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.optional import require
 
@@ -99,10 +98,7 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
     TlpotError
         If the backbone is not ANI.
     """
-    if not isinstance(potential.backbone, ANI):
-        raise TlpotError(
-            f"the backbone {potential.backbone.kind} cannot be exported to metatomic; ANI can"
-        )
+    potential.require_export("metatomic")
     for module in ("metatomic.torch", "metatensor.torch"):
         require(module, "metatomic", "tlpot export --to metatomic")
     from metatensor.torch import Labels, TensorBlock, TensorMap

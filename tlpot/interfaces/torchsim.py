@@ -13,7 +13,6 @@ from ase.data import chemical_symbols
 from torch import Tensor
 from vesin import NeighborList
 
-from tlpot.elements.donors import require_elements
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.optional import require
@@ -145,7 +144,7 @@ class TorchSimModel(torch.nn.Module):
     def _search(self, state: SimState, n: int) -> _List:
         atoms = state.system_idx == n
         symbols = {chemical_symbols[z] for z in state.atomic_numbers[atoms].tolist()}
-        require_elements(symbols, self.potential.elements, self.potential.backbone.symbols)
+        self.potential.require_elements(symbols)
         positions = state.positions[atoms].detach()
         cell = state.row_vector_cell[n].detach()
         crystal = periodic(state)

@@ -13,13 +13,11 @@ import torchani
 from ase import Atoms
 from torch import Tensor
 
-from tlpot.backbones import emodes, schnet
-from tlpot.backbones.ani import ANI
-from tlpot.backbones.base import Backbone
-from tlpot.backbones.emodes import EModes
-from tlpot.backbones.published import PUBLISHED, SYMBOLS, load_published, to_torchani
-from tlpot.backbones.schnet import SchNet
-from tlpot.config.run import UNTRAINED, SchNetSizes, parse_elements
+from tlpot.backbones.base import Backbone, find_backbone
+from tlpot.backbones.published import SYMBOLS, load_published, to_torchani
+from tlpot.config.bases import BASES, pretrained, untrained
+from tlpot.config.run import parse_elements
+from tlpot.config.sections import Section
 from tlpot.elements.donors import check_elements, require_elements
 from tlpot.engine.device import usable
 from tlpot.engine.threads import own_threads
@@ -31,8 +29,8 @@ from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
 from tlpot.structure.frames import Batch, Frame
 
-BACKBONES: dict[str, type[Backbone]] = {kind.kind: kind for kind in (ANI, EModes, SchNet)}
-MINI = Path(__file__).parents[1] / "backbones" / "mini.safetensors"
+BUNDLED = Path(__file__).parents[1] / "backbones"
+"""Weights that come with tlpot, ``<base>.safetensors``."""
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
 
@@ -75,8 +73,24 @@ class Potential:
         return dict(self.metadata.get("clones", {}))
 
     @property
+    def takes_donors(self) -> bool:
+        """Whether new elements may begin on the weights of its own: there are such weights."""
+        return self.backbone.takes_donors and self.reference.kind != "none"
+
+    @property
     def device(self) -> torch.device:
         return next(weight for _, weight in self.backbone.named_parameters()).device
+
+    def require_elements(self, present: Collection[str], where: str = "") -> None:
+        """Refuse elements in the structures (`where`) that the potential does not know.
+
+        Raises
+        ------
+        TlpotError
+            As `tlpot.elements.donors.require_elements`.
+        """
+        donors = self.backbone.symbols if self.takes_donors else ()
+        require_elements(present, self.elements, donors, where)
 
     def batch(self, frames: Sequence[Frame]) -> Batch:
         """Neighbour lists and labels of `frames` on the potential's device.
@@ -87,7 +101,7 @@ class Potential:
             If a frame holds an element that the potential does not know.
         """
         present = {s for f in frames for s in f.atoms.symbols}
-        require_elements(present, self.elements, self.backbone.symbols)
+        self.require_elements(present)
         cutoff = self.backbone.cutoff
         return Batch.join([Batch.of_frame(f, cutoff) for f in frames]).to(self.device)
 
@@ -165,14 +179,14 @@ class Potential:
             If it does not know one of `symbols`.
         """
         backbone = self.backbone
-        require_elements(symbols, self.elements, backbone.symbols)
+        self.require_elements(symbols)
         used = backbone.networks_of(symbols)
         compact = backbone.with_elements(s for s in backbone.symbols if s in used)
         return Potential(compact, self.reference, self.metadata, self.calibration)
 
     def with_fine_angles(self) -> Potential:
         """The same potential with finer angular terms (`ANI.with_fine_angles`) if it lacks them."""
-        if not isinstance(self.backbone, ANI) or self.backbone.architecture.fine:
+        if self.backbone.fine_angles is not False:
             return self
         backbone = self.backbone.with_fine_angles()
         return Potential(backbone, self.reference, self.metadata, self.calibration)
@@ -182,6 +196,21 @@ class Potential:
         self.backbone.to(device)
         return self
 
+    def require_export(self, to: str) -> None:
+        """Refuse a format of ``tlpot export`` that cannot hold the backbone.
+
+        Raises
+        ------
+        TlpotError
+            If the backbone does not name it among its `Backbone.exports`.
+        """
+        kind, formats = self.backbone.kind, self.backbone.exports
+        if to not in formats:
+            raise TlpotError(
+                f"the backbone {kind} cannot be exported to {to}"
+                + (f"; {' and '.join(formats)} can hold it" if formats else "")
+            )
+
     def to_torchani(self) -> torchani.arch.ANI:
         """torchani's own module with these weights and references (donors written out).
 
@@ -190,8 +219,7 @@ class Potential:
         TlpotError
             If the backbone is not ANI.
         """
-        if not isinstance(self.backbone, ANI):
-            raise TlpotError(f"torchani has no counterpart of the backbone {self.backbone.kind}")
+        self.require_export("torchani")
         return to_torchani(self.backbone, self.reference.values)
 
     def save(self, path: str | Path) -> Path:
@@ -221,12 +249,14 @@ class Potential:
         if "reference" not in header:
             raise TlpotError(f"{path} holds another kind of model, not a potential")
         try:
-            backbone = BACKBONES[header.get("backbone", ANI.kind)].restore(header)
+            backbone = find_backbone(header.get("backbone", "ani")).restore(header)
             reference = EnergyReference(**header["reference"])
             dtype = next(iter(weights.values())).dtype
             missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
             metadata = dict(header["metadata"])
             calibration = Calibration.from_dict(header.get("calibration"))
+        except TlpotError as error:
+            raise TlpotError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
         if unexpected or any(name.startswith("networks.") for name in missing):
@@ -252,29 +282,30 @@ def load(model: str | Path) -> Potential:
     if isinstance(model, Path) and model.exists():
         return Potential.load(model)
     _require_unshadowed(name)
-    if name in PUBLISHED:
+    weights = BASES[name].weights if name in BASES else None
+    if weights == "torchani":
         backbone, energies = load_published(name)
         why = f"self-energies of {name} as published"
         potential = Potential(
             backbone.requires_grad_(False), EnergyReference(energies, "self-energies", why)
         )
-    elif name == "mini":
-        potential = Potential.load(MINI)
+    elif weights == "bundled":
+        potential = Potential.load(BUNDLED / f"{name}.safetensors")
     elif Path(name).exists():
         potential = Potential.load(name)
-    elif name in UNTRAINED:
+    elif untrained(name):
         raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
     else:
-        known = ", ".join([*PUBLISHED, "mini"])
+        known = ", ".join(pretrained())
         raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
-    if name in (*PUBLISHED, "mini"):
+    if weights:
         potential.metadata["base"] = name
     return potential
 
 
 def _require_unshadowed(name: str) -> None:
     """Refuse the name of a base that is also a model here."""
-    if name in (*PUBLISHED, MINI.stem, *UNTRAINED):
+    if name in BASES:
         require_unshadowed(name, f"the base {name}", located(name))
 
 
@@ -307,36 +338,36 @@ def supported_elements(model: str | Path) -> tuple[str, ...]:
 def load_base(
     name: str | Path,
     elements: Mapping[str, Any] | None = None,
-    sizes: SchNetSizes | None = None,
+    sizes: Section | None = None,
 ) -> Potential:
     """A potential to start from, with new elements on the weights of its own.
 
     Parameters
     ----------
     name
-        As for `load`; or ``emodes`` or ``schnet``, whose weights are yet to be trained.
+        As for `load`; or ``emodes``, ``schnet`` …, whose weights are yet to be trained.
     elements
         As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
         neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
         (radial, and angular with every element) of its own, with C's weights copied to all of
         them. Untrained, both give the same energies.
     sizes
-        Of ``schnet``.
+        Of one that is yet to be trained: the config's section of its name.
 
     Raises
     ------
     TlpotError
         As `load`, and as `tlpot.elements.donors.check_elements`.
     """
-    if name in UNTRAINED:
+    if untrained(name):
         _require_unshadowed(str(name))
-    base = _untrained(str(name), sizes) if name in UNTRAINED else load(name)
+    base = _untrained(str(name), sizes) if untrained(name) else load(name)
     if not elements:
         return base
-    if not isinstance(base.backbone, ANI | SchNet) or name in UNTRAINED:
+    if not base.takes_donors:
         raise TlpotError(
-            f"model.elements: {name} knows every element by a vector of its own, none needs a "
-            "donor; remove model.elements"
+            f"model.elements: {name} has no weights of an element that another could begin on; "
+            "remove model.elements"
         )
     new = parse_elements(elements)
     check_elements(new, base.elements, base.clones)
@@ -354,12 +385,8 @@ def load_base(
     return Potential(backbone.requires_grad_(False), reference, metadata)
 
 
-def _untrained(name: str, sizes: SchNetSizes | None) -> Potential:
+def _untrained(name: str, sizes: Section | None) -> Potential:
     """A backbone without weights: its energy is zero."""
-    backbone: EModes | SchNet
-    if name == EModes.kind:
-        backbone = EModes(emodes.Architecture.new())
-    else:
-        backbone = SchNet(schnet.Architecture.new(**(sizes or SchNetSizes()).model_dump()))
+    backbone = find_backbone(BASES[name].backbone).new(**(sizes.model_dump() if sizes else {}))
     reference = EnergyReference(dict.fromkeys(backbone.symbols, 0.0), "none", "never trained")
     return Potential(backbone.requires_grad_(False), reference, {"base": name})

@@ -77,7 +77,7 @@ def active_learning(
     if config.training.patience is not None:
         raise TlpotError(no_effect("training.patience", "with --pick active: no frame is held out"))
     settings, folder = config.active, Path(config.output)
-    base = load_base(config.model.base, config.model.elements)
+    base = load_base(config.model.base, config.model.elements, config.model.sizes)
     pool = read_data(config.data)
     pool = check_frames(pool, config.data, base.elements).frames
     limit = min(number or len(pool), len(pool))

@@ -9,9 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch.nn import Parameter
 
-from tlpot.backbones.ani import ANI
 from tlpot.backbones.base import Backbone
-from tlpot.backbones.schnet import SchNet
 from tlpot.errors import TlpotError
 
 
@@ -103,7 +101,7 @@ def train_only(
 ) -> list[LayerState]:
     """Of what `freeze` left trainable, keep trainable what belongs to `clones`.
 
-    See `ANI.train_only`; `layers` is what `freeze` returned, and returned anew.
+    See `Backbone.train_only`; `layers` is what `freeze` returned, and returned anew.
 
     Raises
     ------
@@ -115,7 +113,6 @@ def train_only(
             "model.train: new trains clones alone, and there are none; write one in "
             "model.elements, e.g. {Si: {from: C, as: clone}}, or train: all"
         )
-    assert isinstance(backbone, ANI | SchNet)  # no other has clones
     backbone.train_only(clones)
     columns = {name: int(kept.sum()) for name, kept in backbone.trained_columns().items()}
     trained = dict.fromkeys((layer.name for layer in layers), 0)
