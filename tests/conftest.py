@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
+from hypothesis import settings as hypothesis_settings
 
 from tlpot.backbones.aev import Architecture
 from tlpot.backbones.ani import ANI, LAYERS
@@ -32,6 +33,11 @@ from tlpot.finetuning.run import Run, finetune
 from tlpot.model.potential import Potential, load
 from tlpot.model.reference import EnergyReference
 from tlpot.structure.frames import Frame
+
+hypothesis_settings.register_profile(
+    "tlpot", max_examples=40, deadline=None, derandomize="CI" in os.environ
+)
+hypothesis_settings.load_profile("tlpot")
 
 pytest_plugins = ("landscapes", "vasp_files")
 """In tests/fixtures."""

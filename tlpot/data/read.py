@@ -36,6 +36,8 @@ CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
 XYZ = ("extxyz", "xyz")
 """ASE's names of the formats."""
+SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
+"""What may stand after ``@``: ``3``, ``-1``, ``0:100``, ``::10``."""
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
 
@@ -100,9 +102,11 @@ def _expand(name: str) -> list[tuple[Path, slice]]:
         raise TlpotError(f"{name}: the environment variable {unset[0]} is not set.")
     index = slice(None)
     stem, at, suffix = text.rpartition("@")
-    if at and not Path(text).exists() and re.fullmatch(r"-?\d+|(-?\d*:){1,2}-?\d*", suffix):
+    if at and not Path(text).exists() and SLICE.fullmatch(suffix):
         text = stem
         bounds = [int(number) if number else None for number in suffix.split(":")]
+        if bounds[2:] == [0]:
+            raise TlpotError(f"{name}: a step of 0 picks nothing; leave it out, or give another")
         first = bounds[0]
         index = slice(*bounds) if len(bounds) > 1 else slice(first, (first or 0) + 1 or None)
     path = Path(text)
@@ -183,7 +187,8 @@ def read_entries(path: Path, index: slice) -> tuple[Sequence[Atoms | Unreadable]
         raise TlpotError(f"{path}: the file holds no structure.")
     places = range(len(entries))[index]
     if not places:
-        picked = ":".join("" if n is None else str(n) for n in (index.start, index.stop))
+        bounds = (index.start, index.stop, *([index.step] if index.step else []))
+        picked = ":".join("" if n is None else str(n) for n in bounds)
         raise TlpotError(f"{path}@{picked}: picks none of the file's {len(entries)} frames.")
     return entries[index], places
 
