@@ -72,7 +72,7 @@ def require_absent(path: str | Path, mend: str = "name another file") -> Path:
 
 
 def free_path(path: str | Path) -> Path:
-    """The path, or where something is there already the first of ``name-2``, ``name-3`` …"""
+    """The path, or where something is there already the first free ``name-2``, ``name-3``."""
     path = Path(path)
     numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
     return next(free for free in chain([path], numbered) if not free.exists())

@@ -1,0 +1,1 @@
+"""Sweeps over configs: many runs, one table and its figures."""

@@ -34,6 +34,7 @@ class Architecture(Constants):
 
     @property
     def elements(self) -> int:
+        """Number of elements with channels of their own."""
         return len(self.symbols)
 
     def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:

@@ -85,10 +85,12 @@ class Part:
         self.values = self.species.features(self.sums.values)
 
     def slope(self, slope: Tensor) -> Tensor:
+        """∂E/∂vectors ``[k, pairs, 3]`` from ∂E/∂features."""
         return self.sums.slope(self.species.sums_slope(slope))
 
     @classmethod
     def join(cls, parts: Sequence[Part]) -> Part:
+        """One after the other; all hold the elements of the first."""
         first = parts[0].species
         index = torch.cat([part.species.index for part in parts])
         sums = Descriptors.join([cast(Descriptors, part.sums) for part in parts])
@@ -108,6 +110,7 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
+        """Memory that they take, bytes."""
         return sum(cast(Descriptors, part.sums).nbytes for part in self.parts)
 
     def slope(self, features_slope: Tensor) -> Tensor:
@@ -116,6 +119,8 @@ class Kept:
         return torch.cat([p.slope(s) for p, s in zip(self.parts, blocks, strict=True)], dim=1)
 
     def to(self, device: torch.device | str) -> Kept:
+        """The same on another device."""
+
         def moved(part: Part) -> Part:
             s = part.species
             species = Species(s.constants, s.index.to(device), s.vectors.to(device))

@@ -1,0 +1,1 @@
+"""The verbs of ``tlpot``, one file a family, and all printing."""

@@ -65,10 +65,12 @@ class TrainingDisplay:
         self.progress.__exit__(kind, error, trace)
 
     def on_start(self, prepared: Prepared) -> None:
+        """Say what is about to train, and show the bar."""
         print_prepared(prepared, self.console)
         self.progress.update(self.task, visible=True)
 
     def on_epoch(self, row: Row) -> None:
+        """Move the bar, with the errors of the epoch."""
         energy = row["validation_energy_rmse_meV_per_atom"]
         force = row["validation_force_rmse_meV_per_A_component"]
         errors = f"loss {row['train_loss']:.3g}"

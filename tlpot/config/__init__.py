@@ -1,0 +1,1 @@
+"""Sections of a config, the bases that it may name, and the template."""

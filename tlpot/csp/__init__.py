@@ -1,0 +1,1 @@
+"""Ranking crystals: relaxed, told apart, matched, ordered by (free) energy."""

@@ -97,9 +97,11 @@ class Here:
     settings: Ranking
 
     def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+        """Energies and geometries of crystals, in their order."""
         return evaluate(frames, self.energies, self.settings, progress)
 
     def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+        """Harmonic free energies of crystals, in their order."""
         found = []
         with progress("phonons", len(crystals)) as advance:
             for atoms in crystals:
@@ -124,12 +126,14 @@ class sharded:  # noqa: N801
     shard: int = SHARD
 
     def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+        """Energies and geometries of crystals, in their order."""
         how = {"relaxation", "dispersion", "functional"}
         with progress("evaluated", len(frames)) as advance:
             paths = self._paths(evaluate_shard, frames, how, self.shard, advance, STRUCTURES)
         return [one for path in paths for one in _read(path)]
 
     def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+        """Harmonic free energies of crystals, in their order."""
         frames = [Frame(atoms) for atoms in crystals]
         how = {"dispersion", "functional", "phonons", "temperature", "supercell"}
         with progress("phonons", len(frames)) as advance:

@@ -151,8 +151,10 @@ def _forces(cell: object, energies: Energies) -> np.ndarray:
 
 
 def _grid(divisions: np.ndarray, shift: float) -> np.ndarray:
-    """``(n, 3)`` wave vectors in units of the reciprocal lattice; the k-th last is −q of the k-th
-    where they are shifted by a half."""
+    """``(n, 3)`` wave vectors in units of the reciprocal lattice.
+
+    The k-th last is −q of the k-th where they are shifted by a half.
+    """
     indices = np.stack(np.meshgrid(*map(np.arange, divisions), indexing="ij"), axis=-1)
     return (indices.reshape(-1, 3) + shift) / divisions
 

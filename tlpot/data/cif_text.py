@@ -62,7 +62,7 @@ class Block:
 
 
 def decode(content: bytes) -> str:
-    """Text of any encoding that CIFs come in, without byte-order mark and with ``\\n`` alone."""
+    """Text of any encoding that CIFs come in, without byte-order mark and with line feeds alone."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16", errors="replace")
     elif content[1:2] == b"\x00":

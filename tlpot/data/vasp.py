@@ -40,12 +40,14 @@ def label_step(
     forces: np.ndarray | None,
     stress: np.ndarray | None,
 ) -> None:
+    """Give a structure VASP's labels: eV, eV/Å, eV/Å³ in ASE's sign."""
     atoms.calc = SinglePointCalculator(
         atoms, energy=energy, free_energy=free_energy, forces=forces, stress=stress
     )
 
 
 def note_charge(atoms: Atoms, charge: float | None) -> None:
+    """Note the cell's charge, e, unless it is neutral."""
     if charge is not None and abs(charge) > 1e-3:
         atoms.info["charge"] = round(charge, 3)
 

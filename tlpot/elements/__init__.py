@@ -1,0 +1,1 @@
+"""Which element stands in for which; elements as vectors."""

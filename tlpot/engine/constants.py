@@ -64,6 +64,7 @@ class Constants:
 
     @property
     def element_pairs(self) -> int:
+        """Blocks of angular columns, one for each unordered pair of elements."""
         return self.elements * (self.elements + 1) // 2
 
     def pair_index(self, device: torch.device) -> Tensor:

@@ -55,6 +55,7 @@ class Descriptors:
 
     @property
     def nbytes(self) -> int:
+        """Memory that they take, bytes."""
         return sum(getattr(self, f.name).nbytes for f in fields(self))
 
     def pull(self, slope: Tensor) -> Tensor:
@@ -104,6 +105,7 @@ class Descriptors:
         return radial.reshape(-1, n_radial), angular.reshape(-1, n_angular)
 
     def to(self, device: torch.device | str) -> Descriptors:
+        """The same on another device."""
         return Descriptors(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
     @classmethod

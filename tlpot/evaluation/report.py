@@ -164,6 +164,7 @@ def lattice_error(entry: Metrics) -> dict[str, Any] | None:
 
 
 def rows_of(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
+    """Rows of a table of errors, of labels that any of the entries has."""
     entries = list(entries)
     return [row for row in ROWS if any(entry[row[2]] is not None for entry in entries)]
 
@@ -238,6 +239,7 @@ def inline(figure: Figure) -> str:
 
 
 def percent(share: float | None) -> str:
+    """A share as text; a dash where there is none."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 

@@ -1,0 +1,1 @@
+"""The main job: from a config to a run folder."""

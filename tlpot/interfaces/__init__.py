@@ -1,0 +1,1 @@
+"""Models for torchani, torch-sim and metatomic."""

@@ -1,0 +1,1 @@
+"""Labels from other engines, here or as VASP jobs."""

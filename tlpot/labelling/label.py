@@ -49,6 +49,7 @@ class Summary:
 
     @property
     def done(self) -> int:
+        """Frames that are dealt with, labelled or failed."""
         return self.labelled + self.kept + len(self.failed)
 
 

@@ -1,0 +1,1 @@
+"""Molecular dynamics that can be interrupted, and that stops when it runs away."""

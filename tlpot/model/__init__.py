@@ -1,0 +1,1 @@
+"""The potential: prediction, calculator, model file, energy reference, its domain."""

@@ -79,6 +79,7 @@ class Potential:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return next(weight for _, weight in self.backbone.named_parameters()).device
 
     def require_elements(self, present: Collection[str], where: str = "") -> None:

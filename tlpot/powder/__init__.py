@@ -1,0 +1,1 @@
+"""Powder patterns: simulated, and crystal systems read off them."""

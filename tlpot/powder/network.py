@@ -178,4 +178,5 @@ class Scale(nn.Module):
         self.width.copy_(seen.std(dim=0, correction=0) + 0.05)
 
     def forward(self, seen: Tensor) -> Tensor:
+        """The input, shifted and scaled by column."""
         return (seen - self.mean) / self.width

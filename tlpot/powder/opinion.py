@@ -91,7 +91,6 @@ def classify(
     TlpotError
         If one of the three cannot be used.
     """
-
     if isinstance(pattern, Pattern):
         return load(model).classify(pattern, wavelength)
     return classify_pattern(pattern, load(model), wavelength)

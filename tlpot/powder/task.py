@@ -67,18 +67,22 @@ class PowderTask:
         self.answers = torch.tensor([one.system for one in validation])
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As `Task.named_parameters`."""
         return self.network.named_parameters()
 
     def threads(self) -> AbstractContextManager[None]:
+        """As `Task.threads`."""
         return nullcontext() if self.classifier.how.convolutions else own_threads()
 
     def __len__(self) -> int:
         return len(self.train)
 
     def order(self, generator: torch.Generator) -> list[int]:
+        """As `Task.order`."""
         return torch.randperm(len(self), generator=generator).tolist()
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> Mapping[str, Tensor]:
+        """As `Task.step`."""
         self.network.train()
         inputs = self._inputs(mine).to(self.device)
         answers = self.systems[list(mine)].to(self.device)
@@ -88,6 +92,7 @@ class PowderTask:
         return {"loss": loss, "accuracy": right}
 
     def validate(self) -> dict[str, float | int | None]:
+        """As `Task.validate`."""
         if not len(self.answers):
             return {"loss": None, "accuracy": None}
         logits = self.classifier.logits(self.judged)

@@ -1,0 +1,1 @@
+"""Numbers of a crystal, learnt by a graph network (CGCNN)."""

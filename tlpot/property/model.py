@@ -65,8 +65,10 @@ class PropertyModel:
                 )
 
     def never_seen(self, frames: Sequence[Frame]) -> dict[str, list[str]]:
-        """Elements that no training crystal held, each with the structures that hold it; empty
-        where the model's file does not tell, as of released networks."""
+        """Elements that no training crystal held, each with the structures that hold it.
+
+        Empty where the model's file does not tell, as of released networks.
+        """
         known = self.metadata.get("elements")
         found: dict[str, list[str]] = {}
         for frame in frames:
@@ -160,10 +162,12 @@ class Ensemble:
 
     @property
     def name(self) -> str:
+        """Name of the property."""
         return self.models[0].name
 
     @property
     def unit(self) -> str:
+        """Its unit."""
         return self.models[0].unit
 
     def predict(self, structures: Sequence[Atoms | Frame | Graph]) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +178,10 @@ class Ensemble:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """From the crystals that were in every model's validation set; None where they are too
-        few, and of a single model."""
+        """Half width of an interval, from crystals in every model's validation set.
+
+        None where they are too few, and of a single model.
+        """
         kept = [model.metadata.get("validation", {}) for model in self.models]
         shared = [
             k for k in kept[0] if all(other.get(k, [None])[0] == kept[0][k][0] for other in kept)

@@ -18,8 +18,10 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes: numbers an atom carries, convolutions, width and number of the dense layers; `gate`
-    adds an output that says whether the property is zero (a metal's band gap)."""
+    """Sizes: numbers an atom carries, convolutions, width and number of the dense layers.
+
+    `gate` adds an output that says whether the property is zero (a metal's band gap).
+    """
 
     features: int
     width: int = 64
@@ -111,8 +113,10 @@ class CGCNN(nn.Module):
         self.output = nn.Linear(a.dense, self.outputs)
 
     def forward(self, graph: Graph) -> Tensor:
-        """``Tensor[crystals, outputs]``: the property in the network's own scale, and with a gate
-        the log-odds that it is not zero."""
+        """``Tensor[crystals, outputs]``: the property in the network's own scale.
+
+        With a gate also the log-odds that it is not zero.
+        """
         atoms = self.embedding(self.table[graph.numbers])
         edges = gaussians(graph.distances)
         for i in range(self.architecture.convolutions):

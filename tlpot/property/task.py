@@ -51,18 +51,22 @@ class PropertyTask:
         self.labels = torch.as_tensor(train[1], dtype=torch.float64)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As `Task.named_parameters`."""
         return self.network.named_parameters()
 
     def threads(self) -> nullcontext[None]:
+        """As `Task.threads`."""
         return nullcontext()
 
     def __len__(self) -> int:
         return len(self.graphs)
 
     def order(self, generator: torch.Generator) -> list[int]:
+        """As `Task.order`."""
         return torch.randperm(len(self), generator=generator).tolist()
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> Mapping[str, Tensor]:
+        """As `Task.step`."""
         self.network.train(self.new)
         graph = Graph.join([self.graphs[i] for i in mine]).to(self.device)
         labels = self.labels[list(mine)]
@@ -76,6 +80,7 @@ class PropertyTask:
         return {"loss": self.model.scale * losses.sum() / len(chosen)}
 
     def validate(self) -> dict[str, float | int | None]:
+        """As `Task.validate`."""
         graphs, labels = self.validation
         if not graphs:
             return {"loss": None}

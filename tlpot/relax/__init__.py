@@ -1,0 +1,1 @@
+"""Relaxing structures, many at a time."""

@@ -1,0 +1,1 @@
+"""Proposing geometries, and choosing those to label."""

@@ -1,0 +1,1 @@
+"""Frames, contacts, molecules, soundness and units."""

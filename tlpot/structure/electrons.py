@@ -1,4 +1,4 @@
-"""Is a structure neutral and closed-shell, as far as its notes and its electrons tell?"""
+"""Whether a structure is neutral and closed-shell, as far as its notes and electrons tell."""
 
 from __future__ import annotations
 

@@ -130,6 +130,7 @@ class Batch:
 
     @property
     def n_frames(self) -> int:
+        """Number of frames."""
         return len(self.volumes)
 
     @property

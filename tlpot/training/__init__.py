@@ -1,0 +1,1 @@
+"""Loss, trainer, freezing, checkpoints, run folders."""

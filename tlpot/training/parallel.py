@@ -49,7 +49,7 @@ class Team:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
     def share(self, batch: Sequence[T]) -> Sequence[T]:
-        """This process's part of a batch."""
+        """Part of a batch that is this process's."""
         return batch[self.rank :: self.size]
 
     def add(self, tensors: Sequence[Tensor]) -> list[Tensor]:

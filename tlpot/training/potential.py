@@ -50,18 +50,22 @@ class PotentialTask:
         self.counts = expected_counts(self.train, self.epochs.expected())
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As `Task.named_parameters`."""
         return self.potential.backbone.named_parameters()
 
     def threads(self) -> AbstractContextManager[None]:
+        """As `Task.threads`."""
         return own_threads()
 
     def __len__(self) -> int:
         return len(self.epochs)
 
     def order(self, generator: torch.Generator) -> list[int]:
+        """As `Task.order`."""
         return self.epochs.order(generator)
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> dict[str, Tensor]:
+        """As `Task.step`."""
         batch = self.join([self.train[i] for i in mine])
         counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
         output = self.potential.evaluate(
@@ -71,6 +75,7 @@ class PotentialTask:
         return dict(zip(self.terms, (terms.total, terms.forces, terms.energy), strict=True))
 
     def validate(self) -> dict[str, float | int | None]:
+        """As `Task.validate`."""
         names = ("loss", "energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
         if not self.validation:
             return dict.fromkeys(names)

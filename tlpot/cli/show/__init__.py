@@ -1,0 +1,1 @@
+"""What the verbs print, one file a family."""

@@ -76,8 +76,10 @@ def print_summary(metrics: Mapping[str, Mapping[str, Metrics]], console: Console
 
 
 def print_evaluation(result: Metrics, console: Console) -> None:
-    """Print what `evaluate` gives: errors of all frames, of those that the model has seen and has
-    not, of kinds, systems, elements; coverage of intervals.
+    """Print what `evaluate` gives.
+
+    Errors of all frames, of those that the model has seen and has not, of kinds, systems,
+    elements; coverage of intervals.
     """
     headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
     table = _table("", "frames", *headings)
