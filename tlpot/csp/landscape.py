@@ -16,7 +16,7 @@ from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import CHUNK, Potential
 from tlpot.relax.relax import Relaxed, relax
 from tlpot.relax.settings import Relaxation
-from tlpot.structure.contacts import changed_bonds
+from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.molecules import Unit, density, find_molecules, find_unit
 
 GAUSSIAN = 1.6449

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from tlpot.md.settings import Dynamics
 from tlpot.model.domain import allowed_spread, too_close
 from tlpot.model.potential import Potential
-from tlpot.structure.contacts import bond_changes
+from tlpot.structure.bonds import bond_changes
 from tlpot.structure.frames import bare
 from tlpot.structure.soundness import is_finite
 

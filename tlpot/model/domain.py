@@ -11,7 +11,8 @@ from ase.data import atomic_numbers, covalent_radii
 
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
-from tlpot.structure.contacts import changed_bonds, shortest_contacts
+from tlpot.structure.bonds import changed_bonds
+from tlpot.structure.contacts import shortest_contacts
 from tlpot.structure.frames import Frame
 
 OVERLAP = 0.5

@@ -13,7 +13,7 @@ from ase.optimize import BFGS
 
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.errors import TlpotError
-from tlpot.structure.contacts import changed_bonds
+from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw
 

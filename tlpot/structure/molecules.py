@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii, vdw_radii
+from ase.data import vdw_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from tlpot.errors import TlpotError
+from tlpot.structure.bonds import bonds
 from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame, neighbour_pairs
 from tlpot.structure.units import GRAM_PER_CM3
@@ -62,7 +63,7 @@ class Unit:
 def find_molecules(atoms: Atoms) -> list[Atoms]:
     """Each molecule whole and without periodicity, in the order of its first atom.
 
-    Bonds are those of `tlpot.structure.molecules.bonds`.
+    Bonds are those of `tlpot.structure.bonds`.
 
     Raises
     ------
@@ -169,10 +170,6 @@ def _contacts(atoms: Atoms) -> int:
     return int((np.linalg.norm(vectors, axis=1) < radii[i] + radii[j] + GAP).sum())
 
 
-BOND_STRETCH = 1.25
-"""Atoms closer than this times the sum of their covalent radii count as bonded."""
-
-
 def composition(atoms: Atoms) -> str:
     """Smallest whole-number formula in Hill order: the same for a cell and its supercells."""
     return atoms.symbols.formula.reduce()[0].format("hill")
@@ -181,23 +178,14 @@ def composition(atoms: Atoms) -> str:
 def atoms_per_molecule(atoms: Atoms) -> int | None:
     """Atoms in each molecule; None where molecules are unlike or bonds run on for ever.
 
-    Bonds are the pairs closer than `BOND_STRETCH` × the sum of covalent radii (Cordero 2008, as
-    in ``ase.data``). A bonded network is told from molecules by a doubled cell, which holds
-    more molecules but not more networks.
+    A bonded network is told from molecules by a doubled cell, which holds more molecules but not
+    more networks.
     """
     sizes = _bonded_sizes(atoms)
     doubled = _bonded_sizes(atoms.repeat(1 + atoms.pbc.astype(int)))
     if len(doubled) < len(sizes) * 2 ** atoms.pbc.sum() or len(set(sizes)) != 1:
         return None
     return int(sizes[0])
-
-
-def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Bonded pairs ``(2, bonds)`` and the vectors r_j − r_i ``(bonds, 3)``, Å, images included."""
-    radii = covalent_radii[atoms.numbers]
-    (i, j), vectors = neighbour_pairs(atoms, 2 * BOND_STRETCH * radii.max())
-    bonded = np.linalg.norm(vectors, axis=1) < BOND_STRETCH * (radii[i] + radii[j])
-    return np.array([i[bonded], j[bonded]]), vectors[bonded]
 
 
 def _bonded_sizes(atoms: Atoms) -> np.ndarray:
