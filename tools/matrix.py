@@ -1,10 +1,10 @@
 """Run the tests on every supported Python that is here, and once with the lowest versions.
 
     make matrix                                   the whole suite
-    python tools/matrix.py [--only 3.12 lowest] [pytest's arguments]
+    python tools/matrix.py [--only lowest] [pytest's arguments]
 
 Pythons are those of setup.cfg's classifiers, looked for on PATH and under ~/.pyenv/versions. Each
-keeps an environment, ``.venv-3.12``, which is made anew when setup.cfg changes. "lowest" is the
+keeps an environment, ``.venv-3.12``, brought up to date when setup.cfg changes. "lowest" is the
 oldest Python with every requirement of setup.cfg at its lower bound. Prints one table, whose
 reasons are in ``build/matrix``; exits with 1 unless all passed.
 """
@@ -30,7 +30,7 @@ ROW = "{:<8} {:<9} {:<11} {:<9} {:>6} {:>6} {:>7} {:>7}"
 def main() -> int:
     """Print the table; 0 if every environment passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="e.g. 3.12 lowest")
+    parser.add_argument("--only", action="append", metavar="NAME", help="3.12, lowest")
     arguments, pytest = parser.parse_known_args()
     setup = (ROOT / "setup.cfg").read_text()
     pythons = {v: p for v in supported(setup) if (p := interpreter(v))}
@@ -89,7 +89,7 @@ def tested(name: str, python: str, constraints: str, setup: str, pytest: list[st
             pins.write_text(constraints)
             pip = (own, "-m", "pip", "install", "--quiet")
             if not (
-                run(python, "-m", "venv", "--clear", environment)
+                (own.exists() or run(python, "-m", "venv", environment))
                 and run(*pip, "--upgrade", "pip")
                 and run(*pip, "--editable", ".[test]", "--constraint", pins)
             ):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch_sim
 from ase import Atoms
 from torch_sim.state import initialize_state
 
@@ -93,13 +94,22 @@ def test_copies_of_a_structure_may_share_a_number(small, crystals):
 
 
 def test_torch_sims_own_optimiser_runs_on_it(small, crystals):
-    torch_sim = pytest.importorskip("torch_sim")
+    if hasattr(torch_sim, "Optimizer"):
+        unit_cell = {"cell_filter": torch_sim.CellFilter.unit}
+        how = {"optimizer": torch_sim.Optimizer.fire, "init_kwargs": unit_cell}
+    else:  # 0.3
+        how = {"optimizer": torch_sim.unit_cell_fire}
     model = TorchSimModel(small())
     before = model(state_of(crystals))["energy"]
-    after = torch_sim.optimize(
-        state_of(crystals), model, optimizer=torch_sim.unit_cell_fire, max_steps=20
-    )
+    after = torch_sim.optimize(state_of(crystals), model, max_steps=20, **how)
     assert (after.energy < before).all()
+
+
+def test_a_state_periodic_in_two_directions_is_refused(small, crystals):
+    state = state_of(crystals[:1])
+    state.pbc = torch.tensor([True, True, False])
+    with pytest.raises(TlpotError, match="three directions"):
+        TorchSimModel(small())(state)
 
 
 def test_an_unknown_element_is_named(small):
