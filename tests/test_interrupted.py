@@ -58,7 +58,7 @@ def in_this_process(work, pieces, *_, **__):
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    for room in ("csp.shards", "data.label", "ablation.run"):
+    for room in ("parallel.shards", "labelling.label", "ablation.run"):
         monkeypatch.setattr(f"tlpot.{room}.as_done", in_this_process)
 
 

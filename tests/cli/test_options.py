@@ -17,10 +17,10 @@ from tlpot.cli.main import app, main
 from tlpot.cli.shared import Verb, needs_of
 from tlpot.config.run import Config, parse_config
 from tlpot.config.sections import Needs, load_section
-from tlpot.csp.ranking import Ranking
+from tlpot.csp.settings import Ranking
 from tlpot.errors import TlpotError
 from tlpot.finetuning.prepare import prepare
-from tlpot.md.settings import Dynamics, parse_dynamics
+from tlpot.md.settings import Dynamics
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig
 from tlpot.sampling.propose import Proposal
@@ -83,10 +83,22 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
         ((*LABEL, "--collect", "--scheduler", FAR), "with --collect"),
         ((*LABEL, "--engine", "vasp", "--scheduler", FAR), "with --engine vasp"),
     ],
-    ("rank", "symmetry"): [((*RANK, "--no-relax", "--symmetry"), "with --no-relax")],
-    ("rank", "pressure"): [((*RANK, "--no-relax", "--pressure", "5"), "with --no-relax")],
-    ("rank", "fmax"): [((*RANK, "--no-relax", "--fmax", "0.01"), "with --no-relax")],
-    ("rank", "steps"): [((*RANK, "--no-relax", "--steps", "5"), "with --no-relax")],
+    **{
+        ("rank", name): [((*RANK, "--no-relax", *words), "with --no-relax")]
+        for name, words in {
+            **{"symmetry": ("--symmetry",), "pressure": ("--pressure", "5")},
+            **{"fmax": ("--fmax", "0.01"), "steps": ("--steps", "5"), "free": ("--free", "cell")},
+            **{"smax": ("--smax", "1"), "engine": ("--engine", "ase")},
+            **{"max_spread": ("--max-spread", "1"), "bonds": ("--no-bonds",)},
+        }.items()
+    },
+    ("rank", "symprec"): [
+        ((*RANK, "--symprec", "1"), "without --symmetry"),
+    ],
+    ("rank", "batch_atoms"): [
+        ((*RANK, "--no-relax", "--batch-atoms", "9"), "with --no-relax"),
+        ((*RANK, "--engine", "ase", "--batch-atoms", "9"), "with --engine ase"),
+    ],
     ("rank", "functional"): [((*RANK, "--functional", "PBE"), "without --dispersion")],
     ("rank", "temperature"): [
         ((*RANK, "--temperature", "300"), "without --phonons"),
@@ -109,6 +121,15 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
     ("md", "pressure"): [
         ((*MD, "--pressure", "1"), "with --ensemble nvt"),
         ((*MD, "--ensemble", "nve", "--pressure", "0"), "with --ensemble nve"),
+        ((*MD, "--set", "pressure=0"), "with --ensemble nvt"),
+        ((*MD, "pressure=0"), "with --ensemble nvt"),
+    ],
+    ("md", "isotropic"): [((*MD, "--isotropic"), "with --ensemble nvt")],
+    ("md", "tau_cell"): [((*MD, "--tau-cell", "9"), "with --ensemble nvt")],
+    ("md", "compressibility"): [((*MD, "--compressibility", "1"), "with --ensemble nvt")],
+    ("md", "tau"): [((*MD, "--ensemble", "nve", "--tau", "9"), "with --ensemble nve")],
+    ("md", "thermostat"): [
+        ((*MD, "--ensemble", "npt", "thermostat=langevin"), "with --ensemble npt"),
     ],
 }
 """Options that others decide about: commands in which each must be refused, and why."""
@@ -126,15 +147,16 @@ ALWAYS: dict[str, set[str]] = {
     "schema": set(),
     "rank": {
         *("files", "model", "output", "relax", "molecule", "experimental", "reference"),
-        *("dispersion", "duplicates", "phonons", "pattern", "device", "scheduler"),
+        *("dispersion", "duplicates", "phonons", "pattern", "device", "scheduler", "settings"),
     },
     "relax": {
         *("files", "model", "output", "free", "smax", "symmetry", "steps", "engine"),
-        *("max_spread", "bonds", "device", "scheduler"),
+        *("max_spread", "bonds", "device", "scheduler", "settings"),
     },
     "md": {
-        *("file", "model", "output", "picoseconds", "supercell", "ensemble", "temperature"),
-        *("timestep", "seed", "settings", "device"),
+        *("file", "model", "output", "ps", "supercell", "ensemble", "temperature"),
+        *("timestep", "seed", "log_every", "frame_every", "save_every", "max_temperature"),
+        *("max_energy", "max_spread", "bonds", "settings", "device"),
     },
     "export": {"model", "to", "output", "elements"},
     "property train": {"config", "overrides", "resume"},
@@ -349,14 +371,6 @@ def test_a_field_without_an_effect_is_refused(root, key, values, why, tmp_path):
     path.write_text(yaml.safe_dump(needed | values))
     with pytest.raises(TlpotError, match=rf"{key.split('.')[-1]} has no effect .*{why}"):
         load_section(root, path)
-
-
-def test_settings_of_dynamics_are_given_once_and_have_an_effect():
-    with pytest.raises(TlpotError, match="thermostat has no effect with ensemble: npt"):
-        parse_dynamics({"ensemble": "npt"}, ["thermostat=langevin"])  # npt has another
-    with pytest.raises(TlpotError, match="set twice; write --temperature 400"):
-        parse_dynamics({"temperature": 300.0}, ["temperature=400"])
-    assert parse_dynamics({"ensemble": "npt"}, ["tau_cell=500"]).tau_cell == 500
 
 
 def test_a_config_that_is_dumped_says_nothing_without_an_effect(tmp_path):

@@ -14,7 +14,7 @@ from ase.build import bulk, molecule
 from tlpot.csp.evaluate import sharded
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
-from tlpot.csp.ranking import Ranking
+from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import NOISE
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError

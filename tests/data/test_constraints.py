@@ -24,7 +24,8 @@ from tlpot.data.read import read_frames
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.md.dynamics import run_md
-from tlpot.md.settings import Dynamics, read_start
+from tlpot.md.settings import Dynamics
+from tlpot.md.start import read_start
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential, load
 from tlpot.relax.files import relax_files

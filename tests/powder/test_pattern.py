@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
-from tlpot.csp.ranking import Ranking
+from tlpot.csp.settings import Ranking
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier
 from tlpot.powder.config import Augmentation, Network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -39,8 +39,12 @@ class Verb(TyperCommand):
             value = ctx.params.get(option.name)
             if isinstance(value, float) and not isfinite(value):
                 raise TlpotError(f"{max(option.opts, key=len)} {value}: give a finite number")
-        refuse_idle(ctx)
+        self.refuse_idle(ctx)
         return super().invoke(ctx)
+
+    def refuse_idle(self, ctx: Any) -> None:
+        """Refuse options without an effect."""
+        refuse_idle(ctx)
 
 
 class Verbs(typer.Typer):
@@ -48,7 +52,7 @@ class Verbs(typer.Typer):
 
     def command(self, name: str | None = None, **kwargs: Any) -> Callable[..., Any]:
         """As typer's."""
-        return super().command(name, cls=Verb, **kwargs)
+        return super().command(name, **{"cls": Verb} | kwargs)
 
 
 def needs_of(verb: Any) -> dict[str, list[Needs]]:
@@ -60,13 +64,27 @@ def needs_of(verb: Any) -> dict[str, list[Needs]]:
     }
 
 
-def refuse_idle(ctx: Any, **settled: Any) -> None:
+def given_flags(ctx: Any) -> list[str]:
+    """Names of the options that stand on the command line."""
+    names = (option.name for option in ctx.command.params)
+    return [n for n in names if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"]
+
+
+def flag_of(ctx: Any, name: str) -> str:
+    """How an option is written."""
+    option = next(option for option in ctx.command.params if option.name == name)
+    return str(max(option.opts, key=len))
+
+
+def refuse_idle(ctx: Any, given: Collection[str] | None = None, **settled: Any) -> None:
     """Refuse options that the user gave and that have no effect.
 
     Parameters
     ----------
     ctx
         Of the command.
+    given
+        Their names; default: those on the command line.
     settled
         Values that options have by now, where they can also be set elsewhere.
 
@@ -76,18 +94,18 @@ def refuse_idle(ctx: Any, **settled: Any) -> None:
         Naming the option and the one that it does not go with.
     """
     options = {option.name: option for option in ctx.command.params}
+    given = given_flags(ctx) if given is None else given
     values = ctx.params | settled
 
     def say(name: str, value: Any) -> str:
         option = options[name]
         if value is False and option.default and option.secondary_opts:
             return str(option.secondary_opts[0])
-        flag = str(max(option.opts, key=len))
+        flag = flag_of(ctx, name)
         return flag if value is None or isinstance(value, bool | list) else f"{flag} {value}"
 
     for name, notes in needs_of(ctx.command).items():
-        given = name in options and ctx.get_parameter_source(name).name == "COMMANDLINE"
-        for needs in notes if given else ():
+        for needs in notes if name in given else ():
             if lacking := needs.lacking(values, say):
                 raise TlpotError(no_effect(say(name, None), lacking))
 

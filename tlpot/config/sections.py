@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
@@ -203,7 +203,7 @@ def load_section(
     values = read_yaml(path, "config", "`tlpot init` writes one to start from.")
     for override in overrides or []:
         if isinstance(values, dict):
-            _override(values, override)
+            set_key(values, *read_override(override), f"override '{override}'")
     return parse_whole(section, values, str(path))
 
 
@@ -234,15 +234,15 @@ def parse_section(section: type[AnySection], values: dict[str, Any], failure: st
         raise TlpotError(f"{failure}:\n  " + "\n  ".join(lines)) from None
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def read_override(override: str) -> tuple[str, Any]:
+    """Key and value of ``key=value``; raises a TlpotError where it is none."""
     key, equals, text = override.partition("=")
     if not equals:
         raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
     try:
-        value = yaml.safe_load(text)
+        return key.strip(), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
-    set_key(values, key.strip(), value, f"override '{override}'")
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
@@ -262,16 +262,20 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
+        return unknown_key(key, location[-1], _keys_at(model, location[:-1]))
     if problem["type"] == "missing":
         return f"{key}: required, but not given"
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], Mapping):  # a whole section: what is wrong is in the message
         return f"{key}: {message}" if key else message
     return f"{key or 'config'}: {message} (got {problem['input']!r})"
+
+
+def unknown_key(key: str, name: str, known: Sequence[str]) -> str:
+    """What refuses a key: its `name` is none of the `known`."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+    return f"{key}: unknown key; {hint}"
 
 
 def _keys_at(section: type[BaseModel], location: list[str]) -> list[str]:

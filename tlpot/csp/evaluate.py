@@ -14,7 +14,7 @@ from ase import Atoms
 
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import Energies
-from tlpot.csp.ranking import Ranking
+from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import Vibrations, vibrations
 from tlpot.data.read import read_frames
 from tlpot.data.write import to_text

@@ -18,8 +18,9 @@ from tlpot.csp.landscape import (
     spread_of_differences,
 )
 from tlpot.csp.match import find_duplicates, find_experimental
-from tlpot.csp.ranking import Ranked, Ranking
+from tlpot.csp.ranking import Ranked
 from tlpot.csp.scores import read_reference, score
+from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import NOISE
 from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames

@@ -1,87 +1,19 @@
-"""How crystals are ranked, and what comes of it."""
+"""What comes of a ranking."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
 
-from tlpot.config.sections import Needs, Section
 from tlpot.csp.landscape import GAUSSIAN, Candidate
 from tlpot.csp.match import Match
+from tlpot.csp.settings import Ranking
 from tlpot.data.crystals import Refused
 from tlpot.model.uncertainty import Scale
-from tlpot.optional import require
 from tlpot.powder.classifier import Opinion
-from tlpot.relax.settings import Relaxation
 from tlpot.structure.molecules import Unit
-
-
-class Ranking(Section):
-    """How crystals are ranked."""
-
-    relaxation: Relaxation | None = Field(
-        None,
-        description="how they are relaxed first, with dispersion if there is any; left out: "
-        "energies of the geometries as they are",
-    )
-    molecule: str | None = Field(
-        None, description="file with the molecules of one formula unit; left out: found by bonds"
-    )
-    experimental: list[str] = Field(
-        default_factory=list, description="experimental structures to look for"
-    )
-    reference: str | None = Field(
-        None,
-        description="reference energies: `labels` of the files, or a CSV of id (file name, or as "
-        "much of its path as tells it from others) and energy in eV per cell",
-    )
-    dispersion: Literal["d3", "d4"] | None = Field(
-        None, description="add D3(BJ) or D4 to a model whose labels have no dispersion"
-    )
-    functional: Annotated[str | None, Needs(dispersion=True)] = Field(
-        None, description="of labels without dispersion, for a model that does not say"
-    )
-    duplicates: bool = Field(True, description="leave out copies of one crystal")
-    phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
-    temperature: Annotated[float, Needs(phonons=True)] = Field(
-        298.15, ge=0, description="K, of the free energy"
-    )
-    supercell: Annotated[float, Needs(phonons=True)] = Field(
-        10.0, gt=0, description="Å, height of the phonons' supercell"
-    )
-    pattern: str | None = Field(
-        None,
-        description="measured powder pattern to compare with (.xy: 2θ in degrees, or Q or d as it "
-        "says, and intensity)",
-    )
-    wavelength: Annotated[str | None, Needs(pattern=True)] = Field(
-        None,
-        description="of the pattern: Å, or a name as MoKa1; left out: what it says, or CuKa",
-    )
-    classifier: Annotated[str | None, Needs(pattern=True)] = Field(
-        None, description="run folder or model of tlpot xrd train: its opinion on the pattern"
-    )
-    shift: Annotated[float, Needs(pattern=True)] = Field(
-        1.0,
-        gt=0,
-        description="degrees 2θ by which peaks may be off, see tlpot.powder.pattern.similarity",
-    )
-
-    def require_libraries(self) -> None:
-        """Raise a TlpotError, before any work, if a library that the settings need is missing."""
-        if self.relaxation is not None:
-            self.relaxation.require_libraries(serial=self.dispersion is not None)
-        if self.duplicates or self.experimental:
-            require("pymatgen.core", "use", "comparing crystals (unlike --no-duplicates)")
-        if self.pattern is not None:
-            require("pymatgen.core", "use", "comparing powder patterns")
-        if self.phonons:
-            for library in ("phonopy", "spglib"):
-                require(library, "use", "the free energy of phonons")
 
 
 @dataclass(eq=False)

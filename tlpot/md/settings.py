@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from ase import Atoms
 from pydantic import Field
 
-from tlpot.config.sections import Needs, Section, parse_section
-from tlpot.data.read import read_frames
-from tlpot.errors import TlpotError
-from tlpot.structure.soundness import require_sound
+from tlpot.config.sections import Needs, Section
 
 
 class Dynamics(Section):
@@ -57,48 +50,3 @@ class Dynamics(Section):
         description="eV per √N of the ensemble's spread; default: 3 × the largest in training",
     )
     bonds: bool = Field(True, description="stop when a bond breaks or forms")
-
-
-def parse_dynamics(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Dynamics:
-    """Settings by name, and as ``name=value``.
-
-    Raises
-    ------
-    TlpotError
-        Naming what is unknown or impossible.
-    """
-    values, further = dict(values), {}
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        name = name.strip()
-        if not equals:
-            raise TlpotError(f"--set {override}: must read name=value, e.g. thermostat=bussi")
-        if name in values:
-            raise TlpotError(f"--set {override}: is set twice; write --{name} {text}, once")
-        try:
-            values[name] = further[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise TlpotError(f"--set {override}: the value is not valid YAML") from None
-    dynamics = parse_section(Dynamics, values, "cannot run dynamics like this")
-    dynamics.require_effect(further, "--set ")
-    return dynamics
-
-
-def read_start(file: str, supercell: str = "1x1x1") -> Atoms:
-    """The one structure of a file, so many times along each cell vector.
-
-    Raises
-    ------
-    TlpotError
-        If there are several structures, or `supercell` is not like ``2x2x3``.
-    """
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2}", supercell):
-        raise TlpotError(f"supercell '{supercell}' must read like 2x2x3")
-    frames = read_frames(file)
-    require_sound(frames)
-    if len(frames) > 1:
-        raise TlpotError(f"{file} holds {len(frames)} structures; pick one, e.g. {file}@0")
-    repeats = tuple(map(int, supercell.split("x")))
-    if repeats != (1, 1, 1) and not frames[0].atoms.pbc.all():
-        raise TlpotError(f"{file} is not periodic: no supercell can be made of it")
-    return frames[0].atoms.repeat(repeats)

@@ -14,8 +14,9 @@ from ase import Atoms, units
 from tlpot.data.constraints import fixed_components
 from tlpot.interfaces.torchsim import TorchSimModel, torch_sim
 from tlpot.model.potential import CHUNK, Potential
+from tlpot.relax.ending import Minimum, deforms, ending, still
 from tlpot.relax.lbfgs import Project, lbfgs
-from tlpot.relax.settings import Minimum, Relaxation, deforms, ending, still
+from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import Holder, Projector, symmetrised
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from tlpot.data.constraints import fixed_components, hold
 from tlpot.errors import TlpotError
 from tlpot.model.domain import outside, too_close
 from tlpot.model.potential import Potential
-from tlpot.relax.settings import Minimum, Relaxation, deforms
+from tlpot.relax.ending import Minimum, deforms
+from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import symmetrised
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw

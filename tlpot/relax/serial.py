@@ -15,7 +15,8 @@ from ase.optimize import BFGS
 
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
-from tlpot.relax.settings import Minimum, Relaxation, deforms, ending
+from tlpot.relax.ending import Minimum, deforms, ending
+from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import symmetrised
 
 
