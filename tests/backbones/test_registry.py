@@ -13,6 +13,7 @@ from torch import nn
 from tlpot import TLPotCalculator, TlpotError, finetune, load
 from tlpot.backbones.base import Backbone, find_backbone, register
 from tlpot.backbones.published import PUBLISHED, SYMBOLS
+from tlpot.cli.main import app
 from tlpot.config.bases import BACKBONES, BASES, pretrained
 from tlpot.interfaces.export import export
 from tlpot.model.file import read_model
@@ -149,6 +150,9 @@ def test_verbs_that_it_has_nothing_for_say_so(toy, labelled, tmp_path):
         potential.predict([molecule("SiH4")])
     assert "model.elements" not in str(refusal.value)
     path = potential.save(tmp_path / "toy.safetensors")
+    with pytest.raises(TlpotError, match="take no new element"):
+        app(["elements", "H", "Si", "--model", str(path), "--output", str(tmp_path / "map.png")])
+    assert not (tmp_path / "map.png").exists()
     for to, suffix in (("torchani", ".py"), ("metatomic", ".pt")):
         with pytest.raises(TlpotError, match=f"toy cannot be exported to {to}"):
             export(path, tmp_path / f"other{suffix}", to)

@@ -18,7 +18,7 @@ from tlpot.csp.scores import read_reference
 from tlpot.errors import TlpotError
 from tlpot.files import cell_number, cell_text, table_text
 from tlpot.finetuning.run import validate
-from tlpot.model.potential import MINI, load, load_base, supported_elements
+from tlpot.model.potential import BUNDLED, load, load_base, supported_elements
 from tlpot.property.elements import element_table
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation
@@ -268,4 +268,4 @@ def test_ablate_tells_of_failed_points(call, settings, capsys):
 def test_the_exit_codes_are_documented(call):
     _, out, _ = call("--help")
     assert "Exit codes: 0 done; 1 done but for some" in " ".join(out.split())
-    assert MINI.is_file()
+    assert (BUNDLED / "mini.safetensors").is_file()

@@ -185,7 +185,7 @@ def elements(
     if output:
         require_absent(output, "name another picture with --output")
     output = output or free_path("elements.png")
-    advice = advise(symbols, supported_elements(model), model)
+    advice = advise(symbols, supported_elements(model, symbols), model)
     advice.draw(output)
     if as_json:
         print(json.dumps(advice.as_dict(), indent=2))

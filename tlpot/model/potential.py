@@ -322,16 +322,19 @@ def load_onto(model: str | Path, device: str = "auto") -> Potential:
     return load(model).to(where)
 
 
-def supported_elements(model: str | Path) -> tuple[str, ...]:
+def supported_elements(model: str | Path, asked: Collection[str] = ()) -> tuple[str, ...]:
     """Elements that a potential (as for `load`) knows; needs no weights of a published one.
 
     Raises
     ------
     TlpotError
-        As `load`.
+        As `load`; and if one that is `asked` for is unknown to it and can never stand on another.
     """
     if str(model) not in SYMBOLS or isinstance(model, Path):
-        return load(model).elements
+        potential = load(model)
+        if not potential.takes_donors:
+            potential.require_elements(asked)
+        return potential.elements
     _require_unshadowed(str(model))
     return SYMBOLS[str(model)]
 
