@@ -6,7 +6,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.structure.frames import Batch, Frame, neighbour_pairs
+from tlpot.structure.frames import Batch, Frame, heights, neighbour_pairs
 
 CUTOFF = 4.05
 CELLS = {
@@ -118,3 +118,11 @@ def test_kind(size, shift, pbc, kind):
 def test_name_and_formula():
     frame = Frame(molecule("CH3OH"), source="a.xyz", index=3)
     assert (frame.name, frame.formula, len(frame)) == ("a.xyz#3", "CH4O", 6)
+
+
+def test_heights_of_a_skewed_cell_and_of_many():
+    """Of a sheared cell the height over the sheared face alone stays the edge's."""
+    sheared = np.array([[3.0, 0, 0], [2.0, 4, 0], [0, 0, 5]])
+    high = [12 / np.hypot(2, 4), 4.0, 5.0]
+    np.testing.assert_allclose(heights(sheared), high)
+    np.testing.assert_allclose(heights(np.array([sheared, np.eye(3)])), [high, [1, 1, 1]])

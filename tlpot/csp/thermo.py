@@ -12,6 +12,7 @@ from scipy.linalg import null_space
 
 from tlpot.csp.landscape import Energies
 from tlpot.optional import require
+from tlpot.structure.frames import heights
 from tlpot.structure.units import SPRING_QUANTUM, THZ
 
 STEP = 0.02
@@ -66,10 +67,10 @@ def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: flo
         Å that every height of the supercell reaches at least.
     """
     cell = primitive(atoms)
-    heights = 1.0 / np.linalg.norm(cell.cell.reciprocal().array, axis=1)
-    times = np.ceil(length / heights - 1e-6).clip(min=1).astype(int)
+    high = heights(cell.cell.array)
+    times = np.ceil(length / high - 1e-6).clip(min=1).astype(int)
     dynamical = _dynamical_matrix(cell, energies, times)
-    halves = np.ceil(MESH / heights / 2 - 1e-6).astype(int)
+    halves = np.ceil(MESH / high / 2 - 1e-6).astype(int)
     mesh = _grid(2 * halves, shift=0.5)
     mesh = mesh[: len(mesh) // 2]  # the other half is −q, with the same frequencies
     quanta = np.array([_quanta(dynamical(q)) for q in mesh])

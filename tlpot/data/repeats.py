@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Frame, heights
 
 SAME_PLACE = 1e-5
 """Å within which positions and cells are the same."""
@@ -91,8 +91,7 @@ def _shadows(cells: np.ndarray, places: np.ndarray, pbc: np.ndarray) -> tuple[np
     )
     directions = np.random.default_rng(0).normal(size=(points.shape[1], SHADOWS))
     directions /= np.linalg.norm(directions, axis=0)
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=1)
-    steepest = 4 * np.pi * max(1.0, 1.0 / heights.min())
+    steepest = 4 * np.pi * max(1.0, 1.0 / heights(cells).min())
     return points @ directions, float(SAME_PLACE * steepest * np.sqrt(points.shape[1]))
 
 

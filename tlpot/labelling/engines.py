@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator, FileIOCalculator, get_calcula
 from tlpot.config.run import Label
 from tlpot.errors import TlpotError
 from tlpot.optional import require
+from tlpot.structure.frames import heights
 
 XTB = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
 GAMMA_ONLY = 10.0
@@ -219,8 +220,8 @@ def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) 
 
 def repeats(atoms: Atoms, shortest: float) -> tuple[int, int, int]:
     """How often to repeat each periodic direction so that its height reaches `shortest` (Å)."""
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
-    times = np.where(atoms.pbc, np.ceil(shortest / heights - 1e-9).clip(min=1), 1)
+    high = heights(atoms.cell.complete().array)
+    times = np.where(atoms.pbc, np.ceil(shortest / high - 1e-9).clip(min=1), 1)
     a, b, c = times.astype(int).tolist()
     return a, b, c
 

@@ -82,11 +82,11 @@ class Frame:
         full = cell.complete().array
         if np.linalg.matrix_rank(full) < 3:
             return "crystal"  # a broken one
-        heights = 1.0 / np.linalg.norm(np.linalg.inv(full), axis=0)
+        high = heights(full)
         scaled = self.atoms.get_scaled_positions(wrap=True)
         for axis in np.flatnonzero(pbc):
             along = np.sort(scaled[:, axis])
-            gap = np.diff(along, append=along[0] + 1.0).max() * heights[axis]
+            gap = np.diff(along, append=along[0] + 1.0).max() * high[axis]
             if gap < MOLECULE_VACUUM:
                 return "crystal"
         return "molecule"
@@ -186,6 +186,11 @@ class Batch:
 
 
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+
+
+def heights(cells: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces, Å: ``(..., 3)`` of cells ``(..., 3, 3)``, rows vectors."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
 def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
