@@ -16,7 +16,14 @@ from scipy.spatial.transform import Rotation
 
 from tlpot.backbones.published import PUBLISHED
 from tlpot.errors import TlpotError
-from tlpot.model.potential import Potential, load, load_base, member_spread, supported_elements
+from tlpot.model.potential import (
+    Potential,
+    chunks,
+    load,
+    load_base,
+    member_spread,
+    supported_elements,
+)
 from tlpot.structure.frames import Batch, Frame
 
 
@@ -413,3 +420,11 @@ def test_batch_carries_labels_to_the_potential(small, labelled):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_supported_elements_are_known_without_the_weights(published, name):
     assert supported_elements(name) == published(name).elements
+
+
+def test_chunks_hold_everything_once_in_order_and_are_not_too_large(monkeypatch):
+    monkeypatch.setattr("tlpot.model.potential.CHUNK", 7)
+    sizes = [3, 4, 1, 9, 2, 5, 1]
+    groups = [[len(atoms) for atoms in group] for group in chunks([Atoms(n * "H") for n in sizes])]
+    assert groups == [[3, 4], [1], [9], [2, 5], [1]]
+    assert list(chunks([])) == []

@@ -101,7 +101,7 @@ def test_farthest_sees_kinds_apart_and_not_the_size(small, structures):
 def test_features_do_not_depend_on_how_frames_are_batched(small, structures, monkeypatch):
     frames = [Frame(a) for a in structures(9)]
     together = frame_features(small(), frames)
-    monkeypatch.setattr("tlpot.sampling.propose.CHUNK", 10)
+    monkeypatch.setattr("tlpot.model.potential.CHUNK", 10)
     assert frame_features(small(), frames) == pytest.approx(together, abs=1e-12)
 
 

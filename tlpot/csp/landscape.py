@@ -13,7 +13,7 @@ from ase.calculators.mixing import SumCalculator
 
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
-from tlpot.model.potential import CHUNK, Potential
+from tlpot.model.potential import Potential, chunks
 from tlpot.relax.relax import Relaxed, relax
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.bonds import changed_bonds
@@ -107,16 +107,6 @@ class Energies:
     def _extra(self, atoms: Atoms) -> float:
         assert self.extra is not None
         return float(self.extra.get_potential_energy(atoms))
-
-
-def chunks(structures: Sequence[Atoms]) -> list[list[Atoms]]:
-    """Runs of structures of about as many atoms as are evaluated together."""
-    groups: list[list[Atoms]] = [[]]
-    for atoms in structures:
-        if groups[-1] and sum(map(len, groups[-1])) + len(atoms) > CHUNK:
-            groups.append([])
-        groups[-1].append(atoms)
-    return groups
 
 
 def gas_energy(

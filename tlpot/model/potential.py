@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,22 @@ BUNDLED = Path(__file__).parents[1] / "backbones"
 """Weights that come with tlpot, ``<base>.safetensors``."""
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
+
+Structure = TypeVar("Structure", Frame, Atoms)
+
+
+def chunks(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
+    """Runs of structures of at most `CHUNK` atoms, or of one that has more."""
+    chunk: list[Structure] = []
+    atoms = 0
+    for structure in structures:
+        if chunk and atoms + len(structure) > CHUNK:
+            yield chunk
+            chunk, atoms = [], 0
+        chunk.append(structure)
+        atoms += len(structure)
+    if chunk:
+        yield chunk
 
 
 class Potential:
@@ -138,14 +154,7 @@ class Potential:
         With `members` also the spread of the forces, at the cost of every member's forces.
         """
         frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
-        predictions: list[Prediction] = []
-        chunk: list[Frame] = []
-        for frame in frames:
-            if chunk and sum(map(len, chunk)) + len(frame) > CHUNK:
-                predictions += self._predict_chunk(chunk, members)
-                chunk = []
-            chunk.append(frame)
-        return predictions + (self._predict_chunk(chunk, members) if chunk else [])
+        return [p for chunk in chunks(frames) for p in self._predict_chunk(chunk, members)]
 
     def _predict_chunk(self, frames: Sequence[Frame], members: bool) -> list[Prediction]:
         batch = self.batch(frames)

@@ -16,7 +16,7 @@ from tlpot.config.sections import Needs, Section, parse_section
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
-from tlpot.model.potential import CHUNK, Potential
+from tlpot.model.potential import Potential, chunks
 from tlpot.sampling.geometries import sample_md, sample_modes, sample_rattle, take
 from tlpot.sampling.scores import disagreement, doubt_near_top, farthest, worst
 from tlpot.structure.frames import Frame
@@ -236,21 +236,10 @@ def frame_features(model: Potential, frames: Sequence[Frame]) -> np.ndarray:
     backbone = model.backbone
     networks = len(backbone.networks_of(symbols))
     rows = []
-    for start in _chunks(frames):
-        batch = model.batch(frames[start])
+    for chunk in chunks(frames):
+        batch = model.batch(chunk)
         values, network = backbone.features(batch)
         blocks = values.new_zeros(batch.n_frames * networks, values.shape[1])
         blocks.index_add_(0, batch.frame * networks + network, values)
         rows.append(blocks.view(batch.n_frames, -1) / batch.n_atoms[:, None])
     return torch.cat(rows).double().cpu().numpy()
-
-
-def _chunks(frames: Sequence[Frame]) -> Iterator[slice]:
-    """Runs of frames of about `CHUNK` atoms."""
-    start = atoms = 0
-    for i, frame in enumerate(frames):
-        if atoms and atoms + len(frame) > CHUNK:
-            yield slice(start, i)
-            start, atoms = i, 0
-        atoms += len(frame)
-    yield slice(start, len(frames))
