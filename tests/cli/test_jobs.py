@@ -14,6 +14,7 @@ from tlpot.cli.jobs import DynamicsJob, RankJob, RelaxJob
 from tlpot.cli.main import app, main
 from tlpot.cli.options import keys
 from tlpot.errors import TlpotError
+from tlpot.sampling.settings import Proposal
 
 COMMANDS = typer.main.get_command(app).commands
 JOBS = {"rank": RankJob, "relax": RelaxJob, "md": DynamicsJob}
@@ -52,6 +53,14 @@ def test_options_are_the_fields_of_the_section(verb):
         if name not in ("files", "file"):
             assert options[name].default == key.default, name
             assert options[name].help.startswith(key.field.description), name
+
+
+def test_proposals_are_told_as_their_section_says():
+    options = {option.name: option for option in COMMANDS["sample"].params}
+    for name, field in Proposal.model_fields.items():
+        if name not in ("method", "number"):  # a verb that also chooses needs neither
+            assert options[name].default == field.default, name
+            assert options[name].help.startswith(field.description), name
 
 
 def test_all_three_ways_say_the_same():

@@ -23,7 +23,7 @@ from tlpot.finetuning.prepare import prepare
 from tlpot.md.settings import Dynamics
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig
-from tlpot.sampling.propose import Proposal
+from tlpot.sampling.settings import Proposal
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 

@@ -16,7 +16,8 @@ from tlpot.labelling.label import _unfit
 from tlpot.property.data import read_structures
 from tlpot.relax.relax import unfit
 from tlpot.sampling.geometries import take
-from tlpot.sampling.propose import Proposal, choose, propose
+from tlpot.sampling.propose import choose, propose
+from tlpot.sampling.settings import Proposal
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import COINCIDENT, SHORTEST, VOLUME, find_flaw, require_sound
 

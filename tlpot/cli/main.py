@@ -13,6 +13,7 @@ from tlpot import __version__
 from tlpot.cli import property as cli_property
 from tlpot.cli import use as cli_use
 from tlpot.cli import xrd as cli_xrd
+from tlpot.cli.options import described
 from tlpot.cli.shared import (
     EPOCHS,
     SCHEDULER,
@@ -31,6 +32,7 @@ from tlpot.config.run import Config, Data, Keys, Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
 from tlpot.errors import TlpotError, first_line, is_out_of_memory
 from tlpot.files import free_path, require_absent
+from tlpot.sampling.settings import Proposal
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
@@ -229,7 +231,9 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+@described(Proposal, "temperature", "strain", "rattle", "min_distance", "seed")
 def sample(
+    *,
     output: Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)],
     files: Annotated[list[str] | None, typer.Argument(help="files, folders or globs")] = None,
     ranking: Annotated[
@@ -263,23 +267,11 @@ def sample(
         typer.Option(help="farthest: files of frames that you have already"),
         Needs(pick="farthest"),
     ] = None,
-    temperature: Annotated[
-        float, typer.Option(min=1, help="K, of modes and md"), Needs(method=("modes", "md"))
-    ] = 300.0,
-    strain: Annotated[
-        float, typer.Option(min=0, help="of rattle, of the cell"), Needs(method="rattle")
-    ] = 0.02,
-    rattle: Annotated[
-        float, typer.Option(min=0, help="of rattle, Å on every coordinate"), Needs(method="rattle")
-    ] = 0.05,
-    min_distance: Annotated[
-        float, typer.Option(min=0, help="shortest distance, Å"), Needs(method=True)
-    ] = 0.5,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, help="of all that is random"),
-        Needs(method=True, pick="random"),
-    ] = 0,
+    temperature: float,
+    strain: float,
+    rattle: float,
+    min_distance: Annotated[float, Needs(method=True)],
+    seed: Annotated[int, Needs(method=True, pick="random")],
     config: Annotated[
         Path | None,
         typer.Option(help="YAML config whose recipe --pick active trains with"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from glob import glob
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -25,6 +26,7 @@ from tlpot.config.sections import (
 )
 from tlpot.errors import TlpotError
 
+Verb_ = TypeVar("Verb_", bound=Callable[..., Any])
 CONFIGS = (".yaml", ".yml")
 VERBS = ("rank", "relax", "md")
 """Each may have a section of its own in one file."""
@@ -86,6 +88,25 @@ def option(name: str, key: Key) -> Parameter:
     info = typer.Option(help=words, min=bounds.get("ge"), max=bounds.get("le"))
     annotation = Annotated[(key.field.annotation, info, *key.needs)]  # type: ignore[name-defined]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=key.default, annotation=annotation)
+
+
+def described(section: type[Section], *names: str) -> Callable[[Verb_], Verb_]:
+    """Make options of a verb, by name, what a `section` says of them; their own needs are added."""
+    fields = dict(keys(section))
+
+    def decorate(verb: Verb_) -> Verb_:
+        signature = inspect.signature(verb, eval_str=True)
+        parameters = dict(signature.parameters)
+        for name in names:
+            own = getattr(parameters[name].annotation, "__metadata__", ())
+            made = option(name, fields[name]._replace(needs=[*fields[name].needs, *own]))
+            parameters[name] = parameters[name].replace(
+                annotation=made.annotation, default=made.default
+            )
+        verb.__signature__ = signature.replace(parameters=[*parameters.values()])  # type: ignore[attr-defined]
+        return verb
+
+    return decorate
 
 
 def job(

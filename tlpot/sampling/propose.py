@@ -5,48 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from ase import Atoms
-from pydantic import Field
 
-from tlpot.config.sections import Needs, Section, parse_section
+from tlpot.config.sections import parse_section
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential, chunks
 from tlpot.sampling.geometries import sample_md, sample_modes, sample_rattle, take
 from tlpot.sampling.scores import disagreement, doubt_near_top, farthest, worst
+from tlpot.sampling.settings import Method, Proposal
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import SHORTEST, require_sound
 
-Method = Literal["modes", "md", "rattle"]
 WINDOW = 7.0
 """kJ/mol of formula units: nearly all known polymorphs lie within it of each other
 (Nyman and Day, CrystEngComm 2015, 17, 5154)."""
 NOTES = ("relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
 """What a ranking says of a structure: energy above the lowest, its spread, its own doubt."""
 Pick = Literal["committee", "farthest", "random"]
-
-
-class Proposal(Section):
-    """How new geometries are proposed (`propose`)."""
-
-    method: Method = Field(description="`modes`, `md` or `rattle`")
-    number: int = Field(ge=1, description="how many in all")
-    temperature: Annotated[float, Needs(method=("modes", "md"))] = Field(
-        300.0, gt=0, description="K"
-    )
-    strain: Annotated[float, Needs(method="rattle")] = Field(
-        0.02, ge=0, description="standard deviation of the cell's strain"
-    )
-    rattle: Annotated[float, Needs(method="rattle")] = Field(
-        0.05, ge=0, description="Å, standard deviation of the shift of every coordinate"
-    )
-    min_distance: float = Field(SHORTEST, ge=0, description="Å, shortest distance allowed")
-    seed: int = Field(0, ge=0, description="of all that is random")
 
 
 def propose(
