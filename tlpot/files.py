@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -56,6 +57,11 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
     )
     os.replace(partial, path)
     return path
+
+
+def sha256(path: str | Path) -> str:
+    """What identifies a file's content."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def require_absent(path: str | Path, mend: str = "name another file") -> Path:

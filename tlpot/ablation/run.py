@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -13,7 +12,7 @@ from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
 from tlpot.errors import TlpotError
-from tlpot.files import locked, log, logged, make_folder
+from tlpot.files import locked, log, logged, make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import NAME as MODEL
 from tlpot.parallel.processes import as_done
@@ -143,7 +142,7 @@ def _require_same_data(done: Sequence[Outcome]) -> None:
         for file in chain(outcome.manifest["data"]["files"], *inputs):
             path = file["path"]
             if path not in known and Path(path).is_file():
-                known[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+                known[path] = sha256(path)
             if known.get(path, file["sha256"]) != file["sha256"]:
                 raise TlpotError(
                     f"{path} changed since point {outcome.point.name} of this sweep finished; "

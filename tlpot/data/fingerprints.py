@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import KDTree
 
+from tlpot.files import sha256
 from tlpot.structure.frames import Frame, neighbour_pairs
 
 CUTOFF = 6.0
@@ -101,7 +101,7 @@ class TrainingSet:
         """What the model did with each frame; None of one that it never saw."""
         found: list[Part | None] = [None] * len(frames)
         if self.files:
-            found = ["file" if _sha256(f.source) in self.files else None for f in frames]
+            found = ["file" if _content(f.source) in self.files else None for f in frames]
         if not frames or not len(self.train) + len(self.validation):
             return found
         mine = fingerprints([frame.atoms for frame in frames])
@@ -116,9 +116,9 @@ class TrainingSet:
 
 
 @cache
-def _sha256(source: str) -> str | None:
+def _content(source: str) -> str | None:
     path = Path(source)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return sha256(path) if path.is_file() else None
 
 
 SEEN: dict[Part | None, str] = {

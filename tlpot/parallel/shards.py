@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import SHARDS, begin_work, locked, make_folder
+from tlpot.files import SHARDS, begin_work, locked, make_folder, sha256
 from tlpot.model.file import located
 from tlpot.model.potential import Potential, load, load_onto
 from tlpot.parallel.processes import as_done, require_scheduler
@@ -125,11 +125,10 @@ def _identity(
             geometry.update(repr(constraint).encode())
     load(model)  # complains now, not in every worker
     file = located(model)
-    weights = file.read_bytes() if file.is_file() else model.encode()
     return {
         "structures": len(frames),
         "geometry": geometry.hexdigest(),
-        "model": hashlib.sha256(weights).hexdigest(),
+        "model": sha256(file) if file.is_file() else hashlib.sha256(model.encode()).hexdigest(),
         "settings": settings,
         "shard": shard,
     }

@@ -19,6 +19,7 @@ from tlpot.config.run import Split
 from tlpot.data.groups import IN_MEMORY
 from tlpot.data.split import Splits
 from tlpot.engine.threads import cores
+from tlpot.files import sha256
 from tlpot.model.file import located
 from tlpot.structure.frames import Frame
 from tlpot.training.freeze import LayerState
@@ -65,7 +66,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 def about_file(path: str | Path) -> dict[str, Any]:
     """A file's path and what identifies its content."""
-    return {"path": str(path), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    return {"path": str(path), "sha256": sha256(path)}
 
 
 def about_frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
