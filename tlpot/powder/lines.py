@@ -26,7 +26,7 @@ SYSTEMS = (
 _LAST_GROUP = (2, 15, 74, 142, 167, 194, 230)
 
 WAVELENGTH = 1.54184
-"""Å, CuKα, of every pattern that the network sees."""
+"""Å, CuKα, of every pattern that the network sees, and of one that does not say its own."""
 LAST = 135.0
 """Degrees 2θ, end of the patterns."""
 IDENTITY = np.eye(3)[None]

@@ -14,12 +14,12 @@ from scipy.ndimage import grey_opening, uniform_filter1d
 from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
+from tlpot.powder.lines import PURPOSE, WAVELENGTH
 from tlpot.powder.pattern_file import FEWEST, Scan, read_scan
 
 if TYPE_CHECKING:
     pass
 
-PURPOSE = "making powder patterns"
 STEP = 0.02
 """Degrees 2θ between points."""
 FWHM = 0.2
@@ -28,8 +28,6 @@ BACKGROUND = 3.0
 """Degrees 2θ: what is broader than this in a measured pattern is background."""
 STRONG = 1.5
 """Å: the strongest reflections, against which others are none, have a larger spacing."""
-CU_KA = 1.54184
-"""Å, of a pattern that does not say its own."""
 SAME = 5e-3
 """Share by which wavelengths may differ, as Kα and Kα₁ do."""
 
@@ -50,7 +48,7 @@ class Pattern:
 
     angles: np.ndarray
     intensity: np.ndarray
-    wavelength: float = CU_KA
+    wavelength: float = WAVELENGTH
 
 
 def read_pattern(file: str | Path, wavelength: str | float | None = None) -> Pattern:
@@ -90,7 +88,7 @@ def read_pattern(file: str | Path, wavelength: str | float | None = None) -> Pat
 
 def _wavelength_of_scan(file: str | Path, scan: Scan, given: str | float | None) -> float:
     if given is None:
-        return scan.wavelength or CU_KA
+        return scan.wavelength or WAVELENGTH
     used = wavelength_of(given)
     told = scan.wavelength
     if told is not None and scan.axis.startswith("2θ") and abs(told / used - 1) > SAME:
