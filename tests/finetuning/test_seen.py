@@ -1,27 +1,40 @@
 """Who saw what: a model tells what it was trained on, and holds out nothing that its base saw."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import ase.io
 import pytest
 import yaml
 
 import tlpot
+from tlpot.cli.main import main
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.evaluation.metrics import evaluate
 from tlpot.model.potential import Potential, load
 from tlpot.property.run import train as train_property
 
 
-def tlpot_says(*arguments: object) -> subprocess.CompletedProcess:
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "tlpot", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
+class Output(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def tlpot_says(capfd) -> Callable[..., Output]:
+    """What the command line prints."""
+
+    def says(*arguments: object) -> Output:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        printed = capfd.readouterr()
+        assert not end.value.code, printed.err
+        return Output(printed.out, printed.err)
+
+    return says
 
 
 def split_of(folder: str | Path) -> dict[str, set[str]]:
@@ -39,7 +52,7 @@ def second(finished, settings, labelled, write_frames, tmp_path) -> dict:
     return settings
 
 
-def test_no_frame_of_the_base_is_held_out_and_all_say_so(finished, second, tmp_path):
+def test_no_frame_of_the_base_is_held_out_and_all_say_so(tlpot_says, finished, second, tmp_path):
     path = tmp_path / "second.yaml"
     path.write_text(yaml.safe_dump(second))
     done = tlpot_says("finetune", path)
@@ -87,7 +100,9 @@ def test_nothing_new_leaves_no_test(finished, settings, tmp_path):
     assert run.metrics["seen_by_base"]["train"] == len(everything.manifest["split"]["train"])
 
 
-def test_evaluate_tells_seen_frames_from_others(finished, labelled, write_frames, tmp_path):
+def test_evaluate_tells_seen_frames_from_others(
+    tlpot_says, finished, labelled, write_frames, tmp_path
+):
     frames = labelled(20)
     for i, frame in enumerate(frames):  # as another program would write them
         frame.atoms.wrap()
@@ -112,7 +127,7 @@ def test_evaluate_tells_seen_frames_from_others(finished, labelled, write_frames
 
 
 def test_models_without_fingerprints_are_asked_by_their_files(
-    finished, settings, tmp_path, labelled, write_frames
+    tlpot_says, finished, settings, tmp_path, labelled, write_frames
 ):
     old = load(finished.folder)
     del old.metadata["seen"]
@@ -153,7 +168,7 @@ def test_published_models_have_seen_nothing_that_we_know_of(labelled):
 # --- their relatives ---------------------------------------------------------------------------
 
 
-def test_a_property_model_too(tmp_path):
+def test_a_property_model_too(tlpot_says, tmp_path):
     from tests.property.conftest import KNOWN, crystal, make_settings
 
     folder = tmp_path / "crystals"
