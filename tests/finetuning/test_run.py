@@ -505,7 +505,7 @@ def test_replayed_structures_need_a_sound_geometry_but_no_label(settings, tmp_pa
     settings["training"] |= {"replay": {"files": str(file)}, "epochs": 1}
     for distance, says in ((0.15, "overlapping"), (float("nan"), "non-finite")):
         ase.io.write(file, Atoms("H2", [[0, 0, 0], [0, 0, distance]]))
-        with pytest.raises(TlpotError, match=rf"replay\.files.*\n.*{says}"):
+        with pytest.raises(TlpotError, match=rf"replay\.files.*{says}"):
             tlpot.finetune(settings)
     hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], info={"energy": 1.0, "REF_energy": 2.0})
     ase.io.write(file, hydrogen)
