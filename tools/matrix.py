@@ -97,7 +97,8 @@ def tested(name: str, python: str, constraints: str, setup: str, pytest: list[st
                 return False
             stamp.write_text(setup)
         started = time.perf_counter()
-        run(own, "-m", "pytest", f"--junitxml={report}", *pytest)
+        two_cores = ("-n", "2", "--dist", "loadfile")
+        run(own, "-m", "pytest", f"--junitxml={report}", *two_cores, *pytest)
         seconds = time.perf_counter() - started
     if not report.is_file():
         print(f"{name:<8} did not run: see {log}", flush=True)
