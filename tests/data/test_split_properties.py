@@ -95,7 +95,7 @@ def test_what_a_base_has_seen_is_never_held_out(frames, split, random):
     try:
         found = hold_out_unseen(before, frames, split, seen)
     except TlpotError:
-        assert sum(part in (None, "file", "validation") for part in seen) < 3
+        assert sum(part in (None, "file") for part in seen) < 3  # those that can test
         return
     assert_whole(found, frames, split)
     assert not {seen[i] for i in found.test} & {"train", "validation"}
