@@ -39,7 +39,7 @@ Stage = Literal["new", "begun", "finished", "other"]
 
 
 RUN_LOG = "run.log"
-log = logging.getLogger("tlpot.finetuning.run")
+log = logging.getLogger("tlpot.run")
 """What a run does, for the ``run.log`` of its folder (`logged`); elsewhere it goes nowhere."""
 log.setLevel(logging.INFO)
 log.propagate = False
