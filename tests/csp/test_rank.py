@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from tlpot.csp.evaluate import sharded
+from tlpot.csp.evaluate import Sharded
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.settings import Ranking
@@ -230,7 +230,7 @@ def test_shards_in_other_processes_give_the_same_ranking(
     mini, landscape, tmp_path, relaxation, within
 ):
     settings = Ranking(relaxation=relaxation)
-    elsewhere = sharded("mini", settings, tmp_path / "out", "local", workers=2, shard=2)
+    elsewhere = Sharded("mini", settings, tmp_path / "out", "local", workers=2, shard=2)
     found = rank(str(landscape), mini, settings, evaluated=elsewhere)
     expected = rank(str(landscape), mini, settings)
     assert names(found) == names(expected)
@@ -263,7 +263,7 @@ def test_a_dask_worker_killed_on_the_way_costs_no_structure(mini, packings, tmp_
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         client = distributed.Client(cluster)
         Thread(target=kill_one, args=(client,), daemon=True).start()
-        elsewhere = sharded(
+        elsewhere = Sharded(
             "mini", Ranking(), tmp_path / "out", cluster.scheduler_address, 2, shard=size
         )
         found = rank(str(tmp_path / "in.extxyz"), mini, Ranking(), evaluated=elsewhere)

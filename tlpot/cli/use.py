@@ -26,7 +26,7 @@ def rank(job: RankJob) -> None:
     """
     from tlpot.cli import console
     from tlpot.cli.show.use import print_ranking
-    from tlpot.csp.evaluate import sharded
+    from tlpot.csp.evaluate import Sharded
     from tlpot.csp.output import TABLE, write_ranking
     from tlpot.csp.rank import rank
     from tlpot.files import at_work, require_free
@@ -41,7 +41,7 @@ def rank(job: RankJob) -> None:
             load_onto(job.model, job.device),
             settings,
             partial(console.progress_bar, console=err),
-            sharded(job.model, settings, output, job.scheduler, job.workers, job.device),
+            Sharded(job.model, settings, output, job.scheduler, job.workers, job.device),
         )
         ranked.model = job.model
         write_ranking(ranked, output)

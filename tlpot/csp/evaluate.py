@@ -111,7 +111,7 @@ class Here:
 
 
 @dataclass(frozen=True)
-class sharded:  # noqa: N801
+class Sharded:
     """Evaluates in shards that are kept in `folder` (`tlpot.parallel.shards.in_shards`).
 
     One local worker is this process, more are others; or Dask or Slurm.

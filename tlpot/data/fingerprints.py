@@ -6,7 +6,6 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +100,8 @@ class TrainingSet:
         """What the model did with each frame; None of one that it never saw."""
         found: list[Part | None] = [None] * len(frames)
         if self.files:
-            found = ["file" if _content(f.source) in self.files else None for f in frames]
+            contents = {source: _content(source) for source in {f.source for f in frames}}
+            found = ["file" if contents[f.source] in self.files else None for f in frames]
         if not frames or not len(self.train) + len(self.validation):
             return found
         mine = fingerprints([frame.atoms for frame in frames])
@@ -115,7 +115,6 @@ class TrainingSet:
         return found
 
 
-@cache
 def _content(source: str) -> str | None:
     path = Path(source)
     return sha256(path) if path.is_file() else None

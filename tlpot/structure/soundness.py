@@ -23,7 +23,7 @@ COINCIDENT = 1e-3
 """Å below which two atoms are at one place, whatever distance is allowed."""
 
 VOLUME = 1.0
-"""Å³ below which a cell has no room for an atom: one of hydrogen at 500 GPa takes more."""
+"""Å³ below which a cell has no room for an atom."""
 
 REACH = 2.5
 """Å up to which pairs are looked for at least: a shorter reach takes longer in large cells."""
