@@ -187,13 +187,14 @@ def _minima(
 
 def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) -> list[Relaxed]:
     """With energies, forces and spread at the end, and the domain's verdict on the minima."""
-    known = []
     for i, one in enumerate(found):
-        close = too_close(one.atoms, {}) or find_flaw(one.atoms)
-        if close and one.reason is None:
+        if one.reason is None and (close := too_close(one.atoms, {}) or find_flaw(one.atoms)):
             found[i] = replace(one, reason=f"collapsed: {close}")
-        elif one.steps and not close:
-            known.append(i)
+    known = [
+        i
+        for i, one in enumerate(found)
+        if one.steps and not (find_flaw(one.atoms) or too_close(one.atoms, {}))
+    ]
     predictions = potential.predict([found[i].atoms for i in known]) if known else []
     for i, said in zip(known, predictions, strict=True):
         one = found[i]
