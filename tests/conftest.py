@@ -30,7 +30,8 @@ from tlpot.backbones.schnet import Architecture as SchNetArchitecture
 from tlpot.backbones.schnet import SchNet
 from tlpot.engine.constants import Angles
 from tlpot.finetuning.run import Run, finetune
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
 from tlpot.structure.frames import Frame
 

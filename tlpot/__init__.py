@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tlpot.errors import TlpotError
     from tlpot.finetuning.run import finetune
     from tlpot.model.calculator import TLPotCalculator
-    from tlpot.model.potential import load
+    from tlpot.model.load import load
 
 __version__ = "0.1.0"
 
@@ -23,7 +23,7 @@ _HOMES = {
     "TLPotCalculator": "tlpot.model.calculator",
     "TlpotError": "tlpot.errors",
     "finetune": "tlpot.finetuning.run",
-    "load": "tlpot.model.potential",
+    "load": "tlpot.model.load",
     "read_frames": "tlpot.data.read",
 }
 

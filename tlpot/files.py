@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that one process is at, their logs, work taken up."""
+"""Files that are whole or not there, folders that one process is at, work that can be taken up."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import csv
 import hashlib
 import io
 import json
-import logging
 import math
 import os
 import shutil
-import sys
-import time
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
-from tlpot.errors import TlpotError, first_line
+from tlpot.errors import TlpotError
+from tlpot.run_log import RUN_LOG, logged
 
 try:
     import fcntl
@@ -36,16 +31,6 @@ SHARDS = "shards"
 """Folder in it for what is done."""
 
 Stage = Literal["new", "begun", "finished", "other"]
-
-
-RUN_LOG = "run.log"
-log = logging.getLogger("tlpot.run")
-"""What a run does, for the ``run.log`` of its folder (`logged`); elsewhere it goes nowhere."""
-log.setLevel(logging.INFO)
-log.propagate = False
-log.addHandler(logging.NullHandler())
-
-_open: ContextVar[_RunLog | None] = ContextVar("run log", default=None)
 
 
 def write_whole(path: str | Path, content: str | bytes) -> Path:
@@ -276,71 +261,6 @@ def locked(place: Path) -> Iterator[None]:
     finally:
         _held.discard(key)
         os.close(handle)
-
-
-class _RunLog(logging.Handler):
-    """Appends to a folder's log as soon as the run has made anything else in the folder."""
-
-    def __init__(self, folder: Path, begun: bool) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self.addFilter(lambda record: _open.get() is self)
-        self.path, self.waiting, self.begun = folder / RUN_LOG, [""], begun
-        self.before = self._there()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.waiting.append(self.format(record))
-        self.begun = self.begun or bool(self._there() - self.before)
-        if self.begun:
-            with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in self.waiting)
-                self.waiting = []
-
-    def _there(self) -> set[str]:
-        folder = self.path.parent
-        return set(os.listdir(folder)) if folder.is_dir() else set()
-
-
-@contextmanager
-def logged(folder: str | Path, wanted: bool = True, begun: bool = False) -> Iterator[None]:
-    """Keep what happens meanwhile in the folder's ``run.log``, warnings too, and how it ended.
-
-    An earlier log is added to. A run that makes nothing else in its folder leaves no log either,
-    unless it has `begun` before; one inside another has its own. Of several processes at one run,
-    one may have `wanted` it.
-    """
-    around = _open.get()
-    if not wanted or (around is not None and around.path == Path(folder) / RUN_LOG):
-        yield
-        return
-    handler, show, started = _RunLog(Path(folder), begun), warnings.showwarning, time.monotonic()
-
-    def noted(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        log.warning("%s: %s", category.__name__, message)
-        show(message, category, *where, **more)
-
-    log.addHandler(handler)
-    before = _open.set(handler)
-    warnings.showwarning = noted  # type: ignore[assignment]
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    log.info("tlpot %s, Python %s: %s", version("tlpot"), sys.version.split()[0], command)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        log.error("interrupted (%s)", type(error).__name__)
-        raise
-    except TlpotError as error:
-        log.error("failed: %s", error)
-        raise
-    except BaseException as error:
-        log.exception("failed: %s: %s", type(error).__name__, first_line(error))
-        raise
-    else:
-        log.info("finished after %.1f s", time.monotonic() - started)
-    finally:
-        warnings.showwarning = show
-        _open.reset(before)
-        log.removeHandler(handler)
 
 
 @contextmanager

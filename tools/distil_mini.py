@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS
 from tlpot.engine.networks import energy_and_slope
-from tlpot.model.potential import Potential, load_base
+from tlpot.model.load import load_base
+from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
 from tlpot.structure.frames import Batch, Frame
 

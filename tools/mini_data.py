@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from vesin import NeighborList
 
 from tlpot.backbones.ani import ANI
-from tlpot.model.potential import load_base
+from tlpot.model.load import load_base
 from tlpot.structure.frames import Batch, Frame
 
 SYMBOLS = ("H", "C", "N", "O")

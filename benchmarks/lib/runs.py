@@ -14,7 +14,8 @@ from tlpot.config.run import Config, load_config, parse_config
 from tlpot.data.check import check_frames
 from tlpot.data.split import split_frames, thin
 from tlpot.files import write_whole
-from tlpot.model.potential import Potential, supported_elements
+from tlpot.model.load import supported_elements
+from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 

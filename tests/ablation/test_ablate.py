@@ -14,7 +14,7 @@ from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import parse_sweep
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune
-from tlpot.model.potential import load_base
+from tlpot.model.load import load_base
 from tlpot.structure.frames import Batch
 from tlpot.training.cache import DescriptorCache
 

@@ -14,7 +14,8 @@ from torchani.aev import ANIAngular
 from tlpot.backbones.aev import FINE
 from tlpot.backbones.published import PUBLISHED, from_torchani
 from tlpot.config.run import Training
-from tlpot.model.potential import Potential, load_base
+from tlpot.model.load import load_base
+from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 from tlpot.training.loss import loss
 

@@ -17,7 +17,7 @@ from tlpot.cli.main import app
 from tlpot.config.bases import BACKBONES, BASES, pretrained
 from tlpot.interfaces.export import export
 from tlpot.model.file import read_model
-from tlpot.model.potential import load_base
+from tlpot.model.load import load_base
 from tlpot.sampling.propose import choose
 
 CENTRES = torch.linspace(0.5, 3.5, 8)

@@ -18,7 +18,7 @@ from tlpot.csp.scores import read_reference
 from tlpot.errors import TlpotError
 from tlpot.files import cell_number, cell_text, table_text
 from tlpot.finetuning.run import validate
-from tlpot.model.potential import BUNDLED, load, load_base, supported_elements
+from tlpot.model.load import BUNDLED, load, load_base, supported_elements
 from tlpot.property.elements import element_table
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation

@@ -27,7 +27,8 @@ from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
 from tlpot.md.start import read_start
 from tlpot.model.calculator import TLPotCalculator
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 from tlpot.relax.files import relax_files
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation

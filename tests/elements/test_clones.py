@@ -14,7 +14,8 @@ import tlpot
 from tlpot.cli.main import main
 from tlpot.config.run import Training
 from tlpot.errors import TlpotError
-from tlpot.model.potential import Potential, load_base
+from tlpot.model.load import load_base
+from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 from tlpot.training.freeze import freeze, train_only
 from tlpot.training.potential import PotentialTask

@@ -13,8 +13,8 @@ from ase.build import molecule
 import tlpot
 from tlpot.cli.main import main
 from tlpot.errors import TlpotError, is_out_of_memory, short_of_memory
-from tlpot.files import RUN_LOG, log, logged
 from tlpot.model.potential import Potential
+from tlpot.run_log import RUN_LOG, log, logged
 
 
 def lines(folder: str | Path) -> list[str]:

@@ -13,7 +13,8 @@ import tlpot
 from tlpot.cli.main import main
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.evaluation.metrics import evaluate
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 from tlpot.property.run import train as train_property
 
 

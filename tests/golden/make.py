@@ -28,7 +28,8 @@ from tlpot.backbones.schnet import Architecture as Filters
 from tlpot.backbones.schnet import SchNet
 from tlpot.engine.constants import Angles
 from tlpot.model.file import read_model
-from tlpot.model.potential import Potential, load_base
+from tlpot.model.load import load_base
+from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Scale
 from tlpot.powder.classifier import Classifier

@@ -11,7 +11,7 @@ from ase.units import Hartree
 from tlpot.cli.main import main
 from tlpot.errors import TlpotError
 from tlpot.interfaces.export import export
-from tlpot.model.potential import load, load_base
+from tlpot.model.load import load, load_base
 
 ASK = """
 import json, sys

@@ -14,7 +14,8 @@ from metatomic.torch.systems_to_torch import systems_to_torch
 
 from tlpot.errors import TlpotError
 from tlpot.interfaces.metatomic import export_metatomic
-from tlpot.model.potential import Potential, load, load_base
+from tlpot.model.load import load, load_base
+from tlpot.model.potential import Potential
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from tlpot.md.settings import Dynamics
 from tlpot.md.start import read_start
 from tlpot.md.summary import read_log, summarise
 from tlpot.model.calculator import TLPotCalculator
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 
 QUICK = {"log_every": 5, "frame_every": 10, "save_every": 20}
 
@@ -70,7 +71,7 @@ def test_a_killed_run_goes_on_bit_for_bit(mini, tmp_path):
 from ase.build import molecule
 from tlpot.md.dynamics import run_md
 from tlpot.md.settings import Dynamics
-from tlpot.model.potential import load
+from tlpot.model.load import load
 run_md(molecule("CH3OH"), load("mini"), 100, {str(cut)!r}, Dynamics(**{QUICK!r}))
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}

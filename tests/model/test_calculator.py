@@ -11,7 +11,7 @@ from ase.optimize import BFGS
 
 from tlpot import TLPotCalculator
 from tlpot.errors import TlpotError
-from tlpot.model.potential import load_base
+from tlpot.model.load import load_base
 from tlpot.structure.frames import Frame
 
 

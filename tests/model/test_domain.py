@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tlpot.model.domain import training_domain
-from tlpot.model.potential import load
+from tlpot.model.load import load
 from tlpot.structure.contacts import shortest_contacts
 
 

@@ -16,14 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from tlpot.backbones.published import PUBLISHED
 from tlpot.errors import TlpotError
-from tlpot.model.potential import (
-    Potential,
-    chunks,
-    load,
-    load_base,
-    member_spread,
-    supported_elements,
-)
+from tlpot.model.load import load, load_base, supported_elements
+from tlpot.model.potential import Potential, chunks, member_spread
 from tlpot.structure.frames import Batch, Frame
 
 

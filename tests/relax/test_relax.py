@@ -7,7 +7,8 @@ import torch
 from ase import Atoms, units
 from ase.build import molecule
 
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.frames import Frame

@@ -9,7 +9,7 @@ import pytest
 
 from tlpot.config.run import Group, parse_config
 from tlpot.errors import TlpotError
-from tlpot.model.potential import load
+from tlpot.model.load import load
 from tlpot.sampling.active import active_learning
 from tlpot.sampling.propose import committee
 

@@ -5,7 +5,7 @@ import pytest
 from ase.build import molecule
 
 from tlpot.errors import TlpotError
-from tlpot.model.potential import load
+from tlpot.model.load import load
 from tlpot.sampling.propose import choose, committee, frame_features, propose
 from tlpot.structure.frames import Frame
 

@@ -25,7 +25,7 @@ from tlpot.cli import property as cli_property
 from tlpot.cli import use as cli_use
 from tlpot.cli import xrd as cli_xrd
 from tlpot.config.run import Training
-from tlpot.model.potential import load, load_onto
+from tlpot.model.load import load, load_onto
 from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.checkpoint import load_checkpoint

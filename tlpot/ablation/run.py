@@ -12,10 +12,11 @@ from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
 from tlpot.errors import TlpotError
-from tlpot.files import locked, log, logged, make_folder, sha256
+from tlpot.files import locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import NAME as MODEL
 from tlpot.parallel.processes import as_done
+from tlpot.run_log import log, logged
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 

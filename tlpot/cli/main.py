@@ -130,7 +130,7 @@ def evaluate(
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
     from tlpot.evaluation import metrics
-    from tlpot.model.potential import load_onto
+    from tlpot.model.load import load_onto
 
     potential = load_onto(model, device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
@@ -182,7 +182,7 @@ def elements(
     """Rank the elements of a base as donors for others, and draw the map of the elements."""
     from tlpot.cli.show.elements import print_advice
     from tlpot.elements.advice import advise
-    from tlpot.model.potential import supported_elements
+    from tlpot.model.load import supported_elements
 
     if output:
         require_absent(output, "name another picture with --output")
@@ -297,7 +297,7 @@ def sample(
     from tlpot.cli import console
     from tlpot.data.read import read_frames
     from tlpot.data.write import refuse_to_overwrite, write_frames
-    from tlpot.model.potential import load_onto
+    from tlpot.model.load import load_onto
     from tlpot.sampling import propose as sampling
 
     refuse_to_overwrite(output)

@@ -30,7 +30,7 @@ def rank(job: RankJob) -> None:
     from tlpot.csp.output import TABLE, write_ranking
     from tlpot.csp.rank import rank
     from tlpot.files import at_work, require_free
-    from tlpot.model.potential import load_onto
+    from tlpot.model.load import load_onto
 
     output, settings = Path(job.output), job.ranking()
     require_free(output, TABLE)
@@ -90,7 +90,7 @@ def md(job: DynamicsJob) -> None:
     from tlpot.md.settings import Dynamics
     from tlpot.md.start import read_start
     from tlpot.md.summary import summarise
-    from tlpot.model.potential import load_onto
+    from tlpot.model.load import load_onto
 
     output, steps = Path(job.output), round(1000 * job.ps / job.timestep)
     if steps < 1:

@@ -23,16 +23,9 @@ from tlpot.data.identity import short_names
 from tlpot.data.write import write_frames
 from tlpot.evaluation.plots import short, write
 from tlpot.evaluation.report import formula
-from tlpot.files import (
-    at_work,
-    begin_work,
-    end_work,
-    log,
-    make_folder,
-    table_text,
-    write_whole,
-)
+from tlpot.files import at_work, begin_work, end_work, make_folder, table_text, write_whole
 from tlpot.palette import AFTER, BEFORE, FAINT
+from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.training.manifest import versions
 

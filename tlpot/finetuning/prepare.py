@@ -18,7 +18,8 @@ from tlpot.data.read import read_structures
 from tlpot.data.split import Splits, split_unseen, thin
 from tlpot.errors import TlpotError
 from tlpot.finetuning.units import check_units
-from tlpot.model.potential import Potential, load_base
+from tlpot.model.load import load_base
+from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
 from tlpot.model.reference import EnergyReference, fit_reference, require_determined
 from tlpot.optional import require

@@ -18,11 +18,11 @@ from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
-from tlpot.files import log, logged
 from tlpot.finetuning.manifest import make_manifest
 from tlpot.finetuning.prepare import Prepared, prepare
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
+from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.parallel import Team

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent
-from tlpot.model.potential import load
+from tlpot.model.load import load
 
 Format = Literal["metatomic", "torchani"]
 SUFFIX: dict[Format, str] = {"metatomic": ".pt", "torchani": ".py"}
@@ -22,7 +22,7 @@ def export(
     Parameters
     ----------
     model
-        As for `tlpot.model.potential.load`.
+        As for `tlpot.model.load.load`.
     output
         File to write: ``.pt`` for metatomic; ``.py`` for torchani, with the weights beside it.
     elements

@@ -24,22 +24,14 @@ from tlpot import __version__
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError, short_of_memory
-from tlpot.files import (
-    begin_work,
-    cell_text,
-    end_work,
-    locked,
-    log,
-    logged,
-    make_folder,
-    write_whole,
-)
+from tlpot.files import begin_work, cell_text, end_work, locked, make_folder, write_whole
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
 from tlpot.relax.relax import unfit
+from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.units import NS_PER_DAY
 

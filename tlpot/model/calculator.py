@@ -14,7 +14,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor
 
 from tlpot.engine.device import usable
-from tlpot.model.potential import Potential, load
+from tlpot.model.load import load
+from tlpot.model.potential import Potential
 from tlpot.model.prediction import voigt
 from tlpot.model.uncertainty import Calibration
 from tlpot.structure.frames import Batch, Frame

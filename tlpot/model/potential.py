@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,23 +14,16 @@ from ase import Atoms
 from torch import Tensor
 
 from tlpot.backbones.base import Backbone, find_backbone
-from tlpot.backbones.published import SYMBOLS, load_published, to_torchani
-from tlpot.config.bases import BASES, pretrained, untrained
-from tlpot.config.run import parse_elements
-from tlpot.config.sections import Section
-from tlpot.elements.donors import check_elements, require_elements
-from tlpot.engine.device import usable
+from tlpot.backbones.published import to_torchani
+from tlpot.elements.donors import require_elements
 from tlpot.engine.threads import own_threads
 from tlpot.errors import TlpotError
-from tlpot.files import require_unshadowed
-from tlpot.model.file import located, read_model, write_model
+from tlpot.model.file import read_model, write_model
 from tlpot.model.prediction import Output, Prediction, voigt
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
 from tlpot.structure.frames import Batch, Frame
 
-BUNDLED = Path(__file__).parents[1] / "backbones"
-"""Weights that come with tlpot, ``<base>.safetensors``."""
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
 
@@ -272,134 +265,3 @@ class Potential:
         if unexpected or any(name.startswith("networks.") for name in missing):
             raise TlpotError(f"{path}: the weights do not fit the architecture it states")
         return cls(backbone.requires_grad_(False), reference, metadata, calibration)
-
-
-def load(model: str | Path) -> Potential:
-    """A potential by name or from a file.
-
-    Parameters
-    ----------
-    model
-        Path of a model file or run folder, or ``ani2x``, ``ani1x``, ``ani1ccx`` (torchani's
-        weights, downloaded and cached by torchani), or ``mini`` (ships with tlpot).
-
-    Raises
-    ------
-    TlpotError
-        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file.
-    """
-    name = str(model)
-    if isinstance(model, Path) and model.exists():
-        return Potential.load(model)
-    _require_unshadowed(name)
-    weights = BASES[name].weights if name in BASES else None
-    if weights == "torchani":
-        backbone, energies = load_published(name)
-        why = f"self-energies of {name} as published"
-        potential = Potential(
-            backbone.requires_grad_(False), EnergyReference(energies, "self-energies", why)
-        )
-    elif weights == "bundled":
-        potential = Potential.load(BUNDLED / f"{name}.safetensors")
-    elif Path(name).exists():
-        potential = Potential.load(name)
-    elif untrained(name):
-        raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
-    else:
-        known = ", ".join(pretrained())
-        raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
-    if weights:
-        potential.metadata["base"] = name
-    return potential
-
-
-def _require_unshadowed(name: str) -> None:
-    """Refuse the name of a base that is also a model here."""
-    if name in BASES:
-        require_unshadowed(name, f"the base {name}", located(name))
-
-
-def load_onto(model: str | Path, device: str = "auto") -> Potential:
-    """As `load`, on a device as torch calls it; ``auto`` takes a GPU when there is one.
-
-    Raises
-    ------
-    TlpotError
-        As `load`, and if the device cannot be used here.
-    """
-    where = usable(device)
-    return load(model).to(where)
-
-
-def supported_elements(model: str | Path, asked: Collection[str] = ()) -> tuple[str, ...]:
-    """Elements that a potential (as for `load`) knows; needs no weights of a published one.
-
-    Raises
-    ------
-    TlpotError
-        As `load`; and if one that is `asked` for is unknown to it and can never stand on another.
-    """
-    if str(model) not in SYMBOLS or isinstance(model, Path):
-        potential = load(model)
-        if not potential.takes_donors:
-            potential.require_elements(asked)
-        return potential.elements
-    _require_unshadowed(str(model))
-    return SYMBOLS[str(model)]
-
-
-def load_base(
-    name: str | Path,
-    elements: Mapping[str, Any] | None = None,
-    sizes: Section | None = None,
-) -> Potential:
-    """A potential to start from, with new elements on the weights of its own.
-
-    Parameters
-    ----------
-    name
-        As for `load`; or ``emodes``, ``schnet`` …, whose weights are yet to be trained.
-    elements
-        As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
-        neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
-        (radial, and angular with every element) of its own, with C's weights copied to all of
-        them. Untrained, both give the same energies.
-    sizes
-        Of one that is yet to be trained: the config's section of its name.
-
-    Raises
-    ------
-    TlpotError
-        As `load`, and as `tlpot.elements.donors.check_elements`.
-    """
-    if untrained(name):
-        _require_unshadowed(str(name))
-    base = _untrained(str(name), sizes) if untrained(name) else load(name)
-    if not elements:
-        return base
-    if not base.takes_donors:
-        raise TlpotError(
-            f"model.elements: {name} has no weights of an element that another could begin on; "
-            "remove model.elements"
-        )
-    new = parse_elements(elements)
-    check_elements(new, base.elements, base.clones)
-    donors, energies = dict(base.backbone.donors), dict(base.reference.values)
-    for element, entry in new.items():
-        donors[element] = donors.get(entry.donor, entry.donor)
-        energies[element] = energies[entry.donor]
-    backbone = base.backbone.with_donors(donors)
-    metadata = base.metadata
-    clones = {element: donors[element] for element in new if new[element].kind == "clone"}
-    if clones:
-        backbone = backbone.with_elements((*backbone.symbols, *clones))
-        metadata = metadata | {"clones": base.clones | clones}
-    reference = replace(base.reference, values=energies)
-    return Potential(backbone.requires_grad_(False), reference, metadata)
-
-
-def _untrained(name: str, sizes: Section | None) -> Potential:
-    """A backbone without weights: its energy is zero."""
-    backbone = find_backbone(BASES[name].backbone).new(**(sizes.model_dump() if sizes else {}))
-    reference = EnergyReference(dict.fromkeys(backbone.symbols, 0.0), "none", "never trained")
-    return Potential(backbone.requires_grad_(False), reference, {"base": name})

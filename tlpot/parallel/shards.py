@@ -13,7 +13,8 @@ import numpy as np
 from tlpot.errors import TlpotError
 from tlpot.files import SHARDS, begin_work, locked, make_folder, sha256
 from tlpot.model.file import located
-from tlpot.model.potential import Potential, load, load_onto
+from tlpot.model.load import load, load_onto
+from tlpot.model.potential import Potential
 from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.structure.frames import Frame
 
@@ -45,7 +46,7 @@ def in_shards(
     Parameters
     ----------
     model
-        As for `tlpot.model.potential.load`; workers load it themselves (`loaded`).
+        As for `tlpot.model.load.load`; workers load it themselves (`loaded`).
     folder
         New, empty, or left by an interrupted call with the same structures, model and settings.
     scheduler, workers

@@ -15,7 +15,6 @@ from tlpot.data.crystals import Refused
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits, split_unseen
 from tlpot.errors import TlpotError, short_of_memory
-from tlpot.files import log, logged
 from tlpot.model.file import NAME as MODEL
 from tlpot.optional import require
 from tlpot.powder.classifier import Classifier, first_lines, load
@@ -25,6 +24,7 @@ from tlpot.powder.judge import judge
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.report import write_report
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
+from tlpot.run_log import log, logged
 from tlpot.training.freeze import LayerState, freeze_layers
 from tlpot.training.manifest import about_file, common_part
 from tlpot.training.parallel import Team

@@ -13,7 +13,6 @@ from tlpot.config.sections import as_section
 from tlpot.data.fingerprints import base_lines
 from tlpot.data.read import find_files
 from tlpot.errors import short_of_memory
-from tlpot.files import log, logged
 from tlpot.optional import require
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, by_id
@@ -22,6 +21,7 @@ from tlpot.property.memory import keep_memory
 from tlpot.property.prepare import Prepared, Run, prepare
 from tlpot.property.report import write_report
 from tlpot.property.task import PropertyTask
+from tlpot.run_log import log, logged
 from tlpot.training.manifest import about_file, common_part
 from tlpot.training.parallel import Team
 from tlpot.training.run_folder import (

@@ -17,11 +17,12 @@ from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
 from tlpot.errors import short_of_memory
-from tlpot.files import at_work, end_work, log, table_text, write_whole
+from tlpot.files import at_work, end_work, table_text, write_whole
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import SHARD, in_shards, loaded
 from tlpot.relax.relax import Relaxed, relax, require_crystals
 from tlpot.relax.settings import Relaxation
+from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import density
 from tlpot.structure.soundness import is_finite
@@ -69,13 +70,13 @@ def relax_files(
     files
         As for `tlpot.data.read.read_frames`. A file that cannot be read is set aside by itself.
     model
-        As for `tlpot.model.potential.load`; workers load it themselves.
+        As for `tlpot.model.load.load`; workers load it themselves.
     output
         New, or left by an interrupted call with the same files, model and settings.
     scheduler, workers
         As for `tlpot.parallel.processes.as_done`.
     device
-        As for `tlpot.model.potential.load_onto`.
+        As for `tlpot.model.load.load_onto`.
     shard
         Structures to a piece of work. A process that dies costs the piece that it had.
     on_structure

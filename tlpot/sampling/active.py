@@ -15,7 +15,8 @@ from tlpot.data.check import check_frames
 from tlpot.data.groups import read_data, without_files
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune
-from tlpot.model.potential import Potential, load, load_base
+from tlpot.model.load import load, load_base
+from tlpot.model.potential import Potential
 from tlpot.sampling.propose import committee
 from tlpot.sampling.scores import worst
 from tlpot.structure.frames import Frame
