@@ -18,10 +18,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from tlpot.sampling.propose.geometries import relax, sample_modes, take
 
 from tlpot import TLPotCalculator, finetune, load
 from tlpot.model.alchemy import AlchemicalPath, alchemical_energies
+from tlpot.sampling.geometries import relax, sample_modes, take
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

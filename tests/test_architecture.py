@@ -3,9 +3,12 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import tlpot
 
 PACKAGE = Path(tlpot.__file__).parent
+ROOT = Path(__file__).parents[1]
 
 FLOORS = (
     {"engine"},
@@ -104,3 +107,26 @@ def test_no_circle_of_modules_or_of_rooms():
 def test_nothing_imports_the_command_line():
     users = {a for a, to in ARROWS.items() if any(b.split(".")[0] == "cli" for b in to)}
     assert {a for a in users if a.split(".")[0] != "cli"} <= DOORS
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "datasets", "examples", "tools"])
+def test_scripts_import_what_there_is(folder):
+    """They are no part of the package, so that no other test would miss a name that moved."""
+    missing = [
+        f"{path.relative_to(ROOT)}: {node.module}.{alias.name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tlpot"
+        for alias in node.names
+        if not is_there(node.module, alias.name)
+    ]
+    assert not missing
+
+
+def is_there(module: str, name: str) -> bool:
+    """Whether ``from module import name`` works."""
+    try:
+        exec(f"from {module} import {name}", {})
+    except ImportError:
+        return False
+    return True

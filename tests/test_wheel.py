@@ -26,12 +26,12 @@ elements Si I --model mini
 validate tiny.yaml
 evaluate runs/quickstart datasets/urea/urea.extxyz@0:8
 export runs/quickstart --to torchani --output exported.py
-sample POSCAR --method rattle --number 2 --output rattled.extxyz
-sample POSCAR --method modes --model mini --number 2 --output modes.extxyz
-sample POSCAR --method md --model mini --number 2 --output snapshots.extxyz
-sample datasets/urea/urea.extxyz --pick committee --model mini --number 2 --output 1.extxyz
-sample datasets/urea/urea.extxyz --pick farthest --model mini --number 2 --output 2.extxyz
-sample datasets/urea/urea.extxyz@0:9 --pick active --config tiny.yaml --number 3 --output 3.extxyz
+sample propose POSCAR --method rattle --number 2 --output rattled.extxyz
+sample propose POSCAR --method modes --model mini --number 2 --output modes.extxyz
+sample propose POSCAR --method md --model mini --number 2 --output snapshots.extxyz
+sample choose datasets/urea/urea.extxyz --by committee --model mini --number 2 --output 1.extxyz
+sample choose datasets/urea/urea.extxyz --by farthest --model mini --number 2 --output 2.extxyz
+sample learn tiny.yaml data.files=datasets/urea/urea.extxyz@0:9 --number 3 --output 3.extxyz
 ablate sweep.yaml --workers 1
 label POSCAR --engine emt --output labelled.extxyz
 label POSCAR --engine vasp --output jobs

@@ -7,7 +7,7 @@ fine-tuned on 5 to 50 % of each; the order of the structures that it did not see
 that of PBE+MBD, at the PBE+MBD geometries (single points). Three draws: in each, one half of a
 landscape is never trained on; training structures come from the other half, *random* in the order
 of the draw, or *doubt* (10 % at random, then those that this model doubts most near the top of its
-ranking, as ``tlpot sample --from``). What is finished is not run again.
+ranking, as ``tlpot sample choose --by doubt``). What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tlpot.csp.landscape import centred_spread, spread_of_differences
 from tlpot.csp.scores import SCORES, score
 from tlpot.data.crystals import read_crystals
 from tlpot.model.potential import Potential
-from tlpot.sampling.propose import WINDOW
+from tlpot.sampling.choose import WINDOW
 from tlpot.sampling.scores import doubt_near_top, worst
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules, find_unit

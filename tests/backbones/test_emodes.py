@@ -21,7 +21,7 @@ from tlpot.finetuning.run import finetune
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.load import load, load_base
 from tlpot.model.potential import Potential
-from tlpot.sampling.propose import frame_features
+from tlpot.sampling.choose import frame_features
 from tlpot.structure.frames import Batch, Frame
 from tlpot.training.loss import loss
 

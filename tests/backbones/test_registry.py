@@ -18,7 +18,7 @@ from tlpot.config.bases import BACKBONES, BASES, pretrained
 from tlpot.interfaces.export import export
 from tlpot.model.file import read_model
 from tlpot.model.load import load_base
-from tlpot.sampling.propose import choose
+from tlpot.sampling.choose import choose
 
 CENTRES = torch.linspace(0.5, 3.5, 8)
 

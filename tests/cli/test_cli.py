@@ -216,26 +216,50 @@ def test_inspect_prints_and_draws(call, tmp_path, settings):
 def test_sample_proposes_and_never_overwrites(call, tmp_path, settings):
     output = tmp_path / "new.extxyz"
     water = f"{settings['data']['files'][0]}@0"
-    code, out, err = call("sample", water, "--method", "rattle", "--number", 3, "--output", output)
+    propose = ("sample", "propose", water, "--method", "rattle", "--number", 3, "--output")
+    code, out, err = call(*propose, output)
     assert code == 0, err
     assert "wrote 3 frames" in out
     found = tlpot.read_frames(output)
     assert [f.info["start"] for f in found] == [found[0].info["start"]] * 3
     assert found[0].energy is None
-    arguments = ("sample", water, "--output")
-    refused(call(*arguments, output, "--method", "rattle", "--number", 3), "exists already")
-    other = tmp_path / "other.extxyz"
-    refused(call(*arguments, other, "--number", 3), "--method", "--pick")
-    refused(call(*arguments, other, "--pick", "random", "--method", "md"), "one of")
-    refused(call(*arguments, other, "--pick", "random"), "--number")
-    refused(call(*arguments, other, "--pick", "active"), "--config")
-    assert not other.exists()
+    refused(call(*propose, output), "exists already")
+
+
+def test_sample_as_it_was_written_before(call, tmp_path, settings, base_model):
+    """Its words still do what they did, and are told as they are now; none does another thing."""
+    frames, output = settings["data"]["files"][0], tmp_path / "new.extxyz"
+    rest = ("--number", 3, "--output", output)
+    for words, now in (
+        (("--method", "rattle"), f"propose {frames} --method rattle --number 3"),
+        (("--pick", "random"), f"choose {frames} --by random --number 3"),
+        (("--pick=farthest", "--model", base_model), f"choose {frames} --by farthest --model"),
+    ):
+        code, out, err = call("sample", frames, *words, *rest)
+        assert (code, "wrote 3 frames" in out) == (0, True), err
+        assert f"type: tlpot sample {now}" in err
+        output.unlink()
+    code, _, err = call("sample", "--from", tmp_path, *rest)
+    assert (code, "tlpot sample choose --by doubt" in err) == (2, True)
+    assert "holds no structures.extxyz" in err
+    refused(call("sample", frames, "--pick", "active", *rest), "tlpot sample learn config.yaml")
+    refused(call("sample", frames, *rest), "propose", "choose", "learn")
+    refused(call("sample", frames, "--pick", "random", "--method", "md", *rest), "say what to do")
+    assert not output.exists()
 
 
 def test_sample_picks_labelled_frames(call, tmp_path, settings, base_model):
     output = tmp_path / "picked.extxyz"
     code, _, err = call(
-        *("sample", *settings["data"]["files"], "--pick", "committee", "--model", base_model),
+        *(
+            "sample",
+            "choose",
+            *settings["data"]["files"],
+            "--by",
+            "committee",
+            "--model",
+            base_model,
+        ),
         *("--number", 5, "--output", output),
     )
     assert code == 0, err
@@ -244,7 +268,15 @@ def test_sample_picks_labelled_frames(call, tmp_path, settings, base_model):
     assert scores == sorted(scores, reverse=True)
     assert all(f.energy is not None and f.forces is not None for f in found)
     code, _, err = call(
-        *("sample", *settings["data"]["files"], "--pick", "farthest", "--model", base_model),
+        *(
+            "sample",
+            "choose",
+            *settings["data"]["files"],
+            "--by",
+            "farthest",
+            "--model",
+            base_model,
+        ),
         *("--number", 11, "--known", output, "--output", tmp_path / "others.extxyz"),
     )
     assert code == 0, err
@@ -255,12 +287,10 @@ def test_sample_picks_labelled_frames(call, tmp_path, settings, base_model):
 def test_sample_learns_actively(call, tmp_path, config, settings):
     overrides = yaml.safe_load(config.read_text())
     overrides["active"] = {"start": 0.2, "criterion": 1e-9, "add": 0.2}
-    overrides["training"]["epochs"] = 1
     config.write_text(yaml.safe_dump(overrides))
     output = tmp_path / "chosen.extxyz"
     code, out, err = call(
-        *("sample", *settings["data"]["files"], "--pick", "active", "--config", config),
-        *("--number", 6, "--output", output),
+        *("sample", "learn", config, "training.epochs=1", "--number", 6, "--output", output)
     )
     assert code == 0, err
     assert "wrote 6 frames" in out

@@ -28,49 +28,33 @@ from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
 
 FAR = "tcp://127.0.0.1:1"
-SAMPLE = ("sample", "x", "--number", "3", "--output", "OUT")
+PROPOSE = ("sample", "propose", "x", "--number", "3", "--output", "OUT", "--method")
+CHOOSE = ("sample", "choose", "x", "--number", "3", "--output", "OUT", "--by")
 RELAX = ("relax", "x", "--output", "OUT")
 RANK = ("rank", "x", "--output", "OUT")
 LABEL = ("label", "x", "--output", "OUT")
 MD = ("md", "x", "--output", "OUT")
 
 DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
-    ("sample", "window"): [
-        ((*SAMPLE, "--pick", "random", "--window", "3"), "without --from"),
+    ("sample propose", "model"): [
+        ((*PROPOSE, "rattle", "--model", "mini"), "with --method rattle"),
     ],
-    ("sample", "model"): [
-        ((*SAMPLE, "--method", "rattle", "--model", "mini"), "with --method rattle"),
-        ((*SAMPLE, "--pick", "random", "--model", "mini"), "with --pick random"),
-        ((*SAMPLE, "--pick", "active", "--model", "mini"), "with --pick active"),
+    ("sample propose", "device"): [
+        ((*PROPOSE, "rattle", "--device", "cpu"), "with --method rattle"),
     ],
-    ("sample", "device"): [
-        ((*SAMPLE, "--method", "rattle", "--device", "cpu"), "with --method rattle"),
-        ((*SAMPLE, "--pick", "active", "--device", "cpu"), "with --pick active"),
+    ("sample propose", "temperature"): [
+        ((*PROPOSE, "rattle", "--temperature", "300"), "with --method rattle"),
     ],
-    ("sample", "known"): [
-        ((*SAMPLE, "--pick", "committee", "--known", "y"), "with --pick committee"),
-        ((*SAMPLE, "--method", "md", "--known", "y"), "without --pick farthest"),
+    ("sample propose", "strain"): [((*PROPOSE, "modes", "--strain", "0"), "with --method modes")],
+    ("sample propose", "rattle"): [((*PROPOSE, "md", "--rattle", "0.1"), "with --method md")],
+    ("sample choose", "window"): [((*CHOOSE, "random", "--window", "3"), "with --by random")],
+    ("sample choose", "model"): [
+        ((*CHOOSE, "random", "--model", "mini"), "with --by random"),
+        ((*CHOOSE, "doubt", "--model", "mini"), "with --by doubt"),
     ],
-    ("sample", "temperature"): [
-        ((*SAMPLE, "--method", "rattle", "--temperature", "300"), "with --method rattle"),
-        ((*SAMPLE, "--pick", "random", "--temperature", "9"), "without --method modes or"),
-    ],
-    ("sample", "strain"): [
-        ((*SAMPLE, "--method", "modes", "--strain", "0.02"), "with --method modes"),
-    ],
-    ("sample", "rattle"): [
-        ((*SAMPLE, "--method", "md", "--rattle", "0.1"), "with --method md"),
-    ],
-    ("sample", "min_distance"): [
-        ((*SAMPLE, "--pick", "farthest", "--min-distance", "1"), "without --method"),
-    ],
-    ("sample", "seed"): [
-        ((*SAMPLE, "--pick", "committee", "--seed", "1"), "with --pick committee"),
-        ((*SAMPLE, "--pick", "active", "--seed", "1"), "with --pick active"),
-    ],
-    ("sample", "config"): [
-        ((*SAMPLE, "--pick", "random", "--config", "c.yaml"), "with --pick random"),
-    ],
+    ("sample choose", "device"): [((*CHOOSE, "doubt", "--device", "cpu"), "with --by doubt")],
+    ("sample choose", "known"): [((*CHOOSE, "committee", "--known", "y"), "with --by committee")],
+    ("sample choose", "seed"): [((*CHOOSE, "committee", "--seed", "1"), "with --by committee")],
     ("label", "engine"): [((*LABEL, "--collect", "--engine", "emt"), "with --collect")],
     ("label", "config"): [((*LABEL, "--collect", "--config", "c.yaml"), "with --collect")],
     ("label", "workers"): [
@@ -142,7 +126,9 @@ ALWAYS: dict[str, set[str]] = {
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path", "examples"},
     "validate": {"config", "overrides"},
-    "sample": {"output", "files", "ranking", "number", "method", "pick"},
+    "sample propose": {"files", "method", "number", "output", "min_distance", "seed"},
+    "sample choose": {"files", "by", "number", "output"},
+    "sample learn": {"config", "overrides", "output", "number"},
     "label": {"files", "output", "collect"},
     "schema": set(),
     "rank": {

@@ -54,8 +54,11 @@ def test_sample_from_a_ranking(tmp_path, urea, capsys):
     words = ["rank", f"{urea}@0:60:20", "--model", "mini", "--no-relax", "--output", folder]
     assert run(*words) == 0
     chosen = tmp_path / "next.extxyz"
-    assert run("sample", "--from", folder, "--number", 2, "--output", chosen) == 0
+    assert run("sample", "choose", folder, "--by", "doubt", "--number", 2, "--output", chosen) == 0
     assert len(read_frames(chosen)) == 2
     other = tmp_path / "other.extxyz"
-    assert run("sample", urea, "--from", folder, "--number", 2, "--output", other) == 2
-    assert "not both" in capsys.readouterr().err
+    assert (
+        run("sample", "choose", urea, folder, "--by", "doubt", "--number", 2, "--output", other)
+        == 2
+    )
+    assert "name one folder" in capsys.readouterr().err

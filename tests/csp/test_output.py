@@ -11,7 +11,7 @@ from tlpot.csp.rank import rank
 from tlpot.csp.settings import Ranking
 from tlpot.data.crystals import Refused, stem
 from tlpot.errors import TlpotError
-from tlpot.sampling.propose import choose_from_ranking
+from tlpot.sampling.choose import choose_from_ranking
 
 
 @pytest.fixture(scope="module")

@@ -315,7 +315,7 @@ def test_formulas():
         ("relax", "--model", "mini"),
         ("rank", "--model", "mini"),
         ("md", "--model", "mini", "--ps", "0.001"),
-        ("sample", "--method", "rattle", "--number", "1"),
+        ("sample propose", "--method", "rattle", "--number", "1"),
         ("evaluate", "mini"),
     ],
 )
@@ -328,7 +328,7 @@ def test_every_verb_refuses_a_partly_occupied_site(tmp_path, monkeypatch, capfd,
     files = [*options, str(file)] if first == "evaluate" else [str(file), *options]
     output = [] if first == "evaluate" else ["--output", "out.extxyz"]
     with pytest.raises(SystemExit) as end:
-        main([first, *files, *output])
+        main([*first.split(), *files, *output])
     captured = capfd.readouterr()
     assert end.value.code == 2
     assert "OW 0.25 partly occupied" in " ".join((captured.out + captured.err).split())

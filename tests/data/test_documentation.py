@@ -46,7 +46,7 @@ SHORT = {
     "tlpot finetune examples/quickstart.yaml": "training.epochs=1",
     "tlpot property train": "training.epochs=2",
     "tlpot xrd train": "training.epochs=2",
-    "tlpot sample POSCAR": "--model mini",
+    "tlpot sample propose POSCAR": "--model mini",
 }
 """What is added to a command that would take long, or lacks what its reader fills in."""
 FEW = {"--number": "2", "--ps": "0.002", "--phonons": "1"}

@@ -75,17 +75,20 @@ VERBS = {
     "relax": ["relax", "FILE", "--model", "mini", "--output", "OUT"],
     "rank": ["rank", "FILE", "--model", "mini", "--output", "OUT"],
     "md": ["md", "FILE", "--model", "mini", "--ps", "0.001", "--output", "OUT"],
-    "rattle": ["sample", "FILE", "--method", "rattle", "--number", "2", "--output", "OUT.extxyz"],
+    "rattle": [
+        *("sample", "propose", "FILE", "--method", "rattle"),
+        *("--number", "2", "--output", "OUT.extxyz"),
+    ],
     "modes": [
-        *("sample", "FILE", "--model", "mini", "--method", "modes"),
+        *("sample", "propose", "FILE", "--model", "mini", "--method", "modes"),
         *("--number", "1", "--output", "OUT.extxyz"),
     ],
     "committee": [
-        *("sample", "FILE", "--model", "mini", "--pick", "committee"),
+        *("sample", "choose", "FILE", "--model", "mini", "--by", "committee"),
         *("--number", "1", "--output", "OUT.extxyz"),
     ],
     "farthest": [
-        *("sample", "FILE", "--model", "mini", "--pick", "farthest"),
+        *("sample", "choose", "FILE", "--model", "mini", "--by", "farthest"),
         *("--number", "1", "--output", "OUT.extxyz"),
     ],
     "label": ["label", "FILE", "--engine", "vasp", "--output", "OUT"],

@@ -11,7 +11,7 @@ from tlpot.config.run import Group, parse_config
 from tlpot.errors import TlpotError
 from tlpot.model.load import load
 from tlpot.sampling.active import active_learning
-from tlpot.sampling.propose import committee
+from tlpot.sampling.choose import committee
 
 
 @pytest.fixture
@@ -105,5 +105,5 @@ def test_a_round_on_other_frames_is_not_taken_for_this_one(config, labelled, wri
 
 def test_patience_has_nothing_to_judge_by(settings):
     settings["training"]["patience"] = 3
-    with pytest.raises(TlpotError, match="patience has no effect with --pick active"):
+    with pytest.raises(TlpotError, match="patience has no effect with tlpot sample learn"):
         active_learning(parse_config(settings))

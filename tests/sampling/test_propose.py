@@ -6,7 +6,8 @@ from ase.build import molecule
 
 from tlpot.errors import TlpotError
 from tlpot.model.load import load
-from tlpot.sampling.propose import choose, committee, frame_features, propose
+from tlpot.sampling.choose import choose, committee, frame_features
+from tlpot.sampling.propose import propose
 from tlpot.structure.frames import Frame
 
 

@@ -15,8 +15,9 @@ from tlpot.errors import TlpotError
 from tlpot.labelling.label import _unfit
 from tlpot.property.data import read_structures
 from tlpot.relax.relax import unfit
+from tlpot.sampling.choose import choose
 from tlpot.sampling.geometries import take
-from tlpot.sampling.propose import choose, propose
+from tlpot.sampling.propose import propose
 from tlpot.sampling.settings import Proposal
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import COINCIDENT, SHORTEST, VOLUME, find_flaw, require_sound
@@ -129,7 +130,7 @@ def test_positions_that_are_no_numbers(mini):
 
 def test_settings_have_the_one_number():
     """Written out where importing it would cost a second: in the config and in the flags."""
-    flag = get_command(app).commands["sample"].params  # type: ignore[attr-defined]
+    flag = get_command(app).commands["sample"].commands["propose"].params  # type: ignore[attr-defined]
     defaults = [p.default for p in flag if p.name == "min_distance"]
     defaults += [s.model_fields["min_distance"].default for s in (Data, Proposal)]
     assert defaults == [SHORTEST] * 3

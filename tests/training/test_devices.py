@@ -22,6 +22,7 @@ import tlpot
 from tlpot import TLPotCalculator
 from tlpot.cli import main as cli
 from tlpot.cli import property as cli_property
+from tlpot.cli import sample as cli_sample
 from tlpot.cli import use as cli_use
 from tlpot.cli import xrd as cli_xrd
 from tlpot.config.run import Training
@@ -117,7 +118,8 @@ def state() -> dict[str, object]:
 def test_the_callers_state_is_left_as_it_was(settings, labelled, tmp_path, monkeypatch):
     from tlpot.relax.relax import relax
     from tlpot.relax.settings import Relaxation
-    from tlpot.sampling.propose import choose, propose
+    from tlpot.sampling.choose import choose
+    from tlpot.sampling.propose import propose
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
@@ -143,7 +145,7 @@ def test_the_callers_state_is_left_as_it_was(settings, labelled, tmp_path, monke
 
 
 def test_every_verb_that_computes_with_a_model_takes_a_device():
-    apps = (cli.app, cli_use.app, cli_property.app, cli_xrd.app)
+    apps = (cli.app, cli_use.app, cli_sample.app, cli_property.app, cli_xrd.app)
     for verb in (verb for app in apps for verb in app.registered_commands):
         names = set(inspect.signature(verb.callback).parameters)
         if "model" in names and verb.callback.__name__ not in ("elements", "export"):
@@ -154,8 +156,14 @@ def test_every_verb_that_computes_with_a_model_takes_a_device():
     "words",
     [
         ["evaluate", "mini", "water.xyz"],
-        ["sample", "water.xyz", "--method", "md", "--number", "2", "--output", "new.extxyz"],
-        ["sample", "water.xyz", "--pick", "committee", "--number", "1", "--output", "new.extxyz"],
+        [
+            *("sample", "propose", "water.xyz", "--method", "md"),
+            *("--number", "2", "--output", "new.extxyz"),
+        ],
+        [
+            *("sample", "choose", "water.xyz", "--by", "committee"),
+            *("--number", "1", "--output", "new.extxyz"),
+        ],
         ["relax", "water.xyz", "--output", "relaxed"],
         ["md", "water.xyz", "--output", "md"],
     ],
@@ -216,8 +224,8 @@ def test_the_verbs_run_on_a_gpu(tmp_path, labelled, write_frames, monkeypatch):
     ase.io.write("water.xyz", molecule("H2O"))
     for words in (
         ["evaluate", "mini", "frames.extxyz"],
-        ["sample", "frames.extxyz", "--pick", "farthest", "--number", "2", "--output", "a.extxyz",
-         "--model", "mini"],
+        ["sample", "choose", "frames.extxyz", "--by", "farthest", "--number", "2",
+         "--output", "a.extxyz", "--model", "mini"],
         ["relax", "water.xyz", "--output", "relaxed", "--model", "mini", "--steps", "30"],
         ["md", "water.xyz", "--output", "md", "--model", "mini", "--ps", "0.01"],
     ):  # fmt: skip

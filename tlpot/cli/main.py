@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from tlpot import __version__
 from tlpot.cli import property as cli_property
+from tlpot.cli import sample as cli_sample
 from tlpot.cli import use as cli_use
 from tlpot.cli import xrd as cli_xrd
-from tlpot.cli.options import described
 from tlpot.cli.shared import (
     EPOCHS,
     SCHEDULER,
@@ -32,7 +32,6 @@ from tlpot.config.run import Config, Data, Keys, Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
 from tlpot.errors import TlpotError, first_line, is_out_of_memory
 from tlpot.files import free_path, require_absent
-from tlpot.sampling.settings import Proposal
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
@@ -47,6 +46,7 @@ app = Verbs(
     epilog=EXIT_CODES,
 )
 app.add_typer(cli_use.app)
+app.add_typer(cli_sample.app, name="sample")
 app.add_typer(cli_property.app, name="property")
 app.add_typer(cli_xrd.app, name="xrd")
 
@@ -228,119 +228,6 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 
     print_prepared(run.validate(settings), out)
     out.print(f"{config} is ready to run")
-
-
-@app.command()
-@described(Proposal, "temperature", "strain", "rattle", "min_distance", "seed")
-def sample(
-    *,
-    output: Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)],
-    files: Annotated[list[str] | None, typer.Argument(help="files, folders or globs")] = None,
-    ranking: Annotated[
-        Path | None,
-        typer.Option("--from", help="folder of tlpot rank: choose what to compute with DFT next"),
-    ] = None,
-    window: Annotated[
-        float,
-        typer.Option(min=0, help="--from: kJ/mol above the lowest that matter"),
-        Needs(ranking=True),
-    ] = 7.0,
-    number: Annotated[
-        int | None,
-        typer.Option(min=1, help="frames in all (active: at most)", show_default=False),
-    ] = None,
-    method: Annotated[
-        Literal["modes", "md", "rattle"] | None,
-        typer.Option(help="propose new geometries around those of FILES"),
-    ] = None,
-    pick: Annotated[
-        Literal["committee", "farthest", "random", "active"] | None,
-        typer.Option(help="choose among the structures of FILES"),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(help="model file, run folder or base name"),
-        Needs(method=("modes", "md"), pick=("committee", "farthest")),
-    ] = "ani2x",
-    known: Annotated[
-        list[str] | None,
-        typer.Option(help="farthest: files of frames that you have already"),
-        Needs(pick="farthest"),
-    ] = None,
-    temperature: float,
-    strain: float,
-    rattle: float,
-    min_distance: Annotated[float, Needs(method=True)],
-    seed: Annotated[int, Needs(method=True, pick="random")],
-    config: Annotated[
-        Path | None,
-        typer.Option(help="YAML config whose recipe --pick active trains with"),
-        Needs(pick="active"),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, cuda …; active: training.device says it"),
-        Needs(method=("modes", "md"), pick=("committee", "farthest")),
-    ] = "auto",
-) -> None:
-    """Propose geometries to label, or choose the frames most worth it.
-
-    --method modes relaxes, then displaces along normal modes (Γ-phonons); md takes Langevin
-    snapshots; rattle strains and shifts at random, without a model.
-
-    --pick committee takes the largest ensemble spread per √N; farthest the most unlike in
-    descriptor space; random any; active trains (--config, labelled FILES) and adds the worst,
-    round by round. Labels and notes of picked frames are kept.
-
-    --from RANKING takes those of its structures whose order near the lowest is most in doubt.
-    """
-    from tlpot.cli import console
-    from tlpot.data.read import read_frames
-    from tlpot.data.write import refuse_to_overwrite, write_frames
-    from tlpot.model.load import load_onto
-    from tlpot.sampling import propose as sampling
-
-    refuse_to_overwrite(output)
-    files = files or []
-    if [method is None, pick is None, ranking is None].count(False) != 1:
-        raise TlpotError("give one of --method (propose), --pick (choose) and --from (a ranking)")
-    if files and ranking is not None:
-        raise TlpotError("name files to sample from, or a ranking with --from, not both")
-    if not files and ranking is None:
-        raise TlpotError("name the files to sample from")
-    if pick == "active":
-        if config is None:
-            raise TlpotError("--pick active trains: give its recipe with --config")
-        frames = console.learn(
-            load_config(config, [f"data.files={json.dumps(files)}"]), number, err
-        )
-    elif number is None:
-        raise TlpotError("--number is missing: how many frames?")
-    elif ranking is not None:
-        frames = sampling.choose_from_ranking(ranking, number, window)
-    elif pick:
-        potential = None if pick == "random" else load_onto(model, device)
-        there = read_frames(known) if known else []
-        frames = sampling.choose(read_frames(files), pick, number, potential, seed, there)
-    else:
-        assert method is not None
-        potential = None if method == "rattle" else load_onto(model, device)
-        start = read_frames(files)
-        with console.progress_bar("structures", len(start), err) as advance:
-            frames = sampling.propose(
-                start,
-                method,
-                number,
-                potential,
-                temperature=temperature,
-                strain=strain,
-                rattle=rattle,
-                min_distance=min_distance,
-                seed=seed,
-                on_structure=advance,
-            )
-    write_frames(output, frames)
-    out.print(f"wrote {len(frames)} frames to {output}")
 
 
 @app.command()

@@ -56,7 +56,9 @@ class Key(NamedTuple):
 
     @property
     def default(self) -> Any:
-        """Value that it has when it is left out."""
+        """Value that it has when it is left out; `Parameter.empty`: it must be given."""
+        if self.field.is_required():
+            return Parameter.empty
         return self.field.get_default(call_default_factory=True)
 
 

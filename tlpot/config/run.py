@@ -277,7 +277,7 @@ class Training(Optimisation):
 
 
 class Active(Section):
-    """Active learning (`tlpot sample --pick active`): train, add what the committee doubts."""
+    """Active learning (`tlpot sample learn`): train, add what the committee doubts."""
 
     start: Share = Field(0.02, description="share of the frames, picked by seed, to begin with")
     add: Share = Field(0.02, description="largest share of the frames to add in a round")

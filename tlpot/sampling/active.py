@@ -17,7 +17,7 @@ from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune
 from tlpot.model.load import load, load_base
 from tlpot.model.potential import Potential
-from tlpot.sampling.propose import committee
+from tlpot.sampling.choose import committee
 from tlpot.sampling.scores import worst
 from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
@@ -76,7 +76,9 @@ def active_learning(
         As `finetune`; or if the rounds found in ``output`` were made with other settings.
     """
     if config.training.patience is not None:
-        raise TlpotError(no_effect("training.patience", "with --pick active: no frame is held out"))
+        raise TlpotError(
+            no_effect("training.patience", "with tlpot sample learn: no frame is held out")
+        )
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements, config.model.sizes)
     pool = read_data(config.data)
