@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from tlpot.config.reading import read_yaml
 from tlpot.config.run import Config, parse_config
-from tlpot.config.sections import STARTED, Needs, Section, parse_section, read_yaml, set_key
+from tlpot.config.sections import STARTED, Needs, Section, parse_section, set_key
 from tlpot.errors import TlpotError
 
 SEEDED = ("data.split.seed", "training.seed")

@@ -14,13 +14,12 @@ import typer
 from pydantic.fields import FieldInfo
 
 from tlpot.cli.shared import Verb, Verbs, flag_of, given_flags, refuse_idle
+from tlpot.config.reading import read_override, read_yaml
 from tlpot.config.sections import (
     AnySection,
     Needs,
     Section,
     parse_section,
-    read_override,
-    read_yaml,
     set_key,
     unknown_key,
 )

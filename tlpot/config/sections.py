@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from tlpot.config.reading import dumped, read_override, read_yaml, trap
 from tlpot.errors import TlpotError
 
 
@@ -128,7 +128,7 @@ class Section(BaseModel):
 
     def dump(self) -> str:
         """As YAML, with everything that was left out, but for what would have no effect."""
-        return yaml.safe_dump(_effective(self), sort_keys=False)
+        return dumped(_effective(self))
 
 
 def _effective(section: Section) -> dict[str, Any]:
@@ -164,32 +164,6 @@ class WithFiles(Section):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML where a key that is given twice is an error, not the last one's."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return node
-
-
-def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
-    """Content of a YAML file, an empty dict if there is none; errors name the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise TlpotError(f"{path}: no such {what} file. {mend}".rstrip())
-    try:
-        return yaml.load(path.read_text(), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TlpotError(f"{path} is not valid YAML: {error}") from None
-
-
 def load_section(
     section: type[AnySection], path: str | Path, overrides: list[str] | None = None
 ) -> AnySection:
@@ -221,7 +195,11 @@ def as_section(
 def parse_whole(section: type[AnySection], values: Any, origin: str) -> AnySection:
     """Validate a nested dict that came from `origin`; errors as in `load_section`."""
     if not isinstance(values, dict):
-        raise TlpotError(f"{origin}: expected sections ({', '.join(section.model_fields)}).")
+        seen = f", found '{values.splitlines()[0]}'" if isinstance(values, str) else ""
+        raise TlpotError(
+            f"{origin}: expected sections ({', '.join(section.model_fields)}){seen}; write "
+            "'key: value', a line each"
+        )
     return parse_section(section, values, f"{origin} is not a valid config")
 
 
@@ -232,17 +210,6 @@ def parse_section(section: type[AnySection], values: dict[str, Any], failure: st
     except ValidationError as error:
         lines = [_explain(problem, section) for problem in error.errors()]
         raise TlpotError(f"{failure}:\n  " + "\n  ".join(lines)) from None
-
-
-def read_override(override: str) -> tuple[str, Any]:
-    """Key and value of ``key=value``; raises a TlpotError where it is none."""
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise TlpotError(f"override '{override}' must read key=value, e.g. training.epochs=50")
-    try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TlpotError(f"override '{override}': the value is not valid YAML: {error}") from None
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
@@ -258,14 +225,19 @@ def set_key(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
 
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:
-    """One of pydantic's complaints about a `model`, with the nearest valid key."""
+    """One of pydantic's complaints about a `model`, with the nearest valid key or YAML's trap."""
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    key, mend = ".".join(location), trap(problem)
     if problem["type"] == "extra_forbidden":
+        if mend:
+            return f"{key}: unknown key; {mend}"
         return unknown_key(key, location[-1], _keys_at(model, location[:-1]))
     if problem["type"] == "missing":
-        return f"{key}: required, but not given"
+        return f"{key}: required, but not given" + (f"; {mend}" if mend else "")
     message = problem["msg"].removeprefix("Value error, ")
+    if mend:
+        seen = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
+        return f"{key}: {message}{seen}; {mend}"
     if isinstance(problem["input"], Mapping):  # a whole section: what is wrong is in the message
         return f"{key}: {message}" if key else message
     return f"{key or 'config'}: {message} (got {problem['input']!r})"

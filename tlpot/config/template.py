@@ -6,10 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tlpot.config.reading import dumped
 from tlpot.config.run import PRESETS, Config
 from tlpot.errors import TlpotError
 
@@ -60,7 +60,7 @@ def _lines(section: type[BaseModel], prefix: str, depth: int) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             lines += [f"{pad}{key}:{note}", *_lines(kind, f"{prefix}{key}.", depth + 1)]
             continue
-        text = yaml.safe_dump(_value(prefix + key, field), default_flow_style=True, width=1000)
+        text = dumped(_value(prefix + key, field), default_flow_style=True, width=1000)
         pad += "# " if prefix + key in BY_PRESET else ""
         lines.append(f"{pad}{key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}{note}")
     return lines

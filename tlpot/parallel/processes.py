@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from tlpot.config.sections import read_yaml
+from tlpot.config.reading import read_yaml
 from tlpot.engine.threads import cores
 from tlpot.errors import TlpotError
 from tlpot.optional import require
