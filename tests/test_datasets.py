@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.check import check_frames
 from tlpot.data.read import read_frames
 from tlpot.structure.frames import Frame

@@ -4,12 +4,11 @@ import pytest
 import yaml
 
 from tlpot.cli.main import main
+from tlpot.config.data import Data, Split
 from tlpot.config.run import (
     PRESETS,
     Config,
-    Data,
     Model,
-    Split,
     Training,
     load_config,
     parse_config,

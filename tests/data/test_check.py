@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
 from tlpot.cli.show.data import checked_table
-from tlpot.config.run import Data, Keys
+from tlpot.config.data import Data, Keys
 from tlpot.data.check import MENDS, check_frames, sort_frames
 from tlpot.data.read import read_frames
 from tlpot.data.repeats import find_repeats

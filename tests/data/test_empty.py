@@ -8,7 +8,7 @@ from ase import Atoms
 from typer.testing import CliRunner
 
 from tlpot.cli.main import app
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.check import check_frames, sort_frames
 from tlpot.data.crystals import read_crystals
 from tlpot.data.inspect import inspect_files

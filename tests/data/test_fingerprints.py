@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.config.run import Split
+from tlpot.config.data import Split
 from tlpot.data.fingerprints import TrainingSet, base_lines, fingerprints, model_lines, overlap
 from tlpot.data.split import Splits, hold_out_unseen
 from tlpot.errors import TlpotError

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tlpot.config.run import Data, Group, Keys
+from tlpot.config.data import Data, Group, Keys
 from tlpot.data.check import check_frames, sort_frames
 from tlpot.data.groups import marked, read_data
 from tlpot.errors import TlpotError

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from tlpot.cli.show.data import print_inspection
-from tlpot.config.run import Data, Keys
+from tlpot.config.data import Data, Keys
 from tlpot.data.inspect import Inspection, inspect_files
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.summary import group_frames

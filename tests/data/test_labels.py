@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from tlpot.config.run import Keys
+from tlpot.config.data import Keys
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 

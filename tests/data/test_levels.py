@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tlpot.cli.main import app
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.csp.dispersion import label_functional
 from tlpot.data.check import check_frames
 from tlpot.data.inspect import inspect_files

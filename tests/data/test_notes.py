@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tlpot.config.run import Data, Group
+from tlpot.config.data import Data, Group
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_frames
 from tlpot.data.write import KEYS, to_text, write_frames

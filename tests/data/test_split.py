@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from tlpot.config.run import Split
+from tlpot.config.data import Split
 from tlpot.data.read import read_frames
 from tlpot.data.split import Splits, split_frames, thin
 from tlpot.errors import TlpotError

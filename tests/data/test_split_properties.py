@@ -7,7 +7,7 @@ from ase import Atoms
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tlpot.config.run import Split
+from tlpot.config.data import Split
 from tlpot.data.split import Splits, hold_out_unseen, split_frames, thin
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame

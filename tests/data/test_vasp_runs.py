@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.check import sort_frames
 from tlpot.data.outcar import read_outcar
 from tlpot.data.read import read_frames

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tlpot.config.run import Group, parse_config
+from tlpot.config.data import Group
+from tlpot.config.run import parse_config
 from tlpot.errors import TlpotError
 from tlpot.model.load import load
 from tlpot.sampling.active import active_learning

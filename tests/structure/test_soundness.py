@@ -8,7 +8,7 @@ from ase.io import write
 from typer.main import get_command
 
 from tlpot.cli.main import app
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.check import sort_frames
 from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError

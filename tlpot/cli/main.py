@@ -28,7 +28,8 @@ from tlpot.cli.shared import (
     refuse_idle,
     stoppable,
 )
-from tlpot.config.run import Config, Data, Keys, Label, load_config
+from tlpot.config.data import Data, Keys
+from tlpot.config.run import Config, Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
 from tlpot.errors import TlpotError, first_line, is_out_of_memory
 from tlpot.files import free_path, require_absent

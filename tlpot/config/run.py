@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from tlpot.config.bases import BaseChoice
+from tlpot.config.data import Data, Share
 from tlpot.config.sections import (
     Needs,
     Section,
@@ -25,88 +26,6 @@ from tlpot.config.sections import (
     parse_section,
     parse_whole,
 )
-
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Action = Literal["drop", "refuse"]
-
-
-class Keys(Section):
-    """Names of the labels in the files; left out, they are detected."""
-
-    energy: str | None = Field(None, description="key of the total energy")
-    forces: str | None = Field(None, description="key of the forces")
-    stress: str | None = Field(None, description="key of the stress")
-
-
-class Split(Section):
-    """Which frames are held out. Test frames are never trained or tuned on."""
-
-    test: Share = Field(0.2, description="share of the frames held out for the final judgement")
-    validation: Share = Field(0.1, description="share that steers schedule and early stopping")
-    seed: int = Field(0, ge=0, description="seed of the shuffle")
-    group: Annotated[str | None, Needs(test=True, validation=True)] = Field(
-        None,
-        description="keep frames together that share this: `file`, `composition` or an info key",
-    )
-
-    @model_validator(mode="after")
-    def _leaves_training_frames(self) -> Split:
-        if self.test + self.validation >= 1.0:
-            raise ValueError("test + validation must be below 1: no frame is left to train on")
-        return self
-
-
-class Labelled(WithFiles):
-    """Files and which labels their frames have."""
-
-    relaxed: bool = Field(
-        False, description="frames are DFT minima: zero forces are labels where a file has none"
-    )
-    energy_only: bool = Field(
-        False, description="frames without forces are used too, for their energies alone"
-    )
-
-    @model_validator(mode="after")
-    def _says_one_thing_of_missing_forces(self) -> Self:
-        if self.relaxed and self.energy_only:
-            raise ValueError("missing forces are zero (relaxed) or unknown (energy_only), not both")
-        return self
-
-
-class Group(Labelled):
-    """More frames, with labels or a weight of their own."""
-
-    files: list[str] = Field(description="files, folders or globs")
-    keys: Keys | None = Field(None, description="label names; left out, those of data.keys")
-    weight: float = Field(
-        1.0, gt=0, description="of the frames' squared errors, times what a file says"
-    )
-
-
-class Data(Labelled):
-    """The DFT frames and what counts as a good one."""
-
-    files: list[str] = Field(
-        description="files, folders or globs; `$VARIABLES` are expanded, `file@0:100` picks frames"
-    )
-    groups: list[Group] = Field(
-        default_factory=list,
-        description="more frames: `[{files: landscape.extxyz, relaxed: true, weight: 0.5}]`",
-    )
-    keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
-    energy: Literal["free_energy", "energy"] = Field(
-        "free_energy",
-        description="VASP energy: `free_energy` belongs to the forces, `energy` is sigma→0",
-    )
-    bad_frames: Action = Field("refuse", description="what to do with a frame that fails a check")
-    duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
-    max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
-    min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
-    max_frames: int | None = Field(None, gt=0, description="use this many frames, picked by seed")
-    train_fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
-    )
-    split: Split = Field(default_factory=Split, description="test, validation, seed, group")
 
 
 class NewElement(Section):

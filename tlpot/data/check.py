@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError

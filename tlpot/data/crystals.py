@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from tlpot.config.run import Keys
+from tlpot.config.data import Keys
 from tlpot.data.labels import make_frames
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.errors import TlpotError

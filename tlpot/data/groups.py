@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tlpot.config.run import Data, Group, Keys, Labelled
+from tlpot.config.data import Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tlpot.config.run import Data
+from tlpot.config.data import Data
 from tlpot.data.check import Checked, sort_frames
 from tlpot.data.groups import marked
 from tlpot.data.levels import described, named_levels, require_one_level

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from tlpot.config.run import Keys
+from tlpot.config.data import Keys
 from tlpot.data.constraints import simplified
 from tlpot.data.notes import FOREIGN, from_own, own_note
 from tlpot.errors import TlpotError

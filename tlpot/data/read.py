@@ -16,7 +16,7 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype
 
-from tlpot.config.run import Keys
+from tlpot.config.data import Keys
 from tlpot.data.cif import Unreadable, read_cif
 from tlpot.data.compression import DAMAGE, damaged, open_binary, plain_name, unpacked
 from tlpot.data.labels import EnergyKind, make_frames

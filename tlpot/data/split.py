@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tlpot.config.run import Split
+from tlpot.config.data import Split
 from tlpot.data.fingerprints import Overlap, Part, TrainingSet, overlap
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame

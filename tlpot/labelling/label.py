@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tlpot.config.run import Keys, Label
+from tlpot.config.data import Keys
+from tlpot.config.run import Label
 from tlpot.data.levels import KEYS, level
 from tlpot.data.read import read_file
 from tlpot.data.write import KEYS as LABEL_KEYS

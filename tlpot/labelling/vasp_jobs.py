@@ -14,7 +14,8 @@ from ase.calculators.calculator import kpts2sizeandoffsets
 from ase.io.vasp import read_vasp, write_vasp
 from ase.io.vasp_parsers.incar_writer import write_incar
 
-from tlpot.config.run import Keys, Label
+from tlpot.config.data import Keys
+from tlpot.config.run import Label
 from tlpot.data.compression import open_binary, plain_name
 from tlpot.data.read import read_file
 from tlpot.errors import TlpotError

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tlpot.config.run import Action, Optimisation, Split, WholeRun
+from tlpot.config.data import Action, Split
+from tlpot.config.run import Optimisation, WholeRun
 from tlpot.config.sections import Needs, Section, WithFiles
 
 NEW = Needs(base=False)

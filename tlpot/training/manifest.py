@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tlpot import __version__
-from tlpot.config.run import Split
+from tlpot.config.data import Split
 from tlpot.data.groups import IN_MEMORY
 from tlpot.data.split import Splits
 from tlpot.engine.threads import cores
