@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +30,21 @@ NOTE = "work.json"
 """In a folder that is being filled: what the work is; gone when all is there."""
 SHARDS = "shards"
 """Folder in it for what is done."""
+
+GUARD = "'"
+"""Before a cell that spreadsheets are to leave as it is."""
+MONTHS = (
+    "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?"
+    "|oct(ober)?|nov(ember)?|dec(ember)?"
+)
+DECIMAL = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
+"""A number that a spreadsheet shows as it stands."""
+MISTAKEN = re.compile(
+    rf"[=+@\t\r-]|[\d\s.,:/%$€-]*\d[\d\s.,:/%$€-]*$|(\d+[\s./-]*)?({MONTHS})[\s./-]*\d+$"
+    rf"|\d+[\s./-]*({MONTHS})$|\d[\d:]*\s+[ap]m?$",
+    re.IGNORECASE,
+)
+"""Begins as a formula, has digits and marks alone, or a month or hour beside digits."""
 
 Stage = Literal["new", "begun", "finished", "other"]
 
@@ -104,10 +120,25 @@ def table_text(
 
 
 def cell_text(value: Any, digits: int | None = None) -> str:
-    """A value in a CSV: what is unknown, None or NaN, is an empty cell."""
+    """A value in a CSV: what is unknown, None or NaN, is an empty cell.
+
+    Text that a spreadsheet would make something else of (`is_mistaken`) gets an apostrophe before
+    it; `tlpot.data.table.read_table` takes it away again.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, str):
+        return GUARD + value if is_mistaken(value) else value
     return f"{value:.{digits}g}" if isinstance(value, float) and digits else str(value)
+
+
+def is_mistaken(text: str) -> bool:
+    """Whether a spreadsheet takes a text for a formula, a date, a time or another number."""
+    try:
+        number = float(text)
+    except ValueError:
+        return bool(MISTAKEN.match(text))
+    return math.isfinite(number) and text != repr(number) and not DECIMAL.fullmatch(text)
 
 
 def cell_number(text: str) -> float:

@@ -15,6 +15,7 @@ from ase.build import bulk, molecule
 import tlpot
 from tlpot.cli.main import main
 from tlpot.csp.scores import read_reference
+from tlpot.data.table import read_table
 from tlpot.errors import TlpotError
 from tlpot.files import cell_number, cell_text, table_text
 from tlpot.finetuning.run import validate
@@ -98,6 +99,29 @@ def test_what_is_unknown_is_an_empty_cell_in_every_table():
     assert text.splitlines()[1] == ",,,0.123,nan,3,"
     assert [cell_number(cell) for cell in ("1.5", "inf")] == [1.5, float("inf")]
     assert np.isnan([cell_number(cell_text(float("nan"))), cell_number("nan")]).all()
+
+
+MISTAKEN = (
+    *("2-3", "2/3", "1.2.2020", "2-8 15", "7, 9", "12:30", "4 500", "50%", "MAR1", "1-Sep", "3 pm"),
+    *("=1+1", "+a.cif#0", "-1.cif#0", "@sum.cif#0", "007", "98e018", "1234567890123456789"),
+)
+
+
+@pytest.mark.parametrize("text", MISTAKEN)
+def test_no_cell_is_what_a_spreadsheet_makes_something_else_of(tmp_path, text):
+    """Dates, times, formulas and numbers are never made of ids; tlpot reads the same ids back."""
+    path = tmp_path / "table.csv"
+    path.write_text(table_text(["id", "value"], [{"id": text, "value": -1.5}]))
+    assert path.read_text().splitlines()[1].lstrip('"').startswith("'")
+    (row,) = read_table(path, lambda ident: False).rows
+    assert (row.ident, row.number(1)) == (text, -1.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["marble2", "1e-05", "-0.25", "1000017", "H.hidden1", "2 to 8", "a-1"]
+)
+def test_other_text_stays_as_it_is(text):
+    assert cell_text(text) == text
 
 
 def test_one_place_writes_tables():

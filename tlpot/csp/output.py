@@ -258,14 +258,14 @@ def page(ranked: Ranked, rows: Sequence[Mapping[str, Any]], picture: bytes) -> s
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """``[2, 3, 4, 7]`` as ``2-4 7``."""
+    """``[2, 3, 4, 7]`` as ``2 to 4 and 7``, which no spreadsheet takes for a date."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
             parts[-1] = [parts[-1][0], number]
         else:
             parts.append([number])
-    return " ".join("-".join(map(str, part)) for part in parts)
+    return " and ".join(" to ".join(map(str, part)) for part in parts)
 
 
 def _finite(value: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlpot.data.text import read_text
 from tlpot.errors import TlpotError
+from tlpot.files import GUARD, is_mistaken
 
 MISSING = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "#n/a", "#nv", "#div/0!"})
 """What stands for no value, in any case of letters."""
@@ -147,11 +148,16 @@ def _lines(path: Path) -> tuple[str, list[tuple[int, list[str]]]]:
     separator = told[1] if told else _separator(lines)
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
-        found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        found = [(reader.line_num, [_bare(cell.strip()) for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TlpotError(f"{path}, row {reader.line_num}: is no CSV ({error})") from None
     found = [(n, cells) for n, cells in found if any(cells) and not _is_comment(cells)]
     return separator, found if separator == "," else _with_points(path, found)
+
+
+def _bare(cell: str) -> str:
+    """Without the apostrophe that guards it from spreadsheets."""
+    return cell[1:] if cell.startswith(GUARD) and is_mistaken(cell[1:]) else cell
 
 
 def _with_points(path: Path, lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
