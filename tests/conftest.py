@@ -29,7 +29,7 @@ from tlpot.backbones.emodes import EModes
 from tlpot.backbones.schnet import Architecture as SchNetArchitecture
 from tlpot.backbones.schnet import SchNet
 from tlpot.engine.constants import Angles
-from tlpot.finetuning.run import Run, finetune
+from tlpot.finetuning.run import PotentialRun, finetune
 from tlpot.model.load import load
 from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
@@ -290,7 +290,7 @@ def settings(tmp_path, labelled, write_frames, base_model) -> dict:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, labelled, write_frames, base_model) -> Run:
+def finished(tmp_path_factory, labelled, write_frames, base_model) -> PotentialRun:
     """A run of fifteen epochs on sixteen frames, done once; not to be written to."""
     folder = tmp_path_factory.mktemp("finished")
     data = write_frames(folder / "frames.extxyz", labelled(16))

@@ -33,7 +33,7 @@ from benchmarks.lib.x23 import DATA
 from tlpot import finetune
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import evaluate
-from tlpot.finetuning.prepare import Prepared
+from tlpot.finetuning.prepare import PreparedPotential
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 MODELS = {
@@ -197,7 +197,7 @@ def settings(
 
 def run(config: dict[str, Any], elements: set[str], epochs: int) -> Results:
     """Errors on the test frames before and after, on all of them and on those with new elements."""
-    seen: list[Prepared] = []
+    seen: list[PreparedPotential] = []
     resumed = Path(config["output"], "config.yaml").exists()
     cpu = time.process_time()
     done = finetune(parse_config(config), resume=resumed, on_start=seen.append)

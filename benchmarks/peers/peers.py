@@ -38,7 +38,7 @@ from tlpot import load
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
-from tlpot.finetuning.prepare import Prepared, prepare
+from tlpot.finetuning.prepare import PreparedPotential, prepare
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 
@@ -122,7 +122,7 @@ def done(folder: Path) -> Results:
     return json.loads(part.read_text()) if part.exists() else {}
 
 
-def train(prepared: Prepared, name: str, frames: str, venv: Path, seed: int) -> Results:
+def train(prepared: PreparedPotential, name: str, frames: str, venv: Path, seed: int) -> Results:
     """Test errors and learning curve of a model, from its folder if it was trained before."""
     folder = Path(prepared.config.output)
     if "curve" in (before := done(folder)):
@@ -237,7 +237,7 @@ def predict(peer: str, venv: Path, folder: Path) -> list[Prediction]:
     return [Prediction(x["energy"], np.array(x["forces"]), **nothing) for x in answers]
 
 
-def tlpot_predict(prepared: Prepared, folder: Path) -> list[Prediction]:
+def tlpot_predict(prepared: PreparedPotential, folder: Path) -> list[Prediction]:
     """The fine-tuned potential's word on the test frames, of which it saw none."""
     split = json.loads((folder / "run" / "manifest.json").read_text())["split"]
     assert {part: split[part] for part in prepared.parts} == vars(prepared.splits)

@@ -51,7 +51,7 @@ def shaken(tmp_path_factory) -> str:
     return str(found.save(tmp_path_factory.mktemp("shaken") / "base.safetensors"))
 
 
-def learn(landscape: str, base: str, output, **labels) -> tlpot.finetuning.run.Run:
+def learn(landscape: str, base: str, output, **labels) -> tlpot.finetuning.run.PotentialRun:
     training = {"epochs": 15, "learning_rate": 1e-3, "lambda": 0.3, "device": "cpu"}
     split = {"test": 0.0, "validation": 0.0}
     return tlpot.finetune(

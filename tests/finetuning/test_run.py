@@ -23,7 +23,7 @@ from tlpot.backbones.aev import FINE
 from tlpot.config.run import load_config, parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import evaluate
-from tlpot.finetuning.manifest import make_manifest
+from tlpot.finetuning.manifest import own_part
 from tlpot.finetuning.prepare import prepare
 from tlpot.training.parallel import Team
 from tlpot.training.run_folder import choose_device
@@ -125,7 +125,7 @@ def test_the_manifest_names_the_frames_that_were_held_out(settings, labelled, wr
     write_frames(Path(settings["data"]["files"][0]), [frames[0], *frames])
     settings["data"]["max_frames"] = 10
     prepared = prepare(parse_config(settings))
-    manifest = make_manifest(prepared, torch.device("cpu"), 1)
+    manifest = own_part(prepared)
     for part, names in manifest["split_frames"].items():
         assert names == [frame.name for frame in prepared.parts[part]]
     read = tlpot.read_frames(settings["data"]["files"])
@@ -426,7 +426,7 @@ def long_settings(tmp_path_factory, labelled, write_frames, base_model) -> dict:
 
 
 @pytest.fixture(scope="module")
-def whole(long_settings) -> tlpot.finetuning.run.Run:
+def whole(long_settings) -> tlpot.finetuning.run.PotentialRun:
     return tlpot.finetune(long_settings)
 
 

@@ -6,7 +6,8 @@ import pytest
 from ase import Atoms
 from ase.spacegroup import crystal
 
-from tlpot.powder.run import Run, train
+from tlpot.powder.run import train
+from tlpot.training.job import Run
 
 METALS, OTHERS = ("Mg", "Ca", "Mn", "Zn", "Cd", "Sn"), ("O", "S")
 

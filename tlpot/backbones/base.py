@@ -136,6 +136,7 @@ class Backbone(nn.Module, ABC):
 
     def absorb(self, trained: Self) -> None:
         """Take over the weights of a smaller self (`with_elements`) after its training."""
+        self.load_state_dict(trained.state_dict())
 
     @torch.no_grad()
     def init_gaussian(self, std: float, seed: int) -> None:

@@ -15,7 +15,7 @@ from tlpot.ablation.table import brief
 from tlpot.cli.show.potential import print_prepared
 from tlpot.config.run import Config
 from tlpot.errors import TlpotError
-from tlpot.finetuning.prepare import Prepared
+from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.md.dynamics import Progress as MDProgress
 from tlpot.sampling.active import Round, active_learning
 from tlpot.structure.frames import Frame
@@ -64,7 +64,7 @@ class TrainingDisplay:
     ) -> None:
         self.progress.__exit__(kind, error, trace)
 
-    def on_start(self, prepared: Prepared) -> None:
+    def on_start(self, prepared: PreparedPotential) -> None:
         """Say what is about to train, and show the bar."""
         print_prepared(prepared, self.console)
         self.progress.update(self.task, visible=True)

@@ -49,7 +49,10 @@ STILL = 1e-4
 
 
 def calibrate(
-    potential: Potential, frames: Sequence[Frame], level: float = LEVEL
+    potential: Potential,
+    frames: Sequence[Frame],
+    level: float = LEVEL,
+    predictions: Sequence[Prediction] | None = None,
 ) -> Calibration | None:
     """Scale the spread of `potential` to its errors on `frames`, which it was not fitted to.
 
@@ -57,6 +60,8 @@ def calibrate(
     ----------
     level
         Share of labels that prediction intervals shall cover.
+    predictions
+        Those of `potential` on `frames` with the spread of the forces, if they are there.
 
     Returns
     -------
@@ -64,10 +69,10 @@ def calibrate(
         None where neither energies nor forces are labelled in `FEWEST` frames, or there is but
         one member. With less than level/(1−level) frames (9 at 90 %) a scale has no quantile.
     """
-    predictions = potential.predict(frames, members=True)
+    said = potential.predict(frames, members=True) if predictions is None else predictions
 
     def scale(quantity: Quantity) -> Scale | None:
-        errors, spreads, n = deviations(frames, predictions, quantity, potential.calibration)
+        errors, spreads, n = deviations(frames, said, quantity, potential.calibration)
         if n < FEWEST:
             return None
         size = rms(errors / spreads)

@@ -52,29 +52,42 @@ class Judgement:
         return next((part for part in PARTS if self.frames.get(part)), "test")
 
 
-def judge(base: Potential, finetuned: Potential, parts: Mapping[str, Sequence[Frame]]) -> Judgement:
+def judge(
+    base: Potential,
+    finetuned: Potential,
+    parts: Mapping[str, Sequence[Frame]],
+    predictions: Mapping[str, Mapping[str, list[Prediction]]] | None = None,
+) -> Judgement:
     """Compare the pretrained and the fine-tuned potential on ``test``, ``validation``, ``train``.
 
     A part that is missing or empty is reported with ``n_frames`` 0 and undefined errors.
+
+    Parameters
+    ----------
+    predictions
+        As `Judgement.predictions`, those that are there already.
     """
     frames = {part: list(parts.get(part, ())) for part in PARTS}
-    predictions = {
+    there = predictions or {}
+
+    both = {
         model: {
-            part: potential.predict(some, members=model == "finetuned" and part != "train")
+            part: there.get(model, {}).get(part)
+            or potential.predict(some, members=model == "finetuned" and part != "train")
             for part, some in frames.items()
         }
         for model, potential in (("baseline", base), ("finetuned", finetuned))
     }
     results = {
         model: {part: metrics(frames[part], guesses) for part, guesses in by_part.items()}
-        for model, by_part in predictions.items()
+        for model, by_part in both.items()
     }
-    for model, by_part in predictions.items():
+    for model, by_part in both.items():
         results[model]["test"] |= breakdown(frames["test"], by_part["test"])
     results["finetuned"]["test"]["uncertainty"] = uncertainty(
-        frames["test"], predictions["finetuned"]["test"], finetuned.calibration
+        frames["test"], both["finetuned"]["test"], finetuned.calibration
     )
-    return Judgement(frames, predictions, results, finetuned.calibration)
+    return Judgement(frames, both, results, finetuned.calibration)
 
 
 def evaluate(potential: Potential, frames: Sequence[Frame]) -> Metrics:

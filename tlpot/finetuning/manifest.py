@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from tlpot.data.levels import named_levels
-from tlpot.training.manifest import about_file, about_frames, common_part
-
-if TYPE_CHECKING:
-    from tlpot.finetuning.prepare import Prepared
+from tlpot.finetuning.prepare import PreparedPotential
+from tlpot.training.manifest import about_file, about_frames
 
 
-def make_manifest(
-    prepared: Prepared, device: torch.device, processes: int, in_memory: bool = False
-) -> dict[str, Any]:
-    """What ``manifest.json`` holds before the first step."""
+def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, Any]:
+    """What ``manifest.json`` holds of a fine-tuning besides `tlpot.training.manifest`."""
     frames = prepared.checked.frames
     everything = frames + [r.frame for r in prepared.checked.rejected]
-    split = prepared.config.data.split
-    base, replay = prepared.config.model.base, prepared.replay
-    common = common_part(split, prepared.splits, prepared.layers, device, processes, base)
-    common["inputs"]["replayed files"] = [about_file(p) for p in sorted({f.source for f in replay})]
-    return common | {
+    replayed = sorted({frame.source for frame in prepared.replay})
+    return {
+        "inputs": {"replayed files": [about_file(path) for path in replayed]},
         "split_frames": {
             part: [frame.name for frame in prepared.parts[part]] for part in prepared.parts
         },

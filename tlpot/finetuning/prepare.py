@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,28 +13,29 @@ import torch
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, check_frames
-from tlpot.data.fingerprints import Overlap, TrainingSet
+from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
-from tlpot.data.split import Splits, split_unseen, thin
+from tlpot.data.split import split_unseen, thin
 from tlpot.errors import TlpotError
 from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
 from tlpot.model.reference import EnergyReference, fit_reference, require_determined
-from tlpot.optional import require
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import require_sound
+from tlpot.training.cache import DescriptorCache
 from tlpot.training.freeze import LayerState, freeze, train_only
+from tlpot.training.job import Prepared
 
 GAUSSIAN = 0.1
 """Standard deviation of weights with ``init: scratch`` (Parunov 2022)."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything a run knows before its first step.
+class PreparedPotential(Prepared):
+    """What a fine-tuning knows before its first step.
 
     Attributes
     ----------
@@ -43,43 +45,88 @@ class Prepared:
         The pretrained potential on the fitted reference: the baseline.
     potential
         The potential to train, layers frozen and initialised as the config says.
-    layers
-        One row a layer: does it train?
     replay
         What `base` labelled for ``training.replay``.
-    known
-        What the base was trained on.
-    seen_by_base
-        How much of the data that is.
+    present
+        Elements of all these.
+    batches
+        The training frames, one `Batch` each, on the device of the training.
+    predictions
+        What `base` says of them.
     """
 
     config: Config
     checked: Checked
-    splits: Splits
     parts: dict[str, list[Frame]]
     base: Potential
     potential: Potential
-    layers: list[LayerState]
     replay: list[Frame]
-    known: TrainingSet
-    seen_by_base: Overlap
+    present: set[str]
+    batches: list[Batch]
+    predictions: list[Prediction]
+
+    def frames(self, part: str) -> list[Frame]:
+        """As `Prepared.frames`."""
+        return self.parts[part]
 
 
-def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
+def prepare(
+    config: Config,
+    frames: Sequence[Frame] | None = None,
+    device: torch.device | str = "cpu",
+    cache: DescriptorCache | None = None,
+) -> PreparedPotential:
     """Read, check and split the data, load the base, fit the reference, freeze.
 
     Parameters
     ----------
     frames
         As `finetune`'s.
+    device
+        Where the training frames go.
+    cache
+        Keeps their descriptors for the training.
 
     Raises
     ------
     TlpotError
         For anything that would keep the run from being sound.
     """
-    if config.training.tensorboard:
-        require("tensorboard", "tensorboard", "training.tensorboard")
+    base, layers = _base(config)
+    checked = _checked(config, base, frames)
+    known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
+    splits, counts = split_unseen(checked.frames, config.data.split, known)
+    splits = thin(splits, config.data.train_fraction, config.data.split.seed)
+    parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
+    require_determined(parts["train"], parts["validation"] + parts["test"])
+    _require_labels(config, base, checked, parts["train"])
+    used = _networks(base, checked)
+    layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
+    again = config.training.replay
+    replay = _structures(base, again, config.data.min_distance) if again else []
+    present = {s for f in chain(*parts.values(), replay) for s in f.atoms.symbols}
+    potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
+    small = compact(base, present, device)
+    batches = [small.batch([frame]) for frame in parts["train"]]
+    if cache is not None:
+        (batches,) = cache.keep(small, [batches], config.training.keep_gb)
+    predictions = small.predict_batches(batches)
+    if config.model.init == "pretrained":
+        check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)
+    base, predictions = _with_reference(base, parts["train"], predictions)
+    if config.model.init == "scratch":
+        potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
+        drawn = compact(potential, present, device).predict_batches(batches)
+        potential, _ = _with_reference(potential, parts["train"], drawn)
+    else:
+        potential = Potential(potential.backbone, base.reference, potential.metadata)
+    labels = _labelled(base, replay)
+    facts = (config, splits, layers, known, counts, checked, parts, base, potential, labels)
+    return PreparedPotential(*facts, present, batches, predictions)
+
+
+def _base(config: Config) -> tuple[Potential, list[LayerState]]:
+    """The base with new elements and finer angles, its layers frozen; one row a layer."""
     base = load_base(config.model.base, config.model.elements, config.model.sizes)
     layers = freeze(base.backbone, config.model.freeze)
     fine = config.training.fine_angles
@@ -89,38 +136,39 @@ def prepare(config: Config, frames: Sequence[Frame] | None = None) -> Prepared:
     _require_effect(config, base)
     if config.model.train == "new":
         layers = train_only(base.backbone, base.clones, layers)
+    return base, layers
+
+
+def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) -> Checked:
     frames = read_data(config.data, frames)
     if config.data.bad_frames == "refuse":
         for frame in frames:
             present = set(frame.atoms.symbols)
             base.require_elements(present, frame.name)
-    checked = check_frames(frames, config.data, base.elements)
-    known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
-    splits, counts = split_unseen(checked.frames, config.data.split, known)
-    splits = thin(splits, config.data.train_fraction, config.data.split.seed)
-    parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
-    require_determined(parts["train"], parts["validation"] + parts["test"])
+    return check_frames(frames, config.data, base.elements)
+
+
+def _require_labels(
+    config: Config, base: Potential, checked: Checked, train: Sequence[Frame]
+) -> None:
+    """Refuse to train on stresses or on new elements without a frame that has one."""
     weighed = config.training.stress_weight and "stress_weight" in config.training.changed()
-    if weighed and all(frame.stress is None for frame in parts["train"]):
+    if weighed and all(frame.stress is None for frame in train):
         raise TlpotError(no_effect("training.stress_weight", "without a frame that has a stress"))
-    used = base.backbone.networks_of({s for f in checked.frames for s in f.atoms.symbols})
-    if config.model.train == "new" and not used & set(base.clones):
+    if config.model.train == "new" and not _networks(base, checked) & set(base.clones):
         raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
-    layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
-    potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
-    predictions = base.predict(parts["train"])
-    if config.model.init == "pretrained":
-        check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)
-    base = _with_reference(base, parts["train"], predictions)
-    if config.model.init == "scratch":
-        potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
-        predictions = potential.predict(parts["train"])
-        potential = _with_reference(potential, parts["train"], predictions)
-    else:
-        potential = Potential(potential.backbone, base.reference, potential.metadata)
-    again = config.training.replay
-    replay = replayed(base, again, config.data.min_distance) if again else []
-    return Prepared(config, checked, splits, parts, base, potential, layers, replay, known, counts)
+
+
+def _networks(base: Potential, checked: Checked) -> set[str]:
+    return base.backbone.networks_of({s for f in checked.frames for s in f.atoms.symbols})
+
+
+def compact(
+    potential: Potential, present: Collection[str], device: torch.device | str
+) -> Potential:
+    """A copy for the elements that occur; the others' zero columns and networks need no time."""
+    small = potential.for_elements(present)
+    return Potential(copy.deepcopy(small.backbone), small.reference).to(device)
 
 
 def _require_effect(config: Config, base: Potential) -> None:
@@ -144,8 +192,8 @@ def _require_effect(config: Config, base: Potential) -> None:
         )
 
 
-def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
-    """Structures with the energies (eV) and forces (eV/Å) that `base` gives them.
+def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
+    """Structures for `base` to label.
 
     Raises
     ------
@@ -161,16 +209,26 @@ def replayed(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
     for frame in frames:
         present = set(frame.atoms.symbols)
         base.require_elements(present, frame.name)
+    return frames
+
+
+def _labelled(base: Potential, frames: Sequence[Frame]) -> list[Frame]:
+    """With the energies (eV) and forces (eV/Å) that `base` gives them."""
     labels = zip(frames, base.predict(frames), strict=True)
     return [replace(f, energy=p.energy, forces=p.forces) for f, p in labels]
 
 
 def _with_reference(
     potential: Potential, train: list[Frame], predictions: Sequence[Prediction]
-) -> Potential:
-    """The potential on the reference that fits its residual on the training frames."""
+) -> tuple[Potential, list[Prediction]]:
+    """On the reference that fits its residual on the training frames; what it then says of them."""
     table = potential.reference.table()
     own = [table[torch.as_tensor(f.atoms.numbers)].sum().item() for f in train]
     network = np.array([p.energy for p in predictions]) - own
     reference: EnergyReference = fit_reference(train, network, potential.reference.values)
-    return Potential(potential.backbone, reference, potential.metadata)
+    change = (reference.table() - table).numpy()
+    pairs = zip(predictions, train, strict=True)
+    return (
+        Potential(potential.backbone, reference, potential.metadata),
+        [p.shifted(change[f.atoms.numbers]) for p, f in pairs],
+    )

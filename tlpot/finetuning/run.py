@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tlpot.config.run import Config
 from tlpot.config.sections import as_section
-from tlpot.data.fingerprints import base_lines
 from tlpot.data.groups import IN_MEMORY
-from tlpot.errors import short_of_memory
 from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
-from tlpot.finetuning.manifest import make_manifest
-from tlpot.finetuning.prepare import Prepared, prepare
+from tlpot.finetuning.manifest import own_part
+from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
-from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame
 from tlpot.training.cache import DescriptorCache
-from tlpot.training.parallel import Team
+from tlpot.training.job import Job, Run
 from tlpot.training.potential import PotentialTask
-from tlpot.training.run_folder import (
-    CHECKPOINT,
-    begin,
-    choose_device,
-    claimed,
-    fit,
-    write_json,
-)
 from tlpot.training.trainer import Row
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its folder, the fine-tuned potential, and what ``metrics.json`` holds.
+class PotentialRun(Run[Potential]):
+    """A finished fine-tuning."""
 
-    Of several processes only the writer has metrics.
-    """
-
-    folder: Path
-    potential: Potential
-    metrics: dict[str, Any]
-    manifest: dict[str, Any]
+    @property
+    def potential(self) -> Potential:
+        """The fine-tuned potential."""
+        return self.model
 
 
-def validate(config: Config | Mapping[str, Any] | str | Path) -> Prepared:
+def validate(config: Config | Mapping[str, Any] | str | Path) -> PreparedPotential:
     """Find whatever `finetune` would refuse before its first step: output, device, data, base.
 
     Raises
@@ -59,31 +43,27 @@ def validate(config: Config | Mapping[str, Any] | str | Path) -> Prepared:
     TlpotError
         As `finetune` would, of a run that is not resumed. Nothing is left behind.
     """
-    config, team = as_section(Config, config), Team()
-    with claimed(Path(config.output), config, False, team):
-        choose_device(config.training.device, team)
-        return prepare(config)
+    config = as_section(Config, config)
+    with Job(config).at_work() as device:
+        return prepare(config, device=device)
 
 
 def finetune(
     config: Config | Mapping[str, Any] | str | Path,
     resume: bool = False,
-    on_start: Callable[[Prepared], None] = lambda prepared: None,
+    on_start: Callable[[PreparedPotential], None] = lambda prepared: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
     cache: DescriptorCache | None = None,
     frames: Sequence[Frame] | None = None,
-) -> Run:
+) -> PotentialRun:
     """Fine-tune as the config says and write the run folder.
 
     Parameters
     ----------
     config
         A `Config`, the same as nested dict, or the path of a YAML file.
-    resume
-        Continue an interrupted run in ``config.output``; the result is bit-identical to a run
-        without interruption.
-    on_start, on_epoch
-        Called before the first step and after each epoch (progress displays).
+    resume, on_start, on_epoch
+        As `Job`'s.
     cache
         Descriptors that runs in one process share.
     frames
@@ -98,120 +78,91 @@ def finetune(
     """
     if frames is not None and isinstance(config, Mapping):
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
-    config, team = as_section(Config, config), Team()
-    folder = Path(config.output)
-    settings = config.training
+    config = as_section(Config, config)
+    settings, cache = config.training, cache or DescriptorCache()
     mend = (
-        f"lower training.batch_size ({settings.batch_size}); with ANI networks training.keep_gb "
-        f"({settings.keep_gb:g}; a resumed run may change it), or set training.fine_angles: false; "
-        "or compute on another training.device"
+        f"; with ANI networks training.keep_gb ({settings.keep_gb:g}; a resumed run may change it)"
+        ", or set training.fine_angles: false;"
     )
-    with (
-        claimed(folder, config, resume, team) as resume,
-        logged(folder, team.writer, begun=resume),
-        short_of_memory(mend),
-    ):
-        return _finetune(config, folder, team, resume, on_start, on_epoch, cache, frames)
-
-
-def _finetune(
-    config: Config,
-    folder: Path,
-    team: Team,
-    resume: bool,
-    on_start: Callable[[Prepared], None],
-    on_epoch: Callable[[Row], None],
-    cache: DescriptorCache | None,
-    frames: Sequence[Frame] | None,
-) -> Run:
-    device = choose_device(config.training.device, team)
-    prepared = prepare(config, frames)
-    _log(prepared)
-    manifest = make_manifest(prepared, device, team.size, in_memory=frames is not None)
-    begin(folder, config, manifest, team, resume)
-    if team.writer:
-        on_start(prepared)
-
-    potential = prepared.potential
-    progress = _train(prepared, folder, device, team, resume, on_epoch, cache)
-    if not team.writer:
-        return Run(folder, potential, {}, manifest)
-    potential.calibration = calibrate(potential, prepared.parts["validation"])
-    judgement = judge(prepared.base, potential, prepared.parts)
-    metrics = {"seen_by_base": prepared.seen_by_base, **judgement.metrics}
-    manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
-    potential.metadata |= {
-        "training": config.model_dump(by_alias=True),
-        "data": manifest["data"],
-        "versions": manifest["versions"],
-        "domain": training_domain(potential, prepared.parts["train"]),
-        "seen": prepared.known.with_frames(
-            prepared.parts["train"], prepared.parts["validation"]
-        ).as_dict(),
-        "test": {k: v for k, v in judgement.metrics["finetuned"]["test"].items() if k[:3] != "by_"},
-    }
-    potential.save(folder / "model.safetensors")
-    _report(folder, config, judgement, metrics, manifest)
-    return Run(folder, potential, metrics, manifest)
-
-
-def _log(prepared: Prepared) -> None:
-    """Note what was left out and why, what is known of the rest, and the energies' zero."""
-    checked = prepared.checked
-    for line in (*base_lines(prepared.seen_by_base), *checked.remarks):
-        log.warning("%s", line)
-    for r in checked.rejected:
-        log.info("left out %s: %s — %s", r.frame.name, r.reason, r.detail)
-    if checked.surplus:
-        log.info("%d frames beyond data.max_frames", checked.surplus)
-    present = sorted({s for frame in checked.frames for s in frame.atoms.symbols})
-    log.info("elements: %s; base %s", " ".join(present), prepared.config.model.base)
-    reference = prepared.potential.reference
-    log.info("energy reference %s: %s", reference.kind, reference.why)
-
-
-def _train(
-    prepared: Prepared,
-    folder: Path,
-    device: torch.device,
-    team: Team,
-    resume: bool,
-    on_epoch: Callable[[Row], None],
-    cache: DescriptorCache | None,
-) -> Any:
-    """Train on the elements that occur; the others' zero columns and networks need no time."""
-    potential, backbone = prepared.potential, prepared.potential.backbone
-    settings = prepared.config.training
-    everything = [*prepared.parts.values(), prepared.replay]
-    present = {s for frames in everything for f in frames for s in f.atoms.symbols}
-    home = potential.device
-    compact = potential.for_elements(present).to(device)
-    parts = (prepared.parts["train"], prepared.parts["validation"], prepared.replay)
-    train, validation, replay = ([compact.batch([f]) for f in frames] for frames in parts)
-    if cache is not None:
-        train, replay, validation = cache.keep(
-            compact, (train, replay, validation), settings.keep_gb
+    job = Job(config, resume, on_start, on_epoch, mend)
+    with job.at_work() as device:
+        prepared = prepare(config, frames, device, cache)
+        manifest = own_part(prepared, in_memory=frames is not None)
+        warnings = prepared.checked.remarks
+        job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")
+        trained = compact(prepared.potential, prepared.present, device)
+        validation, replay = (
+            [trained.batch([frame]) for frame in some]
+            for some in (prepared.parts["validation"], prepared.replay)
         )
-    columns = compact.backbone.trained_columns()
-    task = PotentialTask(compact, train, validation, settings, replay)
-    progress = fit(task, settings, folder, team, resume, on_epoch, columns)
-    backbone.absorb(compact.to(home).backbone)
-    backbone.requires_grad_(False)
-    return progress
+        task = PotentialTask(trained, prepared.batches, validation, settings, replay, cache)
+        writer = job.fit(task, trained.backbone.trained_columns())
+        potential = _whole(prepared.potential, trained)
+        if not writer:
+            return PotentialRun(job.folder, potential, {}, job.manifest)
+        judgement = _judge(prepared, potential, trained, task)
+        test = judgement.metrics["finetuned"]["test"]
+        about = {
+            "domain": training_domain(
+                potential, prepared.parts["train"], judgement.predictions["finetuned"]["train"]
+            ),
+            "test": {k: v for k, v in test.items() if k[:3] != "by_"},
+        }
+        report = partial(_report, config, judgement)
+        return PotentialRun(**vars(job.finish(potential, judgement.metrics, about, report)))
+
+
+def _remarks(prepared: PreparedPotential) -> list[str]:
+    """What was left out and why, what is known of the rest, and the energies' zero."""
+    checked, reference = prepared.checked, prepared.potential.reference
+    lines = [f"left out {r.frame.name}: {r.reason} — {r.detail}" for r in checked.rejected]
+    if checked.surplus:
+        lines.append(f"{checked.surplus} frames beyond data.max_frames")
+    present = sorted({s for frame in checked.frames for s in frame.atoms.symbols})
+    return [
+        *lines,
+        f"elements: {' '.join(present)}; base {prepared.config.model.base}",
+        f"energy reference {reference.kind}: {reference.why}",
+    ]
+
+
+def _whole(start: Potential, trained: Potential) -> Potential:
+    """`start`, all elements of the base, with the weights that were trained of it."""
+    backbone = copy.deepcopy(start.backbone)
+    backbone.absorb(copy.deepcopy(trained.backbone).to(start.device))
+    return Potential(backbone.requires_grad_(False), start.reference, dict(start.metadata))
+
+
+def _judge(
+    prepared: PreparedPotential, potential: Potential, trained: Potential, task: PotentialTask
+) -> Judgement:
+    """Calibrate, and compare with the base; every part is predicted once."""
+    trained.backbone.requires_grad_(False)
+    raw = trained.predict_batches(task.validation, members=True)
+    validation = prepared.parts["validation"]
+    potential.calibration = trained.calibration = calibrate(potential, validation, predictions=raw)
+    base = compact(prepared.base, prepared.present, trained.device)
+    train = task.train[: len(prepared.batches)]
+    predictions = {
+        "baseline": {
+            "train": prepared.predictions,
+            "validation": base.predict_batches(task.validation),
+        },
+        "finetuned": {
+            "train": trained.predict_batches(train),
+            "validation": [p.calibrated(trained.calibration) for p in raw],
+        },
+    }
+    return judge(base, trained, prepared.parts, predictions)
 
 
 def _report(
-    folder: Path,
-    config: Config,
-    judgement: Judgement,
-    metrics: dict[str, Any],
-    manifest: dict[str, Any],
+    config: Config, judgement: Judgement, metrics: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
+    folder = Path(config.output)
     history = read_history(folder / "history.csv")
     pictures = figures(judgement, history)
     write(pictures["parity"], folder / "parity.png")
-    write_json(folder / "metrics.json", metrics)
-    write_json(folder / "manifest.json", manifest)
     write_report(
         folder / "report.html",
         config=config,
@@ -220,4 +171,3 @@ def _report(
         history=history,
         figures=pictures,
     )
-    (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -25,8 +25,17 @@ DOUBT = 3.0
 """Times the largest spread per √N on the training frames: the largest allowed."""
 
 
-def training_domain(potential: Potential, frames: Sequence[Frame]) -> dict[str, Any]:
+def training_domain(
+    potential: Potential,
+    frames: Sequence[Frame],
+    predictions: Sequence[Prediction] | None = None,
+) -> dict[str, Any]:
     """What a model file says of the frames it was trained on.
+
+    Parameters
+    ----------
+    predictions
+        Those of `potential` on `frames`, if they are there.
 
     Returns
     -------
@@ -34,9 +43,11 @@ def training_domain(potential: Potential, frames: Sequence[Frame]) -> dict[str, 
     of the ensemble's energies per √N (eV, calibrated as the potential is), if it is one.
     """
     domain: dict[str, Any] = {"contacts": shortest_contacts(frame.atoms for frame in frames)}
+    if predictions is None:
+        predictions = potential.predict(frames)
     spreads = [
         said.energy_std / np.sqrt(len(frame))
-        for said, frame in zip(potential.predict(frames), frames, strict=True)
+        for said, frame in zip(predictions, frames, strict=True)
     ]
     return domain | ({"spread": max(spreads)} if max(spreads) > 0 else {})
 

@@ -27,7 +27,7 @@ from tlpot.structure.frames import Batch, Frame
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
 
-Structure = TypeVar("Structure", Frame, Atoms)
+Structure = TypeVar("Structure", Frame, Atoms, Batch)
 
 
 def chunks(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
@@ -35,11 +35,12 @@ def chunks(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
     chunk: list[Structure] = []
     atoms = 0
     for structure in structures:
-        if chunk and atoms + len(structure) > CHUNK:
+        size = len(structure.numbers if isinstance(structure, Batch) else structure)
+        if chunk and atoms + size > CHUNK:
             yield chunk
             chunk, atoms = [], 0
         chunk.append(structure)
-        atoms += len(structure)
+        atoms += size
     if chunk:
         yield chunk
 
@@ -147,10 +148,15 @@ class Potential:
         With `members` also the spread of the forces, at the cost of every member's forces.
         """
         frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
-        return [p for chunk in chunks(frames) for p in self._predict_chunk(chunk, members)]
+        batches = (self.batch(chunk) for chunk in chunks(frames))
+        return [p for batch in batches for p in self._predict(batch, members)]
 
-    def _predict_chunk(self, frames: Sequence[Frame], members: bool) -> list[Prediction]:
-        batch = self.batch(frames)
+    def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
+        """As `predict`, of one `Batch` a structure; kept descriptors are not computed again."""
+        together = (Batch.join(chunk) for chunk in chunks(batches))
+        return [p for batch in together for p in self._predict(batch, members)]
+
+    def _predict(self, batch: Batch, members: bool) -> list[Prediction]:
         output = self.evaluate(batch, members=members)
         sizes = batch.n_atoms.tolist()
         stress = (output.virial.mean(dim=0) / batch.volumes[:, None, None]).cpu().numpy()
@@ -170,7 +176,7 @@ class Potential:
                 forces_std=doubt[i].numpy() if members else None,
                 energy_members=members_energy[i],
             )
-            for i in range(len(frames))
+            for i in range(batch.n_frames)
         ]
 
     def for_elements(self, symbols: Collection[str]) -> Potential:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tlpot.model.uncertainty import Calibration, factor
 from tlpot.structure.frames import Batch
 
 
@@ -42,6 +43,25 @@ class Prediction:
     energies: np.ndarray
     forces_std: np.ndarray | None = None
     energy_members: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def shifted(self, energies: np.ndarray) -> Prediction:
+        """The same on another energy reference: ``(n,)`` eV more on each atom."""
+        total = float(energies.sum())
+        return replace(
+            self,
+            energy=self.energy + total,
+            energies=self.energies + energies,
+            energy_members=self.energy_members + total,
+        )
+
+    def calibrated(self, calibration: Calibration | None) -> Prediction:
+        """The same with its raw spreads made error bars."""
+        doubt = self.forces_std
+        return replace(
+            self,
+            energy_std=self.energy_std * factor(calibration, "energy"),
+            forces_std=None if doubt is None else doubt * factor(calibration, "forces"),
+        )
 
 
 @dataclass

@@ -1,64 +1,51 @@
-"""What a property run knows before its first step, and what it ends with."""
+"""What a property run knows before its first step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from tlpot.data.fingerprints import Overlap, TrainingSet
-from tlpot.data.split import Splits, split_unseen, thin
+from tlpot.data.fingerprints import TrainingSet
+from tlpot.data.split import split_unseen, thin
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, read_crystals
 from tlpot.property.elements import element_table
 from tlpot.property.model import PropertyModel
 from tlpot.property.network import CGCNN, Architecture
-from tlpot.training.freeze import LayerState, freeze_layers
+from tlpot.structure.frames import Frame
+from tlpot.training.freeze import freeze_layers
+from tlpot.training.job import Prepared
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a run knows before its first step.
+class PreparedProperty(Prepared):
+    """What a run knows before its first step; the base counts if it is of the same property.
 
     Attributes
     ----------
+    crystals
+        All of them; ``splits`` holds their numbers.
     model
         To be trained, layers frozen.
-    splits
-        Numbers of the crystals in each part.
     baseline
         ``(crystals,)`` what it must be better than: the base's predictions, or without a base of
         the same property the median of the training crystals.
-    known
-        What a base of the same property was trained on.
-    seen_by_base
-        How much of the data that is.
     """
 
     config: PropertyConfig
     crystals: Crystals
-    splits: Splits
     model: PropertyModel
-    layers: list[LayerState]
     baseline: np.ndarray
-    known: TrainingSet
-    seen_by_base: Overlap
+
+    def frames(self, part: str) -> list[Frame]:
+        """As `Prepared.frames`."""
+        return [self.crystals.frames[i] for i in getattr(self.splits, part)]
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run; of several processes only the writer has metrics."""
-
-    folder: Path
-    model: PropertyModel
-    metrics: dict[str, Any]
-
-
-def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepared:
+def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> PreparedProperty:
     """Read and split the data, make or load the network, freeze its layers.
 
     Raises
@@ -100,7 +87,8 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
             f"start anew for '{data.name}' and, frozen, would stay random. Freeze others "
             f"(embedding, conv*); or, if it is the same property, say so: data.property={before}"
         )
-    return Prepared(config, data, splits, model, states, baseline, known, counts)
+    facts = (config, splits, states, known, counts, data, model, baseline)
+    return PreparedProperty(*facts)
 
 
 def _new_network(config: PropertyConfig) -> CGCNN:

@@ -24,7 +24,7 @@ from tlpot.files import write_whole
 from tlpot.property.evaluate import flat
 
 if TYPE_CHECKING:
-    from tlpot.property.prepare import Prepared
+    from tlpot.property.prepare import PreparedProperty
 
 PARTS = ("test", "validation", "train")
 ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
@@ -32,7 +32,7 @@ ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
 
 def write_report(
     folder: Path,
-    prepared: Prepared,
+    prepared: PreparedProperty,
     metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
     predicted: np.ndarray,
@@ -96,6 +96,6 @@ def _label(manifest: Mapping[str, Any]) -> str:
     return f"{data['property']} ({data['unit']})" if data["unit"] else data["property"]
 
 
-def _baseline(prepared: Prepared) -> str:
+def _baseline(prepared: PreparedProperty) -> str:
     constant = np.ptp(prepared.baseline) == 0
     return "the median of the training crystals" if constant else "the base model"

@@ -174,7 +174,10 @@ class Batch:
 
     @classmethod
     def join(cls, batches: Sequence[Batch]) -> Batch:
-        """One batch out of several; atom and frame indices are renumbered."""
+        """One batch out of several; atom and frame indices are renumbered.
+
+        What is kept stays only where all of them keep it.
+        """
         atoms = np.cumsum([0] + [len(b.numbers) for b in batches])
         frames = np.cumsum([0] + [b.n_frames for b in batches])
         joined = {name: [getattr(b, name) for b in batches] for name in vars(batches[0])}
@@ -182,7 +185,8 @@ class Batch:
         joined["pairs"] = [b.pairs + int(n) for b, n in zip(batches, atoms[:-1], strict=True)]
         kept = joined.pop("kept")
         tensors = {k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()}
-        return cls(**tensors, kept=None if kept[0] is None else type(kept[0]).join(kept))
+        whole = all(one is not None for one in kept)
+        return cls(**tensors, kept=type(kept[0]).join(kept) if whole else None)
 
 
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])

@@ -12,6 +12,7 @@ from tlpot.config.run import Training
 from tlpot.engine.threads import own_threads
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Batch
+from tlpot.training.cache import DescriptorCache
 from tlpot.training.epoch import Epochs
 from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
 
@@ -31,6 +32,8 @@ class PotentialTask:
         The config's ``training`` section.
     replay
         Frames that the base labelled itself, mixed in as ``settings.replay`` says.
+    cache
+        Descriptors that runs share.
     """
 
     terms: tuple[str, ...] = ("loss", "force_loss", "energy_loss")
@@ -42,11 +45,14 @@ class PotentialTask:
         validation: Sequence[Batch],
         settings: Training,
         replay: Sequence[Batch] = (),
+        cache: DescriptorCache | None = None,
     ) -> None:
         self.potential, self.settings = potential, settings
         share = settings.replay.share if settings.replay else 0.0
         self.epochs = Epochs(train, settings.weighting, len(replay), share)
-        self.train, self.validation = self._keep([*train, *replay], [*validation])
+        self.train, self.validation = (cache or DescriptorCache()).keep(
+            potential, ([*train, *replay], validation), settings.keep_gb
+        )
         self.counts = expected_counts(self.train, self.epochs.expected())
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -95,13 +101,3 @@ class PotentialTask:
         """One batch of several, with its descriptors."""
         keep = self.potential.backbone.keep
         return Batch.join([b if b.kept is not None else keep(b) for b in batches])
-
-    def _keep(self, *parts: list[Batch]) -> Iterator[list[Batch]]:
-        left = self.settings.keep_gb * 1e9
-        for part in parts:
-            for i, batch in enumerate(part):
-                if batch.kept is None and left > 0:
-                    part[i] = self.potential.backbone.keep(batch)
-                if part[i].kept is not None:
-                    left -= part[i].kept.nbytes
-            yield part

@@ -13,11 +13,12 @@ from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import short
 from tlpot.evaluation.report import MAIN_ROWS, MODELS, judged_part, made_worse, percent, rows_of
-from tlpot.finetuning.run import Prepared, Run
+from tlpot.finetuning.prepare import PreparedPotential
+from tlpot.finetuning.run import PotentialRun
 from tlpot.structure.frames import Frame, Labels
 
 
-def print_prepared(prepared: Prepared, console: Console) -> None:
+def print_prepared(prepared: PreparedPotential, console: Console) -> None:
     """Data used and rejected, split, energy reference, and the table of what trains."""
     print_seen(base_lines(prepared.seen_by_base), console)
     checked = prepared.checked
@@ -48,7 +49,7 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
     console.print(table)
 
 
-def print_run(run: Run, console: Console) -> None:
+def print_run(run: PotentialRun, console: Console) -> None:
     """Errors before and after, and where to find the rest."""
     print_seen(base_lines(run.metrics["seen_by_base"]), console)
     print_summary(run.metrics, console)

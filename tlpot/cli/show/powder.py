@@ -10,14 +10,15 @@ from rich.table import Table
 
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines
-from tlpot.powder.classifier import Opinion
+from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import SYSTEMS
-from tlpot.powder.run import Prepared, Run
+from tlpot.powder.prepare import PreparedClassifier
+from tlpot.training.job import Run
 
 PARTS = ("train", "validation", "test")
 
 
-def print_prepared(prepared: Prepared, console: Console) -> None:
+def print_prepared(prepared: PreparedClassifier, console: Console) -> None:
     """How many crystals of each crystal system each part has, and what was refused."""
     print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
     table = Table("crystals", *PARTS)
@@ -34,7 +35,7 @@ def print_prepared(prepared: Prepared, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_run(run: Run, console: Console) -> None:
+def print_run(run: Run[Classifier], console: Console) -> None:
     """Accuracies on held-out crystals, and where to find the rest."""
     print_seen(base_lines(run.metrics["seen_by_base"], "crystals"), console)
     table = Table("patterns", "crystals", "right", "among two", "balanced", "macro F1")

@@ -11,11 +11,13 @@ from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines, model_lines
 from tlpot.evaluation.plots import short
 from tlpot.property.evaluate import Metrics, flat
+from tlpot.property.model import PropertyModel
+from tlpot.property.prepare import PreparedProperty
 from tlpot.property.report import PARTS, ROWS
-from tlpot.property.run import Prepared, Run
+from tlpot.training.job import Run
 
 
-def print_prepared(prepared: Prepared, console: Console) -> None:
+def print_prepared(prepared: PreparedProperty, console: Console) -> None:
     """What is about to be trained on what."""
     print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
     parts = vars(prepared.splits)
@@ -32,7 +34,7 @@ def print_left_out(rejected: Sequence[str], console: Console) -> None:
         console.print(f"left out: {line}", markup=False)
 
 
-def print_run(run: Run, console: Console) -> None:
+def print_run(run: Run[PropertyModel], console: Console) -> None:
     """Errors of each part as "before → after", and where everything is."""
     print_seen(base_lines(run.metrics["seen_by_base"], "crystals"), console)
     before, after = run.metrics["baseline"], run.metrics["trained"]

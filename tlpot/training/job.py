@@ -1,0 +1,216 @@
+"""The one way to train, whatever is trained: from a config to a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
+from tlpot.data.split import Splits
+from tlpot.errors import short_of_memory
+from tlpot.model.file import NAME as MODEL
+from tlpot.optional import require
+from tlpot.run_log import log, logged
+from tlpot.structure.frames import Frame
+from tlpot.training.freeze import LayerState
+from tlpot.training.manifest import common_part
+from tlpot.training.parallel import Team
+from tlpot.training.run_folder import CHECKPOINT, begin, choose_device, claimed, fit, write_json
+from tlpot.training.task import Task
+from tlpot.training.trainer import Row
+
+
+class Model(Protocol):
+    """What a run leaves: weights with what is known of them."""
+
+    metadata: dict[str, Any]
+
+    def save(self, path: str | Path) -> Path:
+        """Write a model file."""
+        ...
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run knows before its first step.
+
+    Attributes
+    ----------
+    layers
+        One row a layer: does it train?
+    known
+        What the base was trained on.
+    seen_by_base
+        How much of the data that is.
+    """
+
+    config: Any
+    splits: Splits
+    layers: list[LayerState]
+    known: TrainingSet
+    seen_by_base: Overlap
+
+    def frames(self, part: str) -> list[Frame]:
+        """Structures of ``train``, ``validation`` or ``test``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Run(Generic[ModelT]):
+    """A finished run: its folder, the trained model, and what its JSON files hold.
+
+    Of several processes only the writer has metrics.
+    """
+
+    folder: Path
+    model: ModelT
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+class Job:
+    """One run, in the order of its methods: `at_work`, `begin`, `fit`, `finish`.
+
+    Parameters
+    ----------
+    config
+        A `WholeRun`.
+    resume
+        Continue an interrupted run; the result is bit-identical to one without interruption.
+    on_start, on_epoch
+        Called with what was prepared before the first step, and after each epoch (displays).
+    mend
+        What else to do where memory ran out than to take smaller batches or another device.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        resume: bool = False,
+        on_start: Callable[[Any], None] = lambda prepared: None,
+        on_epoch: Callable[[Row], None] = lambda row: None,
+        mend: str = "",
+    ) -> None:
+        self.config, self.resume, self.folder, self.team = (
+            config,
+            resume,
+            Path(config.output),
+            Team(),
+        )
+        self.on_start, self.on_epoch, self.mend = on_start, on_epoch, mend
+
+    @contextmanager
+    def at_work(self) -> Iterator[torch.device]:
+        """Claim the folder and keep its log meanwhile; where to train.
+
+        Raises
+        ------
+        TlpotError
+            An existing run is never overwritten, nor one that another process is at.
+        """
+        settings, folder, team = self.config.training, self.folder, self.team
+        batch = f"lower training.batch_size ({settings.batch_size}){self.mend}"
+        with (
+            claimed(folder, self.config, self.resume, team) as self.resume,
+            logged(folder, team.writer, begun=self.resume),
+            short_of_memory(f"{batch}, or compute on another training.device"),
+        ):
+            if settings.tensorboard:
+                require("tensorboard", "tensorboard", "training.tensorboard")
+            yield choose_device(settings.device, team)
+
+    def begin(
+        self,
+        prepared: Prepared,
+        device: torch.device,
+        manifest: Mapping[str, Any],
+        remarks: Sequence[str],
+        warnings: Sequence[str] = (),
+        items: str = "crystals",
+    ) -> None:
+        """Log what was prepared, write config and manifest.
+
+        Parameters
+        ----------
+        manifest
+            What it holds besides `common_part`: ``data`` with its ``files``, further ``inputs``.
+        remarks, warnings
+            Lines for the log: what was left out and why …
+        items
+            What is trained on, in words.
+        """
+        for line in (*base_lines(prepared.seen_by_base, items), *warnings):
+            log.warning("%s", line)
+        for line in remarks:
+            log.info("%s", line)
+        common = common_part(
+            self.config.data.split,
+            prepared.splits,
+            prepared.layers,
+            device,
+            self.team.size,
+            self.config.model.base,
+        )
+        inputs = common["inputs"] | manifest.get("inputs", {})
+        self.prepared, self.manifest = prepared, {**common, **manifest, "inputs": inputs}
+        begin(self.folder, self.config, self.manifest, self.team, self.resume)
+        if self.team.writer:
+            self.on_start(prepared)
+
+    def fit(self, task: Task, columns: Mapping[str, Tensor] | None = None) -> bool:
+        """Train or go on; the best weights are left in place. Whether this process is the writer.
+
+        Parameters
+        ----------
+        columns
+            As `Trainer`'s.
+        """
+        settings, resume = self.config.training, self.resume
+        progress = fit(task, settings, self.folder, self.team, resume, self.on_epoch, columns)
+        if self.team.writer:
+            self.manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
+        return self.team.writer
+
+    def finish(
+        self,
+        model: ModelT,
+        metrics: Mapping[str, Any],
+        about: Mapping[str, Any],
+        report: Callable[[dict[str, Any], dict[str, Any]], None],
+    ) -> Run[ModelT]:
+        """Write model and results.
+
+        Parameters
+        ----------
+        metrics
+            What ``metrics.json`` holds besides ``seen_by_base``.
+        about
+            What the model file says besides settings, data and versions.
+        report
+            Writes figures and page from the content of ``metrics.json`` and ``manifest.json``.
+        """
+        prepared, manifest, folder = self.prepared, self.manifest, self.folder
+        metrics = {"seen_by_base": prepared.seen_by_base, **metrics}
+        seen = prepared.known.with_frames(prepared.frames("train"), prepared.frames("validation"))
+        model.metadata |= {
+            "training": self.config.model_dump(by_alias=True, mode="json"),
+            "data": manifest["data"],
+            "versions": manifest["versions"],
+            "seen": seen.as_dict(),
+            **about,
+        }
+        model.save(folder / MODEL)
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "manifest.json", manifest)
+        report(metrics, manifest)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        return Run(folder, model, metrics, manifest)
