@@ -34,7 +34,7 @@ def rank(job: RankJob) -> None:
 
     output, settings = Path(job.output), job.ranking()
     require_free(output, TABLE)
-    kept = "finished shards are kept: the same command goes on"
+    kept = "what is done is kept: the same command goes on"
     with stoppable(kept), at_work(output, TABLE):
         ranked = rank(
             job.files,
@@ -59,7 +59,7 @@ def relax(job: RelaxJob) -> None:
     from tlpot.cli.show.use import print_relaxed
     from tlpot.relax.files import relax_files
 
-    kept = "finished shards are kept: the same command goes on"
+    kept = "what is done is kept: the same command goes on"
     with stoppable(kept), console.count_bar("structures", err) as advance:
         outcome = relax_files(
             job.files,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,10 @@ from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import Vibrations, vibrations
 from tlpot.data.read import read_frames
 from tlpot.data.write import to_text
-from tlpot.files import write_whole
-from tlpot.model.potential import Potential
+from tlpot.model.potential import Potential, chunks
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import SHARD, STRUCTURES, Work, in_shards, loaded
-from tlpot.relax.relax import relax
+from tlpot.relax.relax import Relaxed, relax_each
 from tlpot.structure.frames import Frame
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -71,22 +71,29 @@ def energies_of(model: Potential, settings: Ranking) -> Energies:
     return Energies(model, dispersion(settings.dispersion, model, settings.functional))
 
 
-def evaluate(
-    frames: Sequence[Frame], energies: Energies, settings: Ranking, progress: Progress = silent
-) -> list[Evaluated]:
-    """In this process."""
-    nothing = np.empty(0)
-    found = [Evaluated(frame.atoms, nothing) for frame in frames]
-    if settings.relaxation is not None:
-        with progress("relaxed", len(frames)) as advance:
-            minima = relax(frames, energies.model, settings.relaxation, advance, energies.extra)
-        found = [Evaluated(one.atoms, nothing, one.reason) for one in minima]
-    good = [i for i, one in enumerate(found) if one.reason is None]
-    with progress("energies", len(good)) as advance:
-        totals = energies.members([found[i].atoms for i in good], advance)
-    for i, total in zip(good, totals, strict=True):
-        found[i] = Evaluated(found[i].atoms, total)
-    return found
+def evaluate_each(
+    frames: Sequence[Frame], energies: Energies, settings: Ranking
+) -> Iterator[dict[int, Evaluated]]:
+    """Evaluate in this process; yields number and outcome of those that are done together."""
+    if settings.relaxation is None:
+        groups = _unrelaxed(frames)
+    else:
+        groups = relax_each(frames, energies.model, settings.relaxation, energies.extra)
+    for group in groups:
+        good = [i for i, end in group.items() if end.reason is None]
+        totals = energies.members([group[i].atoms for i in good])
+        found = {i: Evaluated(end.atoms, np.empty(0), end.reason) for i, end in group.items()}
+        yield found | {
+            i: Evaluated(group[i].atoms, total) for i, total in zip(good, totals, strict=True)
+        }
+
+
+def _unrelaxed(frames: Sequence[Frame]) -> Iterator[dict[int, Relaxed]]:
+    """Structures as they are, some at a time."""
+    number = count()
+    for group in chunks(frames):
+        pairs = zip(group, number, strict=False)
+        yield {i: Relaxed(frame.name, frame.atoms, frame.atoms) for frame, i in pairs}
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,12 @@ class Here:
 
     def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
         """Energies and geometries of crystals, in their order."""
-        return evaluate(frames, self.energies, self.settings, progress)
+        ends: dict[int, Evaluated] = {}
+        with progress("evaluated", len(frames)) as advance:
+            for ended in evaluate_each(frames, self.energies, self.settings):
+                ends |= ended
+                advance(len(ends))
+        return [ends[i] for i in range(len(frames))]
 
     def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
         """Harmonic free energies of crystals, in their order."""
@@ -166,37 +178,22 @@ class Sharded:
 
 
 def evaluate_shard(
-    model: str,
-    device: str,
-    settings: dict[str, Any],
-    frames: list[Frame],
-    path: str,
-    told: Callable[[int], None] = lambda done: None,
-) -> None:
-    """Evaluate some structures and write them to one file."""
+    model: str, device: str, settings: dict[str, Any], frames: list[Frame]
+) -> Iterator[dict[int, str]]:
+    """Evaluate some structures; the number and the text of each that is done."""
     how = Ranking(**settings)
-    stage = "energies" if how.relaxation is None else "relaxed"
-
-    @contextmanager
-    def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield told if what == stage else lambda done: None
-
-    found = evaluate(frames, energies_of(loaded(model, device), how), how, progress)
-    write_whole(path, "".join(map(_to_text, found)))
+    for ended in evaluate_each(frames, energies_of(loaded(model, device), how), how):
+        yield {i: _to_text(one) for i, one in ended.items()}
 
 
 def phonons_shard(
-    model: str,
-    device: str,
-    settings: dict[str, Any],
-    frames: list[Frame],
-    path: str,
-    told: Callable[[int], None] = lambda done: None,
-) -> None:
-    """Phonons of one crystal, written to one file."""
+    model: str, device: str, settings: dict[str, Any], frames: list[Frame]
+) -> Iterator[dict[int, str]]:
+    """Phonons of one crystal."""
     how = Ranking(**settings)
-    found = _vibrations(frames[0].atoms, energies_of(loaded(model, device), how), how)
-    write_whole(path, json.dumps(asdict(found)) + "\n")
+    energies = energies_of(loaded(model, device), how)
+    for i, frame in enumerate(frames):
+        yield {i: json.dumps(asdict(_vibrations(frame.atoms, energies, how))) + "\n"}
 
 
 def _vibrations(atoms: Atoms, energies: Energies, settings: Ranking) -> Vibrations:

@@ -1,17 +1,20 @@
-"""Many structures in shards: computed anywhere, each written once, taken up where it was."""
+"""Many structures in shards: computed anywhere, each structure kept as it is done."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import SHARDS, begin_work, locked, make_folder, sha256
+from tlpot.files import SHARDS, begin_work, locked, make_folder, sha256, write_whole
 from tlpot.model.file import located
 from tlpot.model.load import load, load_onto
 from tlpot.model.potential import Potential
@@ -19,12 +22,75 @@ from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.structure.frames import Frame
 
 SHARD = 64
-"""Structures that are computed, written and lost together."""
+"""Structures that go to a process together."""
+PERIOD = 0.5
+"""Seconds after which it is looked again how far other processes are."""
 
-Work = Callable[..., None]
-"""``(model, device, settings, structures, file to write)``, importable, in another process; in
-this one also ``told=``, to be told how many structures are done."""
+Work = Callable[[str, str, dict[str, Any], list[Frame]], Iterator[Mapping[int, str]]]
+"""``(model, device, settings, structures)``, importable; as some structures are done it yields
+their numbers among these and what is to be written of each."""
 STRUCTURES = "structures"
+
+
+class Journal:
+    """What is done of a shard that is not whole yet, structure by structure in a file beside it.
+
+    Parameters
+    ----------
+    shard
+        The file of the whole shard.
+    """
+
+    def __init__(self, shard: Path) -> None:
+        self.path = shard.with_suffix(".jsonl")
+
+    def read(self) -> dict[int, str]:
+        """Number of each structure and what is to be written of it; a line cut off is none."""
+        texts: dict[int, str] = {}
+        for line in self.path.read_bytes().splitlines() if self.path.exists() else ():
+            with suppress(ValueError):
+                number, text = json.loads(line)
+                texts[number] = text
+        return texts
+
+    def count(self) -> int:
+        """How many structures it holds."""
+        with suppress(FileNotFoundError):
+            return sum(line.endswith(b'"]') for line in self.path.read_bytes().splitlines())
+        return 0
+
+    def add(self, texts: Mapping[int, str]) -> None:
+        """Append some; they outlive the process when this returns."""
+        lines = "".join(f"{json.dumps(entry)}\n" for entry in texts.items())
+        with self.path.open("ab") as file:
+            file.write(f"\n{lines}".encode())  # on a line of its own after one that was cut off
+
+    def remove(self) -> None:
+        """Take it away when the shard is whole."""
+        self.path.unlink(missing_ok=True)
+
+
+def fill_shard(
+    work: Work,
+    model: str,
+    device: str,
+    settings: dict[str, Any],
+    frames: list[Frame],
+    path: str,
+    on_structure: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Do what is not done yet of a shard, and write it as a whole; `on_structure` counts."""
+    journal = Journal(Path(path))
+    texts = journal.read()
+    todo = [i for i in range(len(frames)) if i not in texts]
+    on_structure(len(texts))
+    for done in work(model, device, settings, [frames[i] for i in todo]):
+        new = {todo[n]: text for n, text in done.items()}
+        journal.add(new)
+        texts |= new
+        on_structure(len(texts))
+    write_whole(path, "".join(texts[i] for i in range(len(frames))))
+    journal.remove()
 
 
 def in_shards(
@@ -41,7 +107,7 @@ def in_shards(
     what: str = STRUCTURES,
     here: bool = False,
 ) -> list[Path]:
-    """Files that `work` wrote, in the order of `frames`; those that are there are not made again.
+    """Files of what `work` yields, in the order of `frames`; what is done is not done again.
 
     Parameters
     ----------
@@ -75,22 +141,22 @@ def in_shards(
         begin_work(folder, {what: identity}, more=what != STRUCTURES)
         make_folder(folder / SHARDS)
         todo = [i for i, path in enumerate(paths) if not path.exists()]
-        done = len(frames) - sum(len(pieces[i]) for i in todo)
-        on_structure(done)
+        calls = [(work, model, device, settings, pieces[i], str(paths[i])) for i in todo]
+        tally = Tally(dict(zip(paths, map(len, pieces), strict=True)), on_structure)
+        tally.look()
         failed: dict[int, str] = {}
-        calls = [(model, device, settings, pieces[i], str(paths[i])) for i in todo]
-        told = (lambda n: on_structure(done + n)) if here else None
-        results = (
-            _one_by_one(work, calls, told) if told else as_done(work, calls, scheduler, workers)
-        )
-        for n, result in results:
-            if isinstance(result, TlpotError):
-                raise result
-            if isinstance(result, BaseException):
-                failed[todo[n]] = str(result) or type(result).__name__
-            else:
-                done += len(pieces[todo[n]])
-                on_structure(done)
+        if here:
+            for call in calls:
+                fill_shard(*call, on_structure=lambda _: tally.look())
+                tally.look()
+        else:
+            with tally.watched():
+                for n, result in as_done(fill_shard, calls, scheduler, workers):
+                    tally.look()
+                    if isinstance(result, TlpotError):
+                        raise result
+                    if isinstance(result, BaseException):
+                        failed[todo[n]] = str(result) or type(result).__name__
         if failed:
             i, why = next(iter(failed.items()))
             raise TlpotError(
@@ -101,11 +167,51 @@ def in_shards(
     return paths
 
 
-def _one_by_one(
-    work: Work, calls: Sequence[tuple[Any, ...]], told: Callable[[int], None]
-) -> Iterator[tuple[int, None]]:
-    for n, call in enumerate(calls):
-        yield n, work(*call, told=told)  # type: ignore[func-returns-value]
+class Tally:
+    """Counts what is done of all shards, wherever it is done, by the files that there are.
+
+    Parameters
+    ----------
+    sizes
+        Structures of each shard's file, all in one folder.
+    on_structure
+        Called with the number of structures done when it has grown.
+    """
+
+    def __init__(self, sizes: Mapping[Path, int], on_structure: Callable[[int], None]) -> None:
+        self.sizes, self.on_structure = sizes, on_structure
+        self.last, self.lock = -1, Lock()
+
+    def look(self) -> None:
+        """Count now."""
+        with self.lock:
+            folder = next(iter(self.sizes)).parent
+            there = {path.name for path in folder.iterdir()}
+            done = sum(
+                size if path.name in there else Journal(path).count()
+                for path, size in self.sizes.items()
+                if there & {path.name, Journal(path).path.name}
+            )
+            if done > self.last:  # what became whole meanwhile was not seen at all
+                self.last = done
+                self.on_structure(done)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count now and then meanwhile."""
+        over = Event()
+
+        def watch() -> None:
+            while not over.wait(PERIOD):
+                self.look()
+
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
 
 @lru_cache(maxsize=1)

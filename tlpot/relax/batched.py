@@ -28,8 +28,8 @@ STUCK = 1e-6
 
 def minimise(
     structures: list[Atoms], potential: Potential, settings: Relaxation
-) -> Iterator[tuple[int, Minimum]]:
-    """Yield ``(number, minimum)`` as each is found; crystals and molecules in batches of their own.
+) -> Iterator[dict[int, Minimum]]:
+    """Yield number and minimum of what ends together; crystals and molecules in own batches.
 
     Each structure takes the steps that it would take alone.
     """
@@ -49,7 +49,7 @@ def _minimise(
     model: TorchSimModel,
     settings: Relaxation,
     cell: bool,
-) -> Iterator[tuple[int, Minimum]]:
+) -> Iterator[dict[int, Minimum]]:
     starts = {i: structures[i] for i in numbers}
     project: Project | None = None
     if settings.symmetry and starts[numbers[0]].pbc.all():
@@ -90,9 +90,11 @@ def _minimise(
         if over.any():
             said = dict(zip(batch.index.tolist(), reasons, strict=True))
             batch, done = batcher.next_batch(batch, over)
-            for state in done:
-                i, atoms = int(state.index), state.to_atoms()[0]
-                yield i, Minimum(atoms, int(state.steps), said[i] or None)
+            yield {
+                i: Minimum(state.to_atoms()[0], int(state.steps), said[i] or None)
+                for state in done
+                for i in [int(state.index)]
+            }
         if batch is not None:
             batch = step(batch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tlpot.errors import short_of_memory
 from tlpot.files import at_work, end_work, table_text, write_whole
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import SHARD, in_shards, loaded
-from tlpot.relax.relax import Relaxed, relax, require_crystals
+from tlpot.relax.relax import Relaxed, relax_each, require_crystals
 from tlpot.relax.settings import Relaxation
 from tlpot.run_log import log
 from tlpot.structure.frames import Frame
@@ -109,17 +109,12 @@ def relax_files(
 
 
 def relax_shard(
-    model: str,
-    device: str,
-    settings: dict[str, Any],
-    frames: list[Frame],
-    path: str,
-    told: Callable[[int], None] = lambda done: None,
-) -> None:
-    """Relax some structures and write them to one file, whole or not at all."""
+    model: str, device: str, settings: dict[str, Any], frames: list[Frame]
+) -> Iterator[dict[int, str]]:
+    """Relax some structures; the number and the text of each that ends."""
     with short_of_memory("lower --batch-atoms, take fewer workers, or another --device"):
-        found = relax(frames, loaded(model, device), Relaxation(**settings), told)
-    write_whole(path, "".join(to_text(as_frame(one, model)) for one in found))
+        for ended in relax_each(frames, loaded(model, device), Relaxation(**settings)):
+            yield {i: to_text(as_frame(relaxed, model)) for i, relaxed in ended.items()}
 
 
 def as_frame(one: Relaxed, model: str) -> Frame:

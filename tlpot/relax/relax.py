@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,30 +98,46 @@ def relax(
         If a package that the settings need is not installed.
     """
     settings = settings or Relaxation()
-    settings.require_libraries(serial=extra is not None)
     frames = [s if isinstance(s, Frame) else Frame(s, index=i) for i, s in enumerate(structures)]
-    found: dict[int, Relaxed] = {}
-    for i, frame in enumerate(frames):
-        name = frame.name if frame.source else str(i)
-        atoms, reason = bare(frame.atoms), None
-        try:
-            hold(atoms, fixed_components(frame.atoms))
-        except TlpotError as error:
-            reason = str(error)
-        reason = reason or unfit(atoms, potential) or _unmoved(atoms, settings)
-        reason = reason or _unsymmetric(atoms, settings)
-        found[i] = Relaxed(name, atoms, atoms, reason=reason)
-    todo = [i for i, one in found.items() if one.reason is None]
-    done = len(found) - len(todo)
-    on_structure(done)
-    starts = [found[i].start for i in todo]
-    for n, minimum in _minima(starts, potential, settings, extra):
-        i, atoms = todo[n], bare(minimum.atoms)
-        atoms.set_constraint(starts[n].constraints)
-        found[i] = replace(found[i], atoms=atoms, steps=minimum.steps, reason=minimum.reason)
-        done += 1
-        on_structure(done)
-    return _judged([found[i] for i in range(len(found))], potential, settings)
+    ends: dict[int, Relaxed] = {}
+    for ended in relax_each(frames, potential, settings, extra):
+        ends |= ended
+        on_structure(len(ends))
+    return [ends[i] for i in range(len(frames))]
+
+
+def relax_each(
+    frames: Sequence[Frame],
+    potential: Potential,
+    settings: Relaxation,
+    extra: Calculator | None = None,
+) -> Iterator[dict[int, Relaxed]]:
+    """As `relax`; yields numbers and ends, of those that end together, as they end."""
+    settings.require_libraries(serial=extra is not None)
+    starts = dict(
+        enumerate(_start(frame, i, potential, settings) for i, frame in enumerate(frames))
+    )
+    yield {i: start for i, start in starts.items() if start.reason is not None}
+    todo = [i for i, start in starts.items() if start.reason is None]
+    for minima in _minima([starts[i].start for i in todo], potential, settings, extra):
+        ends = {}
+        for n, minimum in minima.items():
+            start, atoms = starts[todo[n]], bare(minimum.atoms)
+            atoms.set_constraint(start.start.constraints)
+            ends[todo[n]] = replace(start, atoms=atoms, steps=minimum.steps, reason=minimum.reason)
+        yield _judged(ends, potential, settings)
+
+
+def _start(frame: Frame, number: int, potential: Potential, settings: Relaxation) -> Relaxed:
+    """A structure that is yet to be relaxed, or the reason why it cannot be."""
+    name = frame.name if frame.source else str(number)
+    atoms, reason = bare(frame.atoms), None
+    try:
+        hold(atoms, fixed_components(frame.atoms))
+    except TlpotError as error:
+        reason = str(error)
+    reason = reason or unfit(atoms, potential) or _unmoved(atoms, settings)
+    return Relaxed(name, atoms, atoms, reason=reason or _unsymmetric(atoms, settings))
 
 
 def unfit(atoms: Atoms, potential: Potential) -> str | None:
@@ -175,7 +191,7 @@ def _minima(
     potential: Potential,
     settings: Relaxation,
     extra: Calculator | None,
-) -> Iterator[tuple[int, Minimum]]:
+) -> Iterator[dict[int, Minimum]]:
     if settings.engine == "ase" or extra is not None:
         from tlpot.relax import serial
 
@@ -185,28 +201,27 @@ def _minima(
     return batched.minimise(structures, potential, settings)
 
 
-def _judged(found: list[Relaxed], potential: Potential, settings: Relaxation) -> list[Relaxed]:
+def _judged(
+    ends: Mapping[int, Relaxed], potential: Potential, settings: Relaxation
+) -> dict[int, Relaxed]:
     """With energies, forces and spread at the end, and the domain's verdict on the minima."""
-    for i, one in enumerate(found):
-        if one.reason is None and (close := too_close(one.atoms, {}) or find_flaw(one.atoms)):
-            found[i] = replace(one, reason=f"collapsed: {close}")
-    known = [
-        i
-        for i, one in enumerate(found)
-        if one.steps and not (find_flaw(one.atoms) or too_close(one.atoms, {}))
-    ]
-    predictions = potential.predict([found[i].atoms for i in known]) if known else []
-    for i, said in zip(known, predictions, strict=True):
-        one = found[i]
-        reason = one.reason or outside(
-            one.start, one.atoms, said, potential, settings.max_spread, settings.bonds
+    judged = dict(ends)
+    for i, end in ends.items():
+        if end.reason is None and (close := too_close(end.atoms, {}) or find_flaw(end.atoms)):
+            judged[i] = replace(end, reason=f"collapsed: {close}")
+    sound = [i for i, end in ends.items() if not (find_flaw(end.atoms) or too_close(end.atoms, {}))]
+    predictions = potential.predict([ends[i].atoms for i in sound]) if sound else []
+    for i, prediction in zip(sound, predictions, strict=True):
+        end = ends[i]
+        reason = end.reason or outside(
+            end.start, end.atoms, prediction, potential, settings.max_spread, settings.bonds
         )
-        found[i] = replace(
-            one,
-            energy=said.energy,
-            forces=said.forces,
-            stress=said.stress,
-            energy_std=said.energy_std,
+        judged[i] = replace(
+            end,
+            energy=prediction.energy,
+            forces=prediction.forces,
+            stress=prediction.stress,
+            energy_std=prediction.energy_std,
             reason=reason,
         )
-    return found
+    return judged

@@ -25,15 +25,15 @@ def minimise(
     potential: Potential,
     settings: Relaxation,
     extra: Calculator | None = None,
-) -> Iterator[tuple[int, Minimum]]:
-    """Yield ``(number, minimum)`` in order; BFGS, over ASE's Fréchet filter where cells change.
+) -> Iterator[dict[int, Minimum]]:
+    """Yield number and minimum in order; BFGS, over ASE's Fréchet filter where cells change.
 
     What the calculator `extra` gives is added to the potential.
     """
     own = TLPotCalculator(potential)
     calculator = own if extra is None else SumCalculator([own, extra])
     for i, start in enumerate(structures):
-        yield i, _minimise(start, calculator, settings)
+        yield {i: _minimise(start, calculator, settings)}
 
 
 def _minimise(start: Atoms, calculator: BaseCalculator, settings: Relaxation) -> Minimum:
