@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import brief
@@ -21,9 +32,79 @@ from tlpot.sampling.active import Round, active_learning
 from tlpot.structure.frames import Frame
 from tlpot.training.trainer import Row
 
+SHORTEST, LONGEST = 1.0, 60.0
+"""Seconds between two lines of progress, at least and (of what moves) at most."""
+WIDE = 120
+"""Columns of a terminal with room for a long bar."""
+
 
 class Bar(Progress):
-    """A progress bar that bad input takes away with it, so that only the message is left."""
+    """What is done of how many and the time left: a bar, or lines where no terminal shows one.
+
+    Bad input takes a bar away with it, so that only the message is left.
+
+    Parameters
+    ----------
+    what
+        Names what is counted.
+    total
+        How many there are; None: the first `move` says it.
+    visible
+        Whether a bar is there before the first `move`.
+    each
+        Whether every `move` is worth a line.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        console: Console,
+        total: int | None = None,
+        *,
+        visible: bool = True,
+        each: bool = False,
+    ) -> None:
+        shown = console.is_interactive and console.file.isatty()
+        whole = Column(no_wrap=True)
+        width = 40 if console.width >= WIDE else 15
+        super().__init__(
+            TextColumn("{task.description}", table_column=whole),
+            MofNCompleteColumn(table_column=whole),
+            BarColumn(width, table_column=whole),
+            TextColumn("{task.fields[left]}", table_column=whole),
+            _Note(),
+            console=console,
+            disable=not shown,
+        )
+        self.task = self.add_task(what, total=total, visible=visible, left="", note="")
+        self.each = each
+        self.first: tuple[float, int] | None = None
+        self.line = (-LONGEST, 0)
+
+    def move(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Show so many done."""
+        now = time.monotonic()
+        begin, before = self.first = self.first or (now, done)
+        self.update(self.task, completed=done, total=total, note=note, visible=True)
+        total = int(self.tasks[0].total or 0)
+        words = ""
+        if before < done < total:
+            seconds = (total - done) * (now - begin) / (done - before)
+            words = f"{timedelta(seconds=round(seconds))} left"
+        self.update(self.task, left=words)
+        if self.disable and self._due(now, done, total):
+            self.line = (now, done)
+            parts = [f"{self.tasks[0].description} {done}/{total or '?'}", words, note]
+            self.console.print(
+                " · ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True
+            )
+
+    def _due(self, now: float, done: int, total: int) -> bool:
+        """Whether a line is worth while: after a second and a hundredth, or a minute."""
+        since, more = now - self.line[0], done - self.line[1]
+        if self.each or done == total:
+            return done != self.line[1] or since >= LONGEST
+        return since >= LONGEST or (since >= SHORTEST and more >= total / 100)
 
     def __exit__(
         self,
@@ -35,22 +116,19 @@ class Bar(Progress):
         super().__exit__(kind, error, trace)
 
 
+class _Note(ProgressColumn):
+    """What else is known, as far as there is room."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
+
 class TrainingDisplay:
     """Tables before training and a progress bar with the latest errors during it."""
 
     def __init__(self, config: Config, console: Console) -> None:
         self.console = console
-        self.progress = Bar(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[errors]}"),
-            console=console,
-        )
-        self.task = self.progress.add_task(
-            "", total=config.training.epochs, errors="", visible=False
-        )
+        self.progress = Bar("epoch", console, config.training.epochs, visible=False, each=True)
 
     def __enter__(self) -> TrainingDisplay:
         self.progress.__enter__()
@@ -67,7 +145,7 @@ class TrainingDisplay:
     def on_start(self, prepared: PreparedPotential) -> None:
         """Say what is about to train, and show the bar."""
         print_prepared(prepared, self.console)
-        self.progress.update(self.task, visible=True)
+        self.progress.update(self.progress.task, visible=True)
 
     def on_epoch(self, row: Row) -> None:
         """Move the bar, with the errors of the epoch."""
@@ -78,7 +156,7 @@ class TrainingDisplay:
             errors += f" · validation {energy:.2f} meV/atom"
         if force is not None:
             errors += f", {force:.1f} meV/Å per component"
-        self.progress.update(self.task, completed=row["epoch"], errors=errors)
+        self.progress.move(int(row["epoch"] or 0), note=errors)
 
 
 @contextmanager
@@ -87,16 +165,13 @@ def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
 
     Seen from the first epoch on, so that data that are refused leave no bar.
     """
-    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    losses = TextColumn("{task.fields[losses]}")
-    with Bar(*columns, losses, console=console) as progress:
-        task = progress.add_task("", total=epochs, losses="", visible=False)
+    with Bar("epoch", console, epochs, visible=False, each=True) as progress:
 
         def on_epoch(row: Row) -> None:
             text = f"loss {row['train_loss']:.3g}"
             if row["validation_loss"] is not None:
                 text += f" · validation {row['validation_loss']:.3g}"
-            progress.update(task, completed=row["epoch"], losses=text, visible=True)
+            progress.move(int(row["epoch"] or 0), note=text)
 
         yield on_epoch
 
@@ -104,44 +179,31 @@ def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
 @contextmanager
 def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar that the function it yields moves to so many done."""
-    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done: progress.update(task, completed=done)
+    with Bar(what, console, total) as progress:
+        yield progress.move
 
 
 @contextmanager
 def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """As `progress_bar`, of what is counted only later: the function takes done and total."""
-    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    with Bar(what, console) as progress:
+        yield progress.move
 
 
 @contextmanager
 def md_bar(steps: int, console: Console) -> Iterator[Callable[[MDProgress], None]]:
     """A bar over the steps of a run, with its pace."""
-    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    pace = TextColumn("{task.fields[pace]}")
-    with Bar(*columns, pace, console=console) as progress:
-        task = progress.add_task("", total=steps, pace="")
-
-        def on_progress(so_far: MDProgress) -> None:
-            progress.update(task, completed=so_far.step, pace=f"{so_far.ns_per_day:.3g} ns/day")
-
-        yield on_progress
+    with Bar("step", console, steps) as progress:
+        yield lambda now: progress.move(now.step, note=f"{now.ns_per_day:.3g} ns/day")
 
 
 @contextmanager
 def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
     """A bar over the points of a sweep; failures are printed above it."""
-    columns = (TextColumn("point"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
+    with Bar("point", console) as progress:
 
         def on_point(done: Sequence[Outcome], total: int) -> None:
-            progress.update(task, total=total, completed=len(done))
+            progress.move(len(done), total)
             if done and done[-1].reason:
                 what = ", ".join(f"{k}={v}" for k, v in done[-1].point.labels.items())
                 what += f", seed {done[-1].point.seed}: {brief(done[-1])}"

@@ -1,0 +1,175 @@
+"""rank and relax, in a process of their own, stopped on the way: what is done is kept.
+
+One worker has less than a shard to do. The same command goes on from there, and leaves what a
+command that was never stopped leaves.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from tlpot.cli.main import main
+from tlpot.data.read import read_frames
+from tlpot.parallel.shards import Journal
+from tlpot.relax.files import relax_files
+from tlpot.relax.settings import Relaxation
+
+pytest.importorskip("torch_sim")
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def crystals(packings, tmp_path_factory) -> Path:
+    """Crystals of urea, each a little off another minimum."""
+    folder, random = tmp_path_factory.mktemp("crystals"), np.random.default_rng(0)
+    for i in range(COUNT):
+        atoms = packings[i].copy()
+        atoms.positions += random.normal(scale=0.02, size=atoms.positions.shape)
+        ase.io.write(folder / f"{i}.extxyz", atoms)
+    return folder
+
+
+def words(verb: str, crystals: Path, output: Path) -> list[str]:
+    """The command; its crystals end one after the other, as they would with a large model."""
+    more = ["--no-duplicates"] if verb == "rank" else []
+    options = [
+        "--model",
+        "mini",
+        "--device",
+        "cpu",
+        "--batch-atoms",
+        "1",
+        "--fmax",
+        "0.1",
+        "--smax",
+        "0.1",
+    ]
+    return [verb, str(crystals), *options, *more, "--output", str(output)]
+
+
+def start(log: Path, *command: object) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)], stdout=file, stderr=file, env=environment
+        )
+
+
+def table(folder: Path) -> dict[str, dict[str, float]]:
+    """Numbers of every structure by its name."""
+    (path,) = {folder / "ranking.csv", folder / "relaxed.csv"} & {*folder.iterdir()}
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    number = re.compile(r"-?[\d.]+(e-?\d+)?")
+    return {
+        Path(row["name"]).name: {k: float(v) for k, v in row.items() if number.fullmatch(v or "")}
+        for row in rows
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(crystals, tmp_path_factory):
+    found = {}
+
+    def get(verb: str) -> Path:
+        if verb not in found:
+            found[verb] = tmp_path_factory.mktemp("whole") / verb
+            with pytest.raises(SystemExit) as end:
+                main(words(verb, crystals, found[verb]))
+            assert not end.value.code
+        return found[verb]
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("verb", "how"),
+    [("rank", signal.SIGINT), ("rank", signal.SIGKILL), ("relax", signal.SIGINT)],
+)
+def test_what_is_done_is_kept(crystals, uninterrupted, tmp_path, verb, how):
+    folder, log = tmp_path / "out", tmp_path / "log"
+    arguments = words(verb, crystals, folder)
+    process = start(log, "-m", "tlpot", *arguments)
+    journal = Journal(folder / "shards/000000.extxyz")
+    deadline = time.monotonic() + 200
+    while journal.count() < 2:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(how)
+    assert process.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    if how == signal.SIGINT:
+        assert "the same command goes on" in log.read_text()
+    kept = journal.read()
+    assert 2 <= len(kept) < COUNT
+
+    again = tmp_path / "again"
+    assert start(again, "-m", "tlpot", *arguments).wait(200) == 0
+    counted = [int(n) for n in re.findall(rf"(\d+)/{COUNT}", again.read_text())]
+    assert len(kept) <= counted[0] < COUNT
+    assert counted[-1] == COUNT
+    found, expected = table(folder), table(uninterrupted(verb))
+    assert list(found) == list(expected)
+    for name, row in expected.items():
+        assert found[name] == pytest.approx(row, rel=1e-3, abs=0.05), name
+    if verb == "relax":
+        text = (folder / "relaxed.extxyz").read_text()
+        assert all(one in text for one in kept.values())
+        assert len(read_frames(folder / "relaxed.extxyz")) == COUNT
+    assert not (folder / "shards").exists()
+
+
+def test_several_workers_lose_what_they_have_in_hand(crystals, tmp_path):
+    """Two, each with half of a shard that goes on: both journals are taken up."""
+    folder, log = tmp_path / "out", tmp_path / "log"
+    call = f"relax_files({str(crystals)!r}, 'mini', {str(folder)!r}, "
+    call += "Relaxation(batch_atoms=1, fmax=0.05), workers=2, device='cpu', shard=2)"
+    (tmp_path / "run.py").write_text(
+        "from tlpot.relax.files import *\nfrom tlpot.relax.settings import *\n"
+        f"if __name__ == '__main__':\n    {call}\n"
+    )
+    process = start(log, tmp_path / "run.py")
+    journals = [Journal(folder / f"shards/{i:06d}.extxyz") for i in range(2)]
+    deadline = time.monotonic() + 200
+    while sum(journal.count() for journal in journals) < 2:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    seen: list[tuple[int, int]] = []
+    outcome = relax_files(
+        *(crystals, "mini", folder, Relaxation(batch_atoms=1, fmax=0.05)),
+        workers=2,
+        device="cpu",
+        shard=2,
+        on_structure=lambda *now: seen.append(now),
+    )
+    assert seen[0][0] >= 2
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[-1] == (COUNT, COUNT)
+    assert outcome.relaxed + len(outcome.quarantine) == COUNT
+
+
+def test_a_line_that_was_cut_off_is_done_again(tmp_path):
+    journal = Journal(tmp_path / "000000.extxyz")
+    journal.add({4: "a\nfile's text \udcff"})
+    journal.add({0: "b", 1: "c"})
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole[:-4])
+    assert journal.read() == {4: "a\nfile's text \udcff", 0: "b"}
+    assert journal.count() == 2
+    journal.add({1: "d"})
+    assert journal.read() == {4: "a\nfile's text \udcff", 0: "b", 1: "d"}
+    assert journal.count() == 3
