@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,14 +55,44 @@ class Labelled(WithFiles):
         return self
 
 
+TABLE = Needs(table=True)
+
+
 class Group(Labelled):
     """More frames, with labels or a weight of their own."""
 
     files: list[str] = Field(description="files, folders or globs")
-    keys: Keys | None = Field(None, description="label names; left out, those of data.keys")
+    keys: Annotated[Keys | None, Needs(table=False)] = Field(
+        None, description="label names; left out, those of data.keys"
+    )
+    table: str | None = Field(
+        None,
+        description="CSV of id (a structure's file name) and energy; labels in files are not read",
+    )
+    column: Annotated[str | None, TABLE] = Field(
+        None, description="title of its energies; left out, the first that says so"
+    )
+    unit: Annotated[
+        Literal["eV", "meV", "kJ/mol", "kcal/mol", "Hartree", "Rydberg"] | None, TABLE
+    ] = Field(None, description="of its energies; left out, as the title says")
+    per: Annotated[Literal["cell", "molecule", "formula", "atom"] | None, TABLE] = Field(
+        None, description="what an energy is of; left out, as the title says, or cell"
+    )
+    relative: Annotated[bool | None, TABLE] = Field(
+        None, description="energies have a zero of their own; left out, as title or numbers say"
+    )
     weight: float = Field(
         1.0, gt=0, description="of the frames' squared errors, times what a file says"
     )
+
+    @model_validator(mode="after")
+    def _says_what_forces_are(self) -> Self:
+        if self.table is not None and not (self.relaxed or self.energy_only):
+            raise ValueError(
+                "a table has energies alone: add relaxed: true if these are DFT minima, whose "
+                "forces are zero, or energy_only: true"
+            )
+        return self
 
 
 class Data(Labelled):
@@ -73,7 +103,8 @@ class Data(Labelled):
     )
     groups: list[Group] = Field(
         default_factory=list,
-        description="more frames: `[{files: landscape.extxyz, relaxed: true, weight: 0.5}]`",
+        description="more frames, as `[{files: landscape/*.cif, table: energies.csv, relaxed: "
+        "true, weight: 0.5}]`; without, or with, `files`",
     )
     keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
     energy: Literal["free_energy", "energy"] = Field(
@@ -89,3 +120,16 @@ class Data(Labelled):
         1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
     )
     split: Split = Field(default_factory=Split, description="test, validation, seed, group")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_will_do(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "files" not in values and values.get("groups"):
+            values = {**values, "files": []}
+        return values
+
+    @model_validator(mode="after")
+    def _names_files(self) -> Self:
+        if not self.files and not self.groups:
+            raise ValueError("files is empty: name at least one file")
+        return self

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from tlpot.data.crystals import origin, stem
-from tlpot.data.identity import Names, shown
-from tlpot.data.table import read_table
+from tlpot.data.crystals import origin
+from tlpot.data.identity import shown
+from tlpot.data.tabulated import matched_rows
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 from tlpot.structure.frames import Frame
@@ -90,21 +90,10 @@ def read_reference(
 def _table_energies(
     frames: Sequence[Frame], file: str, on_remark: Callable[[str], None]
 ) -> dict[str, float]:
-    names = Names([origin(frame) for frame in frames])
-    table = read_table(file, lambda text: bool(names.find(text)))
-    if not any(len(row.cells) > 1 for row in table.rows):
-        raise TlpotError(
-            f"{file}: no table of reference energies; give a CSV of id and energy in eV per cell"
-        )
-    rows = {row.ident: row for row in table.rows}
-    idents = names.by_name((ident, row.where) for ident, row in rows.items())
-    energies = {name: rows[ident].number(1) for name, ident in idents.items()}
-    if not energies:
-        raise TlpotError(
-            f"{file}: none of its ids ({shown(list(rows))}) is the name of a structure file, as "
-            f"{shown([stem(origin(frame)) for frame in frames])}"
-        )
-    if unknown := [ident for ident in rows if ident not in idents.values()]:
+    names = [origin(frame) for frame in frames]
+    _, rows, unknown = matched_rows(names, file, "reference energies")
+    energies = {name: row.number(1) for name, row in rows.items()}
+    if unknown:
         on_remark(f"{file}: {len(unknown)} ids are of no structure here: {shown(unknown)}.")
     own = {frame.name: energies.get(origin(frame), np.nan) for frame in frames}
     return {name: energy for name, energy in own.items() if np.isfinite(energy)}

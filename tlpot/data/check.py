@@ -32,10 +32,12 @@ FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
 
 MENDS = {
+    "unreadable": "mend the file, or leave it out",
     "no atoms": "leave the frame out; file@start:stop picks others",
     "incomplete step": "pick the good steps with file@start:stop, or use the run's other file "
     "(OUTCAR, vasprun.xml)",
     "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
+    "not in the table": "give it a row with an energy, or leave the structure out",
     "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
     "missing label": "name the keys in data.keys; frames without forces are used with "
     "data.relaxed: true if they are DFT minima, else with data.energy_only: true",
@@ -204,12 +206,16 @@ def _flaw(
 ) -> tuple[str, str] | None:
     """The first thing wrong with a frame by itself: a reason and what was seen."""
     atoms, info = frame.atoms, frame.info
+    if "unreadable" in info:
+        return "unreadable", str(info["unreadable"])
     if not len(frame):
         return NO_ATOMS
     if "incomplete" in info:
         return "incomplete step", str(info["incomplete"])
     if info.get("machine_learned"):
         return "machine-learned step", "no ab-initio energy and forces at this step"
+    if "not_in_table" in info:
+        return "not in the table", str(info["not_in_table"])
     if info.get("converged") is False:
         return "not converged", "the electronic steps ended before EDIFF was reached"
     needed = ("energy",) if frame.labels == "energy" else ("energy", "forces")

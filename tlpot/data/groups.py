@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from tlpot.config.data import Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
+from tlpot.data.tabulated import read_tabulated, require_one_zero
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 
@@ -17,13 +18,20 @@ IN_MEMORY = "in memory"
 _READING = {"groups": [], "keys": Keys(), "relaxed": False, "energy_only": False}
 
 
-def read_data(settings: Data, given: Sequence[Frame] | None = None) -> list[Frame]:
+def read_data(
+    settings: Data,
+    given: Sequence[Frame] | None = None,
+    on_remark: Callable[[str], None] = lambda remark: None,
+) -> list[Frame]:
     """Read ``data.files``, then each of ``data.groups``; or take the frames that are `given`.
+
+    `on_remark` is told what to know of tables (`tlpot.data.tabulated.read_tabulated`).
 
     Raises
     ------
     TlpotError
-        As `tlpot.data.read.read_frames`; or if frames are given with settings that say how files
+        As `tlpot.data.read.read_frames` and `tlpot.data.tabulated.read_tabulated`; if relative
+        energies contradict total ones; or if frames are given with settings that say how files
         are to be read, which each frame says itself (`Frame.labels`, `Frame.weight`).
     """
     if given is not None:
@@ -42,8 +50,12 @@ def read_data(settings: Data, given: Sequence[Frame] | None = None) -> list[Fram
         for frame in read_frames(settings.files, settings.keys, settings.energy)
     ]
     for group in settings.groups:
-        some = read_frames(group.files, group.keys or settings.keys, settings.energy)
+        if group.table is not None:
+            some = read_tabulated(group, on_remark)
+        else:
+            some = read_frames(group.files, group.keys or settings.keys, settings.energy)
         frames += [marked(frame, group) for frame in some]
+    require_one_zero(frames)
     return frames
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from tlpot.data.levels import named_levels
+from tlpot.data.read import find_files
 from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.training.manifest import about_file, about_frames
 
@@ -15,8 +16,12 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
     frames = prepared.checked.frames
     everything = frames + [r.frame for r in prepared.checked.rejected]
     replayed = sorted({frame.source for frame in prepared.replay})
+    tables = [group.table for group in prepared.config.data.groups if group.table is not None]
     return {
-        "inputs": {"replayed files": [about_file(path) for path in replayed]},
+        "inputs": {
+            "replayed files": [about_file(path) for path in replayed],
+            "energy tables": [about_file(path) for path, _ in find_files(tables)],
+        },
         "split_frames": {
             part: [frame.name for frame in prepared.parts[part]] for part in prepared.parts
         },

@@ -140,12 +140,14 @@ def _base(config: Config) -> tuple[Potential, list[LayerState]]:
 
 
 def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) -> Checked:
-    frames = read_data(config.data, frames)
+    remarks: list[str] = []
+    frames = read_data(config.data, frames, remarks.append)
     if config.data.bad_frames == "refuse":
         for frame in frames:
             present = set(frame.atoms.symbols)
             base.require_elements(present, frame.name)
-    return check_frames(frames, config.data, base.elements)
+    checked = check_frames(frames, config.data, base.elements)
+    return replace(checked, remarks=[*remarks, *checked.remarks])
 
 
 def _require_labels(
