@@ -18,7 +18,7 @@ from tlpot.config.sections import STARTED, Needs, Section, parse_section, set_ke
 from tlpot.errors import TlpotError
 
 SEEDED = ("data.split.seed", "training.seed")
-"""What a sweep's seeds set, both to the same."""
+"""What a sweep's seeds set, both to the same; the second alone where nothing is drawn."""
 
 Choices = list[Any] | dict[str, dict[str, Any]]
 
@@ -118,8 +118,11 @@ def points(sweep: Sweep) -> list[Point]:
         for seed in sweep.seeds:
             where = ", ".join(f"{axis}={label}" for axis, label in labels.items())
             values = json.loads(json.dumps(base))
-            for key, value in {**changes, **dict.fromkeys(SEEDED, seed)}.items():
+            for key, value in changes.items():
                 set_key(values, key, value, where)
+            shuffled = parse_config(values, f"point {where}").data.shuffled
+            for key in SEEDED if shuffled else SEEDED[1:]:
+                set_key(values, key, seed, where)
             config = parse_config(values, f"point {where}")
             found.append(Point(labels, seed, config, name_of(config)))
     _refuse_repeats(found)

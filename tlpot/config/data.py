@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tlpot.config.sections import Needs, Section, WithFiles
+from tlpot.config.sections import Needs, Section, WithFiles, no_effect
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Action = Literal["drop", "refuse"]
+NAMED: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+"""Parts that may have files of their own."""
 
 
 class Keys(Section):
@@ -106,6 +108,20 @@ class Data(Labelled):
         description="more frames, as `[{files: landscape/*.cif, table: energies.csv, relaxed: "
         "true, weight: 0.5}]`; without, or with, `files`",
     )
+    train: list[str] = Field(
+        default_factory=list,
+        description="files all of whose frames train; beside `files`, which are split, or instead",
+    )
+    validation: list[str] = Field(
+        default_factory=list, description="files to validate by, instead of `split.validation`"
+    )
+    test: list[str] = Field(
+        default_factory=list, description="files to test on, instead of `split.test`"
+    )
+    leaks: Annotated[Action, Needs(validation=True, test=True)] = Field(
+        "refuse",
+        description="what to do with a frame that `test` or `validation` hold and that trains too",
+    )
     keys: Keys = Field(default_factory=Keys, description="label names, where detection is unsure")
     energy: Literal["free_energy", "energy"] = Field(
         "free_energy",
@@ -115,7 +131,9 @@ class Data(Labelled):
     duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
     max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
     min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
-    max_frames: int | None = Field(None, gt=0, description="use this many frames, picked by seed")
+    max_frames: Annotated[int | None, Needs(files=True, groups=True)] = Field(
+        None, gt=0, description="use this many frames of `files` and `groups`, picked by seed"
+    )
     train_fraction: float = Field(
         1.0, gt=0, le=1, description="share of the training frames to train on, picked by seed"
     )
@@ -123,13 +141,44 @@ class Data(Labelled):
 
     @model_validator(mode="before")
     @classmethod
-    def _groups_will_do(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "files" not in values and values.get("groups"):
-            values = {**values, "files": []}
+    def _other_files_will_do(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        names = [name for name in NAMED if isinstance(values.get(name), str)]
+        values = {**values, **{name: [values[name]] for name in names}}
+        if "files" not in values and (values.get("groups") or values.get("train")):
+            values["files"] = []
         return values
 
     @model_validator(mode="after")
     def _names_files(self) -> Self:
-        if not self.files and not self.groups:
+        if not self.files and not self.groups and not self.train:
             raise ValueError("files is empty: name at least one file")
         return self
+
+    @model_validator(mode="after")
+    def _split_has_an_effect(self) -> Self:
+        if not any(vars(self)[name] for name in NAMED):
+            return self
+        free = bool(self.files or self.groups)
+        idle = {name: bool(vars(self)[name]) or not free for name in ("validation", "test")}
+        idle |= {"group": all(idle.values()), "seed": not self.shuffled}
+        for name in self.split.changed():
+            if idle[name]:
+                named = name if name in NAMED else "validation and test"
+                lacking = f"with {named}" if free else "without files or groups"
+                raise ValueError(no_effect(f"split.{name}", lacking))
+        return self
+
+    @property
+    def drawn(self) -> Split:
+        """The split of `files` and `groups`: nothing of a part that has files of its own."""
+        free = self.files or self.groups
+        named = [name for name in ("validation", "test") if vars(self)[name] or not free]
+        return self.split.model_copy(update=dict.fromkeys(named, 0.0))
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether anything depends on `split.seed`."""
+        held_out = self.drawn.test or self.drawn.validation
+        return bool(held_out or self.train_fraction < 1 or self.max_frames)

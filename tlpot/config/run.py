@@ -238,9 +238,14 @@ class WholeRun(Section):
     model: Any
     training: Any
 
+    @property
+    def validates(self) -> bool:
+        """Whether a part of the data steers training."""
+        return bool(self.data.split.validation)
+
     @model_validator(mode="after")
     def _patience_has_something_to_judge(self) -> Self:
-        if self.training.patience is not None and not self.data.split.validation:
+        if self.training.patience is not None and not self.validates:
             raise ValueError(no_effect("training.patience", "without data.split.validation"))
         return self
 
@@ -254,6 +259,11 @@ class Config(WholeRun):
     active: Active = Field(default_factory=Active)
     label: Label = Field(default_factory=Label)
     output: str = Field("runs/finetune", description="run folder; must not hold another run")
+
+    @property
+    def validates(self) -> bool:
+        """As `WholeRun.validates`."""
+        return bool(self.data.validation or self.data.drawn.validation)
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

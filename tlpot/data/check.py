@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.config.data import Data
+from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
@@ -51,6 +52,7 @@ MENDS = {
     "force too large": "look at units and geometry; data.max_force sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
     "contradicting labels": "keep one level of theory and settings, and leave the other out",
+    "held out too": "keep a frame in one of data.train, data.validation and data.test",
     "duplicate": "the first of each is used",
 }
 
@@ -132,12 +134,15 @@ def check_frames(
     """
     require_one_level(frames)
     checked = sort_frames(frames, settings, supported)
-    repeats = [r for r in checked.rejected if r.reason == "duplicate"]
-    bad = [r for r in checked.rejected if r.reason != "duplicate"]
-    if bad and settings.bad_frames == "refuse":
-        raise TlpotError(_refusal(bad, len(frames), "data.bad_frames: drop"))
-    if repeats and settings.duplicates == "refuse":
-        raise TlpotError(_refusal(repeats, len(frames), "data.duplicates: drop"))
+    groups = checked.by_reason()
+    kinds = {
+        "leaks": groups.pop("held out too", []),
+        "duplicates": groups.pop("duplicate", []),
+        "bad_frames": [rejection for group in groups.values() for rejection in group],
+    }
+    for kind in reversed(kinds):
+        if kinds[kind] and getattr(settings, kind) == "refuse":
+            raise TlpotError(_refusal(kinds[kind], len(frames), f"data.{kind}: drop"))
     if not checked.frames:
         raise TlpotError(
             _refusal(checked.rejected, len(frames), None)
@@ -154,15 +159,15 @@ def sort_frames(
     found = {
         i: seen for i, frame in enumerate(frames) if (seen := _flaw(frame, settings, supported))
     }
-    for check in (_energy_outliers, find_repeats):
+    for check in (find_leaks, _energy_outliers, find_repeats):
         found |= check([(i, frame) for i, frame in enumerate(frames) if i not in found])
     good = [frame for i, frame in enumerate(frames) if i not in found]
     rejected = [Rejection(frames[i], *found[i]) for i in sorted(found)]
-    kept = good
-    if settings.max_frames is not None and len(good) > settings.max_frames:
+    kept, free = good, [i for i, frame in enumerate(good) if frame.part is None]
+    if settings.max_frames is not None and len(free) > settings.max_frames:
         random = np.random.default_rng(settings.split.seed)
-        picks = np.sort(random.choice(len(good), settings.max_frames, replace=False))
-        kept = [good[i] for i in picks]
+        surplus = set(free) - set(random.choice(free, settings.max_frames, replace=False).tolist())
+        kept = [frame for i, frame in enumerate(good) if i not in surplus]
     remarks = [*loose_differences(kept), *_doubts(kept)]
     return Checked(kept, rejected, len(good) - len(kept), remarks)
 

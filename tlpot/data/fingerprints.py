@@ -105,14 +105,51 @@ class TrainingSet:
         if not frames or not len(self.train) + len(self.validation):
             return found
         mine = fingerprints([frame.atoms for frame in frames])
-        near = ROUNDED / STEP / np.sqrt([max(len(frame), 1) for frame in frames])
         known: tuple[tuple[Part, np.ndarray], ...]
         known = (("validation", self.validation), ("train", self.train))
         for part, theirs in known:
-            tree = KDTree(theirs, boxsize=2**16)
-            hits = tree.query_ball_point(mine, near, return_length=True)
+            hits = twins(frames, mine, theirs)
             found = [part if hit else before for hit, before in zip(hits, found, strict=True)]
         return found
+
+
+def twins(frames: Sequence[Frame], mine: np.ndarray, theirs: np.ndarray) -> list[list[int]]:
+    """Which of `theirs` are fingerprints of each frame's structure, whose own are `mine`."""
+    near = ROUNDED / STEP / np.sqrt([max(len(frame), 1) for frame in frames])
+    hits = KDTree(theirs, boxsize=2**16).query_ball_point(mine, near)
+    return [sorted(hit) for hit in hits]
+
+
+def find_leaks(frames: Sequence[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
+    """Frames that train, or may, and that are held out by name too (`Frame.part`).
+
+    And frames that are named for validation and for testing.
+
+    Parameters
+    ----------
+    frames
+        Each with the number it is reported by.
+
+    Returns
+    -------
+    ``{number: (reason, detail)}`` of those that are not to be held out.
+    """
+    by_part: dict[str, list[tuple[int, Frame]]] = {"test": [], "validation": [], "train": []}
+    for number, frame in frames:
+        by_part[frame.part or "train"].append((number, frame))
+    found: dict[int, tuple[str, str]] = {}
+    if not by_part["test"] and not by_part["validation"]:
+        return found
+    marks = {k: fingerprints([f.atoms for _, f in some]) for k, some in by_part.items()}
+    for held, others in (("test", ("validation", "train")), ("validation", ("train",))):
+        for other in others:
+            some = by_part[other]
+            hits = twins([frame for _, frame in some], marks[other], marks[held])
+            for (number, _), hit in zip(some, hits, strict=True):
+                if hit and number not in found:
+                    twin = by_part[held][hit[0]][1]
+                    found[number] = ("held out too", f"data.{held} holds it as {twin.name}")
+    return found
 
 
 def _content(source: str) -> str | None:

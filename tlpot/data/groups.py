@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from tlpot.config.data import Data, Group, Keys, Labelled
+from tlpot.config.data import NAMED, Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
 from tlpot.data.tabulated import read_tabulated, require_one_zero
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Frame, Part
 
 IN_MEMORY = "in memory"
 """Stands for the file of frames that came from none."""
-_READING = {"groups": [], "keys": Keys(), "relaxed": False, "energy_only": False}
+_READING: dict[str, Any] = {
+    "groups": [],
+    **{part: [] for part in NAMED},
+    "keys": Keys(),
+    "relaxed": False,
+    "energy_only": False,
+}
 
 
 def read_data(
@@ -23,7 +30,9 @@ def read_data(
     given: Sequence[Frame] | None = None,
     on_remark: Callable[[str], None] = lambda remark: None,
 ) -> list[Frame]:
-    """Read ``data.files``, then each of ``data.groups``; or take the frames that are `given`.
+    """Read ``data.files``, each of ``data.groups``, and what is named for each part.
+
+    Or take the frames that are `given`.
 
     `on_remark` is told what to know of tables (`tlpot.data.tabulated.read_tabulated`).
 
@@ -55,6 +64,10 @@ def read_data(
         else:
             some = read_frames(group.files, group.keys or settings.keys, settings.energy)
         frames += [marked(frame, group) for frame in some]
+    part: Part
+    for part in NAMED:
+        some = read_frames(getattr(settings, part), settings.keys, settings.energy)
+        frames += [replace(marked(frame, settings), part=part) for frame in some]
     require_one_zero(frames)
     return frames
 

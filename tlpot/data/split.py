@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tlpot.config.data import Split
+from tlpot.config.data import Data, Split
 from tlpot.data.fingerprints import Overlap, Part, TrainingSet, overlap
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
@@ -121,6 +121,35 @@ def split_unseen(
     splits = hold_out_unseen(drawn, frames, split, seen)
     moved = len(set(splits.train).difference(drawn.train))
     return splits, overlap(seen) | {"moved_to_train": moved}
+
+
+def split_data(
+    frames: Sequence[Frame], settings: Data, known: TrainingSet
+) -> tuple[Splits, Overlap]:
+    """Parts as named (`Frame.part`); the other frames as `split_unseen` draws them.
+
+    Raises
+    ------
+    TlpotError
+        As `split_frames`, and if no frame trains.
+    """
+    drawn = [i for i, frame in enumerate(frames) if frame.part is None]
+    if len(drawn) == len(frames):
+        return split_unseen(frames, settings.drawn, known)
+    parts: dict[str, list[int]] = {field.name: [] for field in fields(Splits)}
+    for i, frame in enumerate(frames):
+        if frame.part is not None:
+            parts[frame.part].append(i)
+    moved = 0
+    if drawn:
+        splits, counts = split_unseen([frames[i] for i in drawn], settings.drawn, known)
+        moved = counts["moved_to_train"]
+        for name, chosen in vars(splits).items():
+            parts[name] += [drawn[i] for i in chosen]
+    if not parts["train"]:
+        raise TlpotError("no frame trains: data.files are split, data.train names some")
+    splits = Splits(**{name: sorted(chosen) for name, chosen in parts.items()})
+    return splits, overlap(known.parts(frames)) | {"moved_to_train": moved}
 
 
 def thin(splits: Splits, fraction: float, seed: int) -> Splits:

@@ -16,7 +16,7 @@ from tlpot.data.check import Checked, check_frames
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
-from tlpot.data.split import split_unseen, thin
+from tlpot.data.split import split_data, thin
 from tlpot.errors import TlpotError
 from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
@@ -95,7 +95,7 @@ def prepare(
     base, layers = _base(config)
     checked = _checked(config, base, frames)
     known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
-    splits, counts = split_unseen(checked.frames, config.data.split, known)
+    splits, counts = split_data(checked.frames, config.data, known)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])

@@ -79,6 +79,11 @@ def active_learning(
         raise TlpotError(
             no_effect("training.patience", "with tlpot sample learn: no frame is held out")
         )
+    for part in ("validation", "test"):
+        if getattr(config.data, part):
+            raise TlpotError(
+                no_effect(f"data.{part}", "with tlpot sample learn: no frame is held out")
+            )
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements, config.model.sizes)
     pool = read_data(config.data)

@@ -18,6 +18,7 @@ MOLECULE_VACUUM = 6.0
 
 
 Labels = Literal["full", "relaxed", "energy"]
+Part = Literal["train", "validation", "test"]
 
 
 def bare(atoms: Atoms) -> Atoms:
@@ -48,6 +49,8 @@ class Frame:
         zero forces of a minimum (unless the file has its forces); ``energy``, that alone.
     weight
         Of its squared errors in the loss.
+    part
+        What it is for, if that is settled before frames are shared out.
     """
 
     atoms: Atoms
@@ -59,6 +62,7 @@ class Frame:
     info: dict[str, object] = field(default_factory=dict)
     labels: Labels = "full"
     weight: float = 1.0
+    part: Part | None = None
 
     def __len__(self) -> int:
         return len(self.atoms)

@@ -77,7 +77,7 @@ def about_frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
         arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
         for value in (*arrays, *labels, frame.weight):
             content.update(b"-" if value is None else np.ascontiguousarray(value).tobytes())
-        content.update(frame.labels.encode())
+        content.update(f"{frame.labels}{frame.part or ''}".encode())
     return [{"path": IN_MEMORY, "sha256": content.hexdigest(), "frames": len(frames)}]
 
 

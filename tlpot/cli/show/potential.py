@@ -31,7 +31,9 @@ def print_prepared(prepared: PreparedPotential, console: Console) -> None:
     for remark in checked.remarks:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
-    console.print(f"split (seed {prepared.config.data.split.seed}): {sizes}")
+    data = prepared.config.data
+    how = f"(seed {data.split.seed})" if data.shuffled or not data.train else "as named"
+    console.print(f"split {how}: {sizes}")
     reference = prepared.potential.reference
     console.print(f"energy reference {reference.kind}: {reference.why}")
     table = Table("layer", title="what trains")
