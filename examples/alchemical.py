@@ -21,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from tlpot import TLPotCalculator, finetune, load
 from tlpot.model.alchemy import AlchemicalPath, alchemical_energies
-from tlpot.sampling.geometries import relax, sample_modes, take
+from tlpot.sampling.geometries import nearest_minimum, sample_modes, take
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ def main() -> None:
         ase.io.write(output / "frames.extxyz", frames(mini))
         finetune(settings(output, arguments.epochs), resume=(output / "run").exists())
 
-    dimer, changes, end = ethanol_to_water(relax(dimer_of("CH3CH2OH"), mini))
+    dimer, changes, end = ethanol_to_water(nearest_minimum(dimer_of("CH3CH2OH"), mini))
     lambdas = np.linspace(0.0, 1.0, 51)
     path = alchemical_energies(load(output / "run"), dimer, changes, lambdas, end)
     water = dimer.copy()

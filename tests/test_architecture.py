@@ -130,3 +130,36 @@ def is_there(module: str, name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+ALLOWED = {"train", "prepare", "write_report", "print_prepared", "print_run"}
+"""One step of each of the three trainings: of potentials, of properties, of powder patterns."""
+ALLOWED |= {"minimise"}
+"""Of the two engines of relaxation."""
+ALLOWED |= {"Architecture", "SHARED", "Part"}
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Public names of a module's top level, but for those of types."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and "TypeVar(" not in ast.unparse(node):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = [part for target in targets for part in ast.walk(target)]
+            stored = [part for part in parts if isinstance(getattr(part, "ctx", None), ast.Store)]
+            names |= {part.id for part in stored if isinstance(part, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_a_public_name_means_one_thing():
+    """A verb of the command line is called what it calls."""
+    homes: dict[str, list[str]] = {}
+    for module, tree in MODULES.items():
+        for name in defined(tree):
+            verb = module.startswith("cli.") and not module.startswith("cli.show")
+            if not (verb and name.islower()):
+                homes.setdefault(name, []).append(module)
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert twice.keys() <= ALLOWED, twice

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tlpot.cli import console as display
 from tlpot.cli.main import main
-from tlpot.md.dynamics import Progress
+from tlpot.md.dynamics import Pace
 
 UREA = "datasets/urea/urea.extxyz"
 STATE = re.compile(r"\w[\w ]* (\d+)/(\d+)(?: · (\d+:\d\d:\d\d left))?")
@@ -97,7 +97,7 @@ def test_colours_in_a_pipe_do_not_bring_the_bar_back(clock, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     file = io.StringIO()
     with display.md_bar(10, Console(file=file)) as on_progress:
-        on_progress(Progress(5, 10, 3.0))
+        on_progress(Pace(5, 10, 3.0))
     assert lines(file) == [(5, 10, None)]
     assert "3 ns/day" in file.getvalue()
 

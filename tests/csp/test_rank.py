@@ -15,14 +15,14 @@ from tlpot.csp.evaluate import Sharded
 from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.settings import Ranking
-from tlpot.csp.thermo import NOISE
+from tlpot.csp.thermo import FREQUENCY_NOISE
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
 from tlpot.model.uncertainty import Calibration, Scale
 from tlpot.relax.settings import Relaxation
-from tlpot.sampling.geometries import relax
+from tlpot.sampling.geometries import nearest_minimum
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules, gaseous, ions_or_radicals, looseness
 from tlpot.structure.units import KJ_PER_MOL
@@ -52,7 +52,7 @@ def names(ranked):
 
 
 def test_lattice_energy_is_per_molecule_against_the_gas(mini, ranked, packings):
-    gas = relax(find_molecules(packings[1])[0], TLPotCalculator(mini))
+    gas = nearest_minimum(find_molecules(packings[1])[0], TLPotCalculator(mini))
     alone = mini.predict([gas])[0].energy
     energies = {n: c.energy for n, c in zip(names(ranked), ranked.candidates, strict=True)}
     for i, name in enumerate("abcde"):
@@ -206,7 +206,7 @@ def test_free_energies_of_the_lowest(mini, landscape):
     found = rank(str(landscape / "a.cif"), mini, settings)
     notes = found.candidates[0].notes
     assert 20.0 < notes["free_energy_kJ_mol"] - found.energies[0] < 200.0
-    unstable = notes["lowest_phonon_THz"] <= NOISE
+    unstable = notes["lowest_phonon_THz"] <= FREQUENCY_NOISE
     assert len(found.remarks) == 1 + unstable
     assert "were not relaxed here" in found.remarks[0]
     assert ("imaginary" in found.remarks[-1]) == unstable

@@ -5,7 +5,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from tlpot.csp.thermo import NOISE, free_energy, vibrations
+from tlpot.csp.thermo import FREQUENCY_NOISE, free_energy, vibrations
 from tlpot.structure.units import KJ_PER_MOL, SPRING_QUANTUM
 
 
@@ -137,7 +137,7 @@ def test_a_supercell_that_is_not_quite_periodic_has_almost_the_same():
 def test_translations_of_the_crystal_are_no_vibrations():
     found = vibrations(argon(5.22), ARGON, 0.0, 8.0)
     assert found.stable
-    assert found.lowest > NOISE
+    assert found.lowest > FREQUENCY_NOISE
 
 
 def test_hot_limit_is_classical(copper):

@@ -9,7 +9,7 @@ from tlpot.config.data import Data
 from tlpot.csp.dispersion import label_functional
 from tlpot.data.check import check_frames
 from tlpot.data.inspect import inspect_files
-from tlpot.data.levels import KEYS, named_levels, other_levels, require_one_level
+from tlpot.data.levels import FACTS, named_levels, other_levels, require_one_level
 from tlpot.data.read import read_frames
 from tlpot.data.vasp_tags import UNNAMED
 from tlpot.data.write import write_frames
@@ -160,8 +160,8 @@ def test_outcar_and_vasprun_of_one_run_say_the_same(tlpot_data):
     pairs = [("OUTCAR.h2o.md.10", "vasprun.h2o.md.10.xml"), ("OUTCAR.Ge.vdw", "vasprun.Ge.vdw.xml")]
     for one, two in [*pairs, ("Ti-O-Ti-v6/OUTCAR", "Ti-O-Ti-v6/vasprun.xml")]:
         a, b = (read_frames(folder / name)[0].info for name in (one, two))
-        assert {key: a[key] for key in KEYS if key in a} == {
-            key: b[key] for key in KEYS if key in b
+        assert {key: a[key] for key in FACTS if key in a} == {
+            key: b[key] for key in FACTS if key in b
         }
         assert (a["xc"], a["dispersion"]) == ("PBE", "none")
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from tlpot.config.data import Data, Group
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_frames
-from tlpot.data.write import KEYS, to_text, write_frames
+from tlpot.data.write import LABEL_KEYS, to_text, write_frames
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 
@@ -50,7 +50,7 @@ numbers = arrays.arrays(dtypes, arrays.array_shapes(min_dims=1, max_dims=3, min_
 nested = st.recursive(scalars, lambda s: st.lists(s) | st.dictionaries(text, s), max_leaves=5)
 # what tells how a label counts is read by that name
 notes = st.dictionaries(st.sampled_from(NAMES) | text, scalars | numbers | nested, max_size=4)
-notes = notes.filter(lambda found: not any(key in KEYS for key in found))
+notes = notes.filter(lambda found: not any(key in LABEL_KEYS for key in found))
 
 
 def same(one, two) -> bool:
@@ -68,7 +68,7 @@ def same(one, two) -> bool:
 
 
 def kept(frame: Frame) -> dict[str, object]:
-    return {key: value for key, value in frame.info.items() if key not in KEYS}
+    return {key: value for key, value in frame.info.items() if key not in LABEL_KEYS}
 
 
 def two_atoms(**labels) -> Frame:

@@ -321,7 +321,7 @@ def test_sections_are_found_across_chunks(
     path.write_text(vasprun_text(4, 9, 2) + vasprun_text(3))
     whole = [atoms.positions for atoms in read_vasprun(path)]
     for size in (300, 777):
-        monkeypatch.setattr("tlpot.data.vasprun.CHUNK", size)
+        monkeypatch.setattr("tlpot.data.vasprun.READ_BYTES", size)
         np.testing.assert_array_equal([atoms.positions for atoms in read_vasprun(path)], whole)
 
 

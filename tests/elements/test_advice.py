@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tlpot.cli.show.elements import print_advice
 from tlpot.elements.advice import advise
-from tlpot.elements.modes import nearest
+from tlpot.elements.modes import nearest_elements
 from tlpot.errors import TlpotError
 
 ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
@@ -18,7 +18,7 @@ def test_donors_are_ranked_by_distance_and_marked():
     assert advice.known == ()
     for element, choice in {"Si": "C", "I": "Cl", "Cu": "S"}.items():
         donors = advice.donors[element]
-        assert [d.element for d in donors] == [name for name, _ in nearest(element, ANI2X)]
+        assert [d.element for d in donors] == [name for name, _ in nearest_elements(element, ANI2X)]
         assert [d.element for d in donors if d.thesis] == [choice]
         assert advice.suggested[element] == choice
     assert {d.element for d in advice.donors["I"] if d.same_column} == {"F", "Cl"}

@@ -2,7 +2,7 @@ import pytest
 
 from tlpot.config.run import parse_elements
 from tlpot.elements.donors import check_elements, require_elements, suggest_donors
-from tlpot.elements.modes import nearest
+from tlpot.elements.modes import nearest_elements
 from tlpot.errors import TlpotError
 
 ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
@@ -34,7 +34,7 @@ def test_only_supported_elements_are_suggested():
 
 
 def test_column_comes_before_distance_and_distance_decides_within():
-    assert nearest("Si", ANI2X)[0][0] == "S"
+    assert nearest_elements("Si", ANI2X)[0][0] == "S"
     assert suggest_donors("Si", ANI2X)[:2] == ["C", "S"]
     assert suggest_donors("Ge", ("O", "C", "S", "Si"))[:3] == ["Si", "C", "S"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase.data import chemical_symbols
 
-from tlpot.elements.modes import TABLE, element_vectors, nearest
+from tlpot.elements.modes import MODES, element_vectors, nearest_elements
 from tlpot.errors import TlpotError
 
 ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
@@ -41,7 +41,7 @@ def test_modes_are_principal_axes_of_mean_square_one():
     ],
 )
 def test_relatives_are_the_nearest(element, relatives):
-    ranked = nearest(element, ANI2X)
+    ranked = nearest_elements(element, ANI2X)
     assert {name for name, _ in ranked} == set(ANI2X)
     assert {name for name, _ in ranked[: len(relatives)]} == relatives
     distances = [distance for _, distance in ranked]
@@ -50,8 +50,8 @@ def test_relatives_are_the_nearest(element, relatives):
 
 
 def test_distance_is_a_metric():
-    assert nearest("Cu", ["Cu"]) == [("Cu", 0.0)]
-    assert nearest("Cu", ["S"])[0][1] == nearest("S", ["Cu"])[0][1]
+    assert nearest_elements("Cu", ["Cu"]) == [("Cu", 0.0)]
+    assert nearest_elements("Cu", ["S"])[0][1] == nearest_elements("S", ["Cu"])[0][1]
 
 
 def test_columns_of_the_periodic_table_lie_together():
@@ -68,18 +68,18 @@ def test_an_element_outside_the_table_is_named(symbol):
     with pytest.raises(TlpotError, match=f"'{symbol}'.*H to Rn"):
         element_vectors(["H", symbol])
     with pytest.raises(TlpotError, match=f"'{symbol}'"):
-        nearest(symbol, ANI2X)
+        nearest_elements(symbol, ANI2X)
 
 
 def test_no_elements_give_no_vectors():
     assert element_vectors([]).shape == (0, 4)
-    assert nearest("Si", []) == []
+    assert nearest_elements("Si", []) == []
 
 
 def test_the_tool_reproduces_the_shipped_table():
     tool = runpy.run_path(str(TOOL))
     symbols, names, values = tool["read_properties"]()
     modes, _, _ = tool["train"](*tool["standardise"](names, values))
-    assert TABLE.samefile(tool["MODES"])
+    assert MODES.samefile(tool["MODES"])
     assert symbols == TO_RADON
     np.testing.assert_allclose(modes, element_vectors(symbols), atol=0.01)

@@ -32,14 +32,13 @@ from tlpot.model.load import load_base
 from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Scale
-from tlpot.powder.classifier import Classifier
-from tlpot.powder.classifier import load as load_classifier
+from tlpot.powder.classifier import Classifier, load_classifier
 from tlpot.powder.config import Augmentation, Convolutions, Network
 from tlpot.powder.render import ANGLES
 from tlpot.property.elements import element_table
 from tlpot.property.model import PropertyModel
 from tlpot.property.network import CGCNN
-from tlpot.property.network import Architecture as Graphs
+from tlpot.property.network import GraphSizes as Graphs
 
 REFERENCE = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 ANI_SIZES: dict[str, Any] = {

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from tlpot.errors import TlpotError
-from tlpot.powder.classifier import Classifier, as_copper, load, to_copper
+from tlpot.powder.classifier import Classifier, as_copper, load_classifier, to_copper
 from tlpot.powder.config import Augmentation, Network
-from tlpot.powder.judge import judge
+from tlpot.powder.judge import judge_systems
 from tlpot.powder.network import find_lines
 from tlpot.powder.opinion import classify
 from tlpot.powder.pattern import Pattern, read_pattern, simulate, wavelength_of
@@ -122,7 +122,7 @@ def test_what_cannot_be_judged_is_refused_by_name(trained, crystals, tmp_path):
 def test_a_file_of_another_kind_is_no_classifier(small, tmp_path):
     potential = small(dtype=torch.float32).save(tmp_path / "potential.safetensors")
     with pytest.raises(TlpotError, match="no classifier of powder patterns"):
-        load(potential)
+        load_classifier(potential)
 
 
 def test_trained_on_ideal_patterns_it_says_so(crystals, tmp_path):
@@ -137,7 +137,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path, crystals):
     torch.manual_seed(0)
     how = Network(sees="log_q", pool=100, convolutions={"kernels": [5], "filters": 4}, dense=[8])
     one = Classifier(how, Augmentation(), 1.7, {"first_line": [10.0, 40.0], "note": "mine"})
-    two = load(one.save(tmp_path / "model.safetensors"))
+    two = load_classifier(one.save(tmp_path / "model.safetensors"))
     pattern = simulate(crystals["MgO_rocksalt"], ANGLES)
     assert two.classify(pattern) == one.classify(pattern)
     assert (two.how, two.augmentation, two.temperature) == (how, Augmentation(), 1.7)
@@ -153,7 +153,7 @@ def test_calibration_takes_away_overconfidence(trained):
     classifier.logits = lambda seen: torch.tensor(4.0 * logits)
     classifier.calibrate(torch.zeros(0), truth)
     before, after = (
-        judge(torch.tensor(4 * logits / t).softmax(1).numpy(), truth)
+        judge_systems(torch.tensor(4 * logits / t).softmax(1).numpy(), truth)
         for t in (1.0, classifier.temperature)
     )
     assert classifier.temperature > 2

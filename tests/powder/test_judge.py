@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from tlpot.powder.judge import judge
+from tlpot.powder.judge import judge_systems
 
 
 def test_figures_of_a_small_case():
     shares = np.full((4, 7), 0.02)
     shares[[0, 1, 2, 3], [6, 6, 0, 0]] = 0.88
-    found = judge(shares, [6, 6, 6, 0])
+    found = judge_systems(shares, [6, 6, 6, 0])
     assert found["n"] == 4
     assert found["accuracy"] == 0.75
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
@@ -19,4 +19,4 @@ def test_figures_of_a_small_case():
     assert np.array(found["confusion"])[6].tolist() == [1, 0, 0, 0, 0, 0, 2]
     assert found["calibration_error"] == pytest.approx(0.13)
     assert found["log_loss"] == pytest.approx(-(3 * np.log(0.88) + np.log(0.02)) / 4)
-    assert judge(np.zeros((0, 7)), []) == {"n": 0}
+    assert judge_systems(np.zeros((0, 7)), []) == {"n": 0}

@@ -13,9 +13,9 @@ from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier
 from tlpot.powder.config import Augmentation, Network
 from tlpot.powder.opinion import classify
-from tlpot.powder.pattern import STEP, Pattern, read_pattern, similarity, simulate
+from tlpot.powder.pattern import GRID_STEP, Pattern, read_pattern, similarity, simulate
 
-ANGLES = np.arange(10.0, 60.0, STEP)
+ANGLES = np.arange(10.0, 60.0, GRID_STEP)
 
 
 def test_peaks_are_where_bragg_says():
@@ -24,9 +24,11 @@ def test_peaks_are_where_bragg_says():
     spacing = 4.0862 / np.sqrt([3, 4])
     expected = np.degrees(2 * np.arcsin(1.5406 / 2 / spacing))
     first = ANGLES[found.intensity.argmax()]
-    assert first == pytest.approx(expected[0], abs=STEP)
+    assert first == pytest.approx(expected[0], abs=GRID_STEP)
     window = (expected[1] - 1 < ANGLES) & (expected[1] + 1 > ANGLES)
-    assert ANGLES[window][found.intensity[window].argmax()] == pytest.approx(expected[1], abs=STEP)
+    assert ANGLES[window][found.intensity[window].argmax()] == pytest.approx(
+        expected[1], abs=GRID_STEP
+    )
 
 
 def test_cell_and_wavelength_names_do_not_matter(packings, moved):

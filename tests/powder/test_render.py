@@ -5,7 +5,7 @@ import pytest
 
 from tlpot.powder.config import Augmentation
 from tlpot.powder.lines import lines_of
-from tlpot.powder.render import ANGLES, POINTS, STEP, ideal, measured
+from tlpot.powder.render import ANGLE_STEP, ANGLES, POINTS, ideal, measured
 
 FLAWLESS = {"strain": 0, "texture": 0, "shift": 0, "background": 0, "counts": 0, "first": 0}
 FLAWLESS |= {"last": 135, "width": (0.1, 0.1)}
@@ -22,8 +22,8 @@ def test_lines_are_where_they_belong_and_as_wide_as_asked(lines):
         assert pattern.shape == (POINTS,)
         assert pattern.max() == pytest.approx(1.0)
         top = ANGLES[pattern.argmax()]
-        assert top == pytest.approx(lines.two_theta[lines.intensity.argmax()], abs=STEP)
-        wide = np.count_nonzero(pattern[np.abs(ANGLES - top) < 1] > 0.5) * STEP
+        assert top == pytest.approx(lines.two_theta[lines.intensity.argmax()], abs=ANGLE_STEP)
+        wide = np.count_nonzero(pattern[np.abs(ANGLES - top) < 1] > 0.5) * ANGLE_STEP
         assert wide == pytest.approx(width, abs=0.025)
 
 

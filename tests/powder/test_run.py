@@ -11,7 +11,7 @@ from tlpot.cli.main import app, main
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import read_history
 from tlpot.model.file import read_model
-from tlpot.powder.classifier import load
+from tlpot.powder.classifier import load_classifier
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, read_examples
 from tlpot.powder.opinion import classify_files
@@ -161,7 +161,7 @@ def test_the_originals_kind_of_network_trains_too(settings):
     done = train(settings)
     losses = read_history(done.folder / "history.csv")["train_loss"]
     assert losses[-1] < 0.8 * losses[0]
-    assert load(done.folder).augmentation is None
+    assert load_classifier(done.folder).augmentation is None
 
 
 def test_one_crystal_system_is_nothing_to_learn(settings, folder):
@@ -197,7 +197,7 @@ def test_no_crystal_of_the_base_is_held_out(trained, settings, tmp_path):
 def test_crystal_systems_that_no_crystal_has_are_told(trained, folder, crystals, tmp_path, capsys):
     """Three systems are trained; the other four can never be recognised, and everyone is told."""
     unseen = ["triclinic", "monoclinic", "orthorhombic", "trigonal"]
-    found = load(trained.folder)
+    found = load_classifier(trained.folder)
     assert sorted(found.unseen) == sorted(unseen)
     assert f"No training crystal is {' or '.join(found.unseen)}" in " ".join(
         (trained.folder / "report.html").read_text().split()

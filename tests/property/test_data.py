@@ -6,11 +6,11 @@ from ase.build import bulk
 from tlpot.data.crystals import read_each
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyData
-from tlpot.property.data import read_crystals, read_structures
+from tlpot.property.data import read_labelled_crystals, read_unlabelled
 
 
 def read(path, **settings):
-    return read_crystals(PropertyData(files=str(path), **settings))
+    return read_labelled_crystals(PropertyData(files=str(path), **settings))
 
 
 def test_a_csv_without_header(folder):
@@ -133,7 +133,7 @@ def test_values_are_finite_numbers(folder):
 def test_rank_and_property_see_the_same_crystal(tlpot_data):
     """Rounded operators double atoms of this one in other readers."""
     file = tlpot_data / "csp_genarris" / "Target_I" / "PBE_MBD" / "79dc55e1dcdfef4.cif"
-    (one,), rejected = read_structures(file)
+    (one,), rejected = read_unlabelled(file)
     (other,), refused = read_each(file)
     assert not rejected
     assert not refused
@@ -150,7 +150,7 @@ def test_a_bad_block_costs_no_good_one(tmp_path):
         for name, occupancy in (("a", "1"), ("b", "0.5"), ("c", "."))
     )
     (tmp_path / "three.cif").write_text(text)
-    frames, rejected = read_structures(tmp_path / "three.cif", drop_bad=True)
+    frames, rejected = read_unlabelled(tmp_path / "three.cif", drop_bad=True)
     assert [frame.index for frame in frames] == [0, 2]
     assert len(rejected) == 1
     assert "three.cif#1: block b: disordered" in rejected[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlpot.property.evaluate import errors
-from tlpot.property.interval import calibrate
+from tlpot.property.interval import interval_of
 from tlpot.property.model import Ensemble, PropertyModel
 from tlpot.property.table import prediction_table
 from tlpot.structure.frames import Frame
@@ -16,7 +16,7 @@ def test_intervals_cover_what_they_say_also_where_models_agree():
     random = np.random.default_rng(0)
     spread = np.where(random.random(4000) < 0.3, 0.0, random.gamma(1.0, size=4000))
     error = random.normal(size=4000) * (0.2 + 3 * spread)
-    interval = calibrate(error[:1000], spread[:1000])
+    interval = interval_of(error[:1000], spread[:1000])
     assert interval is not None
     assert interval.crystals == 1000
     assert interval.offset == pytest.approx(spread[:1000].mean())
@@ -29,9 +29,9 @@ def test_intervals_cover_what_they_say_also_where_models_agree():
 
 def test_too_few_crystals_or_no_spread_give_none():
     spread = np.linspace(0.1, 1.0, 9)
-    assert calibrate(spread, spread) is not None
-    assert calibrate(spread[:8], spread[:8]) is None
-    assert calibrate(spread, np.zeros(9)) is None
+    assert interval_of(spread, spread) is not None
+    assert interval_of(spread[:8], spread[:8]) is None
+    assert interval_of(spread, np.zeros(9)) is None
 
 
 def test_an_ensemble_stands_on_crystals_that_none_of_its_models_trained_on(finished, folder):

@@ -8,13 +8,13 @@ from tlpot.errors import TlpotError
 from tlpot.property.elements import element_table, unknown_elements
 from tlpot.property.graph import Graph
 from tlpot.property.model import Ensemble, PropertyModel
-from tlpot.property.network import CGCNN, Architecture
+from tlpot.property.network import CGCNN, GraphSizes
 
 
 def make_model(seed: int = 0, **sizes) -> PropertyModel:
     torch.manual_seed(seed)
     table = element_table("periodic")
-    network = CGCNN(Architecture(table.shape[1], 8, 2, 8, **sizes), table)
+    network = CGCNN(GraphSizes(table.shape[1], 8, 2, 8, **sizes), table)
     return PropertyModel(network, "gap", "eV", 1.0, 2.0)
 
 

@@ -16,7 +16,7 @@ from tlpot.config.sections import load_section
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.property.config import PropertyConfig, PropertyNetwork
-from tlpot.property.data import read_structures
+from tlpot.property.data import read_unlabelled
 from tlpot.property.model import PropertyModel
 from tlpot.property.run import train
 
@@ -223,7 +223,7 @@ def test_elements_of_no_training_crystal_are_told(call, finished, folder, settin
     tuned = train(settings).model
     assert set(tuned.metadata["elements"]) == {"W", *base.metadata["elements"]}
     del base.metadata["elements"]
-    assert not base.never_seen(read_structures(str(tmp_path / "W.cif"))[0])
+    assert not base.never_seen(read_unlabelled(str(tmp_path / "W.cif"))[0])
 
 
 def test_the_example_is_a_config():

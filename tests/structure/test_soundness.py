@@ -13,14 +13,14 @@ from tlpot.data.check import sort_frames
 from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.labelling.label import _unfit
-from tlpot.property.data import read_structures
+from tlpot.property.data import read_unlabelled
 from tlpot.relax.relax import unfit
 from tlpot.sampling.choose import choose
 from tlpot.sampling.geometries import take
 from tlpot.sampling.propose import propose
 from tlpot.sampling.settings import Proposal
 from tlpot.structure.frames import Frame
-from tlpot.structure.soundness import COINCIDENT, SHORTEST, VOLUME, find_flaw, require_sound
+from tlpot.structure.soundness import COINCIDENT, LEAST_VOLUME, SHORTEST, find_flaw, require_sound
 
 
 def ice(**changes):
@@ -105,7 +105,7 @@ def test_every_room_gives_the_same_answer(reason, mini, tmp_path):
     write(file, [ice(), atoms])
     frame = Frame(atoms, source=str(file), index=1, energy=-1.0, forces=np.zeros((len(atoms), 3)))
     _, (refused,) = read_crystals(file)
-    _, (rejected,) = read_structures(file, drop_bad=True)
+    _, (rejected,) = read_unlabelled(file, drop_bad=True)
     (bad,) = sort_frames([frame], Data(files=["a"])).rejected
     for answer in (refused.reason, rejected, bad.detail, unfit(atoms, mini), _unfit(frame)):
         assert detail in answer
@@ -138,4 +138,4 @@ def test_settings_have_the_one_number():
 
 def test_no_solid_is_as_dense_as_a_cell_without_volume():
     """Metallic hydrogen at 500 GPa: r_s 1.23, 4/3 π (1.23 × 0.529)³ Å³."""
-    assert 4 / 3 * np.pi * (1.23 * 0.529) ** 3 > VOLUME
+    assert 4 / 3 * np.pi * (1.23 * 0.529) ** 3 > LEAST_VOLUME

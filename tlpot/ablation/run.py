@@ -14,7 +14,7 @@ from tlpot.config.run import Config, load_config
 from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
-from tlpot.model.file import NAME as MODEL
+from tlpot.model.file import MODEL
 from tlpot.parallel.processes import as_done
 from tlpot.run_log import log, logged
 from tlpot.training.cache import DescriptorCache

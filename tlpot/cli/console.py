@@ -27,12 +27,12 @@ from tlpot.cli.show.potential import print_prepared
 from tlpot.config.run import Config
 from tlpot.errors import TlpotError
 from tlpot.finetuning.prepare import PreparedPotential
-from tlpot.md.dynamics import Progress as MDProgress
+from tlpot.md.dynamics import Pace
 from tlpot.sampling.active import Round, active_learning
 from tlpot.structure.frames import Frame
 from tlpot.training.trainer import Row
 
-SHORTEST, LONGEST = 1.0, 60.0
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds between two lines of progress, at least and (of what moves) at most."""
 WIDE = 120
 """Columns of a terminal with room for a long bar."""
@@ -79,7 +79,7 @@ class Bar(Progress):
         self.task = self.add_task(what, total=total, visible=visible, left="", note="")
         self.each = each
         self.first: tuple[float, int] | None = None
-        self.line = (-LONGEST, 0)
+        self.line = (-LONGEST_WAIT, 0)
 
     def move(self, done: int, total: int | None = None, note: str = "") -> None:
         """Show so many done."""
@@ -103,8 +103,8 @@ class Bar(Progress):
         """Whether a line is worth while: after a second and a hundredth, or a minute."""
         since, more = now - self.line[0], done - self.line[1]
         if self.each or done == total:
-            return done != self.line[1] or since >= LONGEST
-        return since >= LONGEST or (since >= SHORTEST and more >= total / 100)
+            return done != self.line[1] or since >= LONGEST_WAIT
+        return since >= LONGEST_WAIT or (since >= SHORTEST_WAIT and more >= total / 100)
 
     def __exit__(
         self,
@@ -191,7 +191,7 @@ def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None
 
 
 @contextmanager
-def md_bar(steps: int, console: Console) -> Iterator[Callable[[MDProgress], None]]:
+def md_bar(steps: int, console: Console) -> Iterator[Callable[[Pace], None]]:
     """A bar over the steps of a run, with its pace."""
     with Bar("step", console, steps) as progress:
         yield lambda now: progress.move(now.step, note=f"{now.ns_per_day:.3g} ns/day")
@@ -212,7 +212,7 @@ def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], N
         yield on_point
 
 
-def learn(config: Config, number: int | None, console: Console) -> list[Frame]:
+def show_learning(config: Config, number: int | None, console: Console) -> list[Frame]:
     """Active learning with one line a round; the frames it chose."""
 
     def show(done: Round) -> None:

@@ -15,7 +15,7 @@ from tlpot.relax.settings import Relaxation
 Settings = TypeVar("Settings", bound=Section)
 
 
-class Job(Section):
+class ModelUse(Section):
     """A use of a model."""
 
     model: str = Field("ani2x", description="model file, run folder or base name")
@@ -27,7 +27,7 @@ class Job(Section):
         return section(**{name: getattr(self, name) for name in section.model_fields})
 
 
-class Sharded(Job):
+class ShardedJob(ModelUse):
     """A use on many structures, by many workers."""
 
     files: list[str]
@@ -35,7 +35,7 @@ class Sharded(Job):
     workers: Annotated[int, STARTED] = Field(1, ge=1, description="local processes, or Slurm jobs")
 
 
-class RankJob(Ranking, Sharded):
+class RankJob(Ranking, ShardedJob):
     """What `tlpot rank` is told."""
 
     output: str = Field("ranking", description="folder to write")
@@ -48,13 +48,13 @@ class RankJob(Ranking, Sharded):
         return Ranking(**dict(self.settings(Ranking)) | {"relaxation": relaxation})
 
 
-class RelaxJob(Relaxation, Sharded):
+class RelaxJob(Relaxation, ShardedJob):
     """What `tlpot relax` is told."""
 
     output: str = Field("relaxed", description="folder to write")
 
 
-class DynamicsJob(Dynamics, Job):
+class DynamicsJob(Dynamics, ModelUse):
     """What `tlpot md` is told."""
 
     file: str

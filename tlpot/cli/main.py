@@ -19,7 +19,7 @@ from tlpot.cli.shared import (
     SCHEDULER,
     ConfigPath,
     Device,
-    Files,
+    FileNames,
     Overrides,
     Resume,
     Verbs,
@@ -57,7 +57,7 @@ HERE = Needs(engine="!vasp")
 LARGE = "take smaller structures, fewer at once or fewer workers, or another --device"
 """What helps a verb that ran out of memory, if it has nothing better to say."""
 
-Key = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
+LabelKey = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -116,11 +116,11 @@ def ablate(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
-    files: Files,
+    files: FileNames,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    energy_key: Key = None,
-    forces_key: Key = None,
-    stress_key: Key = None,
+    energy_key: LabelKey = None,
+    forces_key: LabelKey = None,
+    stress_key: LabelKey = None,
     device: Device = "auto",
 ) -> None:
     """Judge a model on labelled structures."""
@@ -152,13 +152,13 @@ def evaluate(
 
 @app.command()
 def inspect(
-    files: Files,
+    files: FileNames,
     output: Annotated[
         Path | None, typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …")
     ] = None,
-    energy_key: Key = None,
-    forces_key: Key = None,
-    stress_key: Key = None,
+    energy_key: LabelKey = None,
+    forces_key: LabelKey = None,
+    stress_key: LabelKey = None,
 ) -> None:
     """Show what is in the data, what would be refused and why."""
     from tlpot.cli.show.data import print_inspection
@@ -234,7 +234,7 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 @app.command()
 def label(
     context: typer.Context,
-    files: Files,
+    files: FileNames,
     output: Annotated[
         Path, typer.Option(help=".extxyz file; a new folder with vasp", show_default=False)
     ],

@@ -57,14 +57,14 @@ def predict(
 ) -> None:
     """Predict the property of structures; with several models also how much they differ."""
     from tlpot.cli.show.property import print_left_out, print_never_seen
-    from tlpot.property.data import read_structures
+    from tlpot.property.data import read_unlabelled
     from tlpot.property.model import Ensemble
     from tlpot.property.table import prediction_table
 
     if output is not None:
         require_absent(output)
     ensemble = Ensemble.load(model, device)
-    frames, rejected = read_structures(files, drop_bad)
+    frames, rejected = read_unlabelled(files, drop_bad)
     print_left_out(rejected, err)
     ensemble.require_elements(frames)
     print_never_seen(ensemble.never_seen(frames), err)
@@ -91,12 +91,14 @@ def evaluate(
     """Judge models on crystals whose property is known."""
     from tlpot.cli.show.property import print_errors, print_never_seen
     from tlpot.property.config import PropertyData
-    from tlpot.property.data import read_crystals
+    from tlpot.property.data import read_labelled_crystals
     from tlpot.property.evaluate import errors, with_seen
     from tlpot.property.model import Ensemble
 
     ensemble = Ensemble.load(model, device)
-    crystals = read_crystals(PropertyData(files=files, property=key, structures=structures))
+    crystals = read_labelled_crystals(
+        PropertyData(files=files, property=key, structures=structures)
+    )
     ensemble.require_elements(crystals.frames)
     print_never_seen(ensemble.never_seen(crystals.frames), err)
     mean, spread = ensemble.predict(crystals.graphs)

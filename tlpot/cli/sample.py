@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlpot.cli.options import described
-from tlpot.cli.shared import ConfigPath, Files, Overrides, Verbs, err, out
+from tlpot.cli.shared import ConfigPath, FileNames, Overrides, Verbs, err, out
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
 from tlpot.sampling.settings import Method, Proposal
@@ -18,7 +18,7 @@ from tlpot.sampling.settings import Method, Proposal
 if TYPE_CHECKING:
     from tlpot.structure.frames import Frame
 
-Output = Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)]
+NewFile = Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)]
 USES_MODEL = Needs(by=("committee", "farthest"))
 FORMER = {
     "--method": ("propose", ["--method"]),
@@ -80,10 +80,10 @@ app = Verbs(
 @described(Proposal, *Proposal.model_fields)
 def propose(
     *,
-    files: Files,
+    files: FileNames,
     method: Method,
     number: int,
-    output: Output,
+    output: NewFile,
     model: Annotated[
         str,
         typer.Option(help="model file, run folder or base name"),
@@ -143,7 +143,7 @@ def choose(
         typer.Option(help="what makes a structure worth a label"),
     ],
     number: Annotated[int, typer.Option(min=1, help="how many")],
-    output: Output,
+    output: NewFile,
     model: Annotated[
         str, typer.Option(help="model file, run folder or base name"), USES_MODEL
     ] = "ani2x",
@@ -188,7 +188,7 @@ def learn(
     config: ConfigPath,
     overrides: Overrides = None,
     *,
-    output: Output,
+    output: NewFile,
     number: Annotated[
         int | None, typer.Option(min=1, help="at most so many frames", show_default=False)
     ] = None,
@@ -203,7 +203,7 @@ def learn(
     from tlpot.data.write import refuse_to_overwrite
 
     refuse_to_overwrite(output)
-    _write(output, console.learn(load_config(config, overrides), number, err))
+    _write(output, console.show_learning(load_config(config, overrides), number, err))
 
 
 def _write(output: Path, frames: list[Frame]) -> None:

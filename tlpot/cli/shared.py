@@ -24,7 +24,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
 ]
 Resume = Annotated[bool, typer.Option(help="continue an interrupted run")]
-Files = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+FileNames = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 EPOCHS = "finished epochs are kept: continue with --resume"

@@ -68,10 +68,10 @@ def classify(
     """
     from tlpot.cli.show.powder import print_opinions
     from tlpot.engine.device import usable
-    from tlpot.powder.classifier import load
+    from tlpot.powder.classifier import load_classifier
     from tlpot.powder.opinion import classify_files
 
-    classifier = load(model)
+    classifier = load_classifier(model)
     classifier.network.to(usable(device))
     opinions = classify_files(files, classifier, wavelength)
     if as_json:

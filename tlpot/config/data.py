@@ -57,7 +57,7 @@ class Labelled(WithFiles):
         return self
 
 
-TABLE = Needs(table=True)
+BESIDE_TABLE = Needs(table=True)
 
 
 class Group(Labelled):
@@ -71,16 +71,16 @@ class Group(Labelled):
         None,
         description="CSV of id (a structure's file name) and energy; labels in files are not read",
     )
-    column: Annotated[str | None, TABLE] = Field(
+    column: Annotated[str | None, BESIDE_TABLE] = Field(
         None, description="title of its energies; left out, the first that says so"
     )
     unit: Annotated[
-        Literal["eV", "meV", "kJ/mol", "kcal/mol", "Hartree", "Rydberg"] | None, TABLE
+        Literal["eV", "meV", "kJ/mol", "kcal/mol", "Hartree", "Rydberg"] | None, BESIDE_TABLE
     ] = Field(None, description="of its energies; left out, as the title says")
-    per: Annotated[Literal["cell", "molecule", "formula", "atom"] | None, TABLE] = Field(
+    per: Annotated[Literal["cell", "molecule", "formula", "atom"] | None, BESIDE_TABLE] = Field(
         None, description="what an energy is of; left out, as the title says, or cell"
     )
-    relative: Annotated[bool | None, TABLE] = Field(
+    relative: Annotated[bool | None, BESIDE_TABLE] = Field(
         None, description="energies have a zero of their own; left out, as title or numbers say"
     )
     weight: float = Field(

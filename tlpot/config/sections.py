@@ -68,6 +68,8 @@ def _meets(value: Any, wanted: bool | tuple[str, ...]) -> bool:
 
 STARTED = Needs(scheduler=("local", "*.yaml", "*.yml"))
 """What a number of workers needs: a scheduler at an address has its own."""
+NEW = Needs(base=False)
+"""What sizes of a network need: a base keeps its network."""
 
 
 def no_effect(what: str, lacking: str) -> str:

@@ -14,7 +14,7 @@ from tlpot.config.run import PRESETS, Config
 from tlpot.errors import TlpotError
 
 EXAMPLES: dict[str, Any] = {"data.files": ["OUTCAR", "runs/*/vasprun.xml"]}
-HEADER = """\
+TEMPLATE_HEADER = """\
 # tlpot finetune FILE    key=value on the command line overrides
 # Lines that begin with '#' show what the preset sets; remove the '#' to choose for yourself.
 """
@@ -23,7 +23,7 @@ BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
 
 def config_template() -> str:
     """Every key with its default and its description as a comment."""
-    return HEADER + "\n".join(_lines(Config, "", 0)) + "\n"
+    return TEMPLATE_HEADER + "\n".join(_lines(Config, "", 0)) + "\n"
 
 
 def lay_out_examples(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from tlpot.parallel.shards import SHARD, STRUCTURES, Work, in_shards, loaded
 from tlpot.relax.relax import Relaxed, relax_each
 from tlpot.structure.frames import Frame
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what is done and how many there are; yields what is to be told how many are done."""
 
 
@@ -57,10 +57,10 @@ class Evaluated:
 class Evaluate(Protocol):
     """Evaluates crystals, in order."""
 
-    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+    def __call__(self, frames: Sequence[Frame], *, progress: ProgressBar) -> list[Evaluated]:
         """Geometry and energies of each."""
 
-    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: ProgressBar) -> list[Vibrations]:
         """Phonons of each, as the settings of the ranking say."""
 
 
@@ -103,7 +103,7 @@ class Here:
     energies: Energies
     settings: Ranking
 
-    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+    def __call__(self, frames: Sequence[Frame], *, progress: ProgressBar) -> list[Evaluated]:
         """Energies and geometries of crystals, in their order."""
         ends: dict[int, Evaluated] = {}
         with progress("evaluated", len(frames)) as advance:
@@ -112,7 +112,7 @@ class Here:
                 advance(len(ends))
         return [ends[i] for i in range(len(frames))]
 
-    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: ProgressBar) -> list[Vibrations]:
         """Harmonic free energies of crystals, in their order."""
         found = []
         with progress("phonons", len(crystals)) as advance:
@@ -137,14 +137,14 @@ class Sharded:
     device: str = "auto"
     shard: int = SHARD
 
-    def __call__(self, frames: Sequence[Frame], *, progress: Progress) -> list[Evaluated]:
+    def __call__(self, frames: Sequence[Frame], *, progress: ProgressBar) -> list[Evaluated]:
         """Energies and geometries of crystals, in their order."""
         how = {"relaxation", "dispersion", "functional"}
         with progress("evaluated", len(frames)) as advance:
             paths = self._paths(evaluate_shard, frames, how, self.shard, advance, STRUCTURES)
         return [one for path in paths for one in _read(path)]
 
-    def vibrations(self, crystals: Sequence[Atoms], *, progress: Progress) -> list[Vibrations]:
+    def vibrations(self, crystals: Sequence[Atoms], *, progress: ProgressBar) -> list[Vibrations]:
         """Harmonic free energies of crystals, in their order."""
         frames = [Frame(atoms) for atoms in crystals]
         how = {"dispersion", "functional", "phonons", "temperature", "supercell"}

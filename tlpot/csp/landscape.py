@@ -19,7 +19,7 @@ from tlpot.relax.settings import Relaxation
 from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.molecules import Unit, density, find_molecules, find_unit
 
-GAUSSIAN = 1.6449
+NORMAL_QUANTILE = 1.6449
 """Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""
 SHAKE = 0.02
 """Å: molecules are shaken before they relax; symmetry could hold them on a saddle."""

@@ -13,14 +13,14 @@ from tlpot.csp.landscape import Candidate
 from tlpot.data.crystals import pymatgen_structure
 from tlpot.optional import require
 
-PURPOSE = "comparing crystals"
+COMPARING = "comparing crystals"
 
-LENGTHS, SITES, ANGLES = 0.2, 0.3, 5.0
+LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.2, 0.3, 5.0
 """Tolerances of pymatgen's StructureMatcher: of cell lengths (relative), of sites (in units of
 (V/N)^⅓), of angles (degrees). Cells are primitive and scaled to the same volume."""
-SAME_ENERGY = 1.0
+SAME_CRYSTAL_ENERGY = 1.0
 """kJ/mol of formula units by which copies of one crystal may differ."""
-SAME_DENSITY = 0.03
+SAME_CRYSTAL_DENSITY = 0.03
 """Relative; the same."""
 EXPERIMENT_DENSITY = 0.2
 """Relative: by how much a match of an experimental structure may be denser or less dense."""
@@ -53,9 +53,12 @@ class Matcher:
     """
 
     def __init__(self, hydrogen: bool = True) -> None:
-        library = require("pymatgen.analysis.structure_matcher", "use", PURPOSE)
+        library = require("pymatgen.analysis.structure_matcher", "use", COMPARING)
         self._matcher = library.StructureMatcher(
-            ltol=LENGTHS, stol=SITES, angle_tol=ANGLES, primitive_cell=False
+            ltol=LENGTH_TOLERANCE,
+            stol=SITE_TOLERANCE,
+            angle_tol=ANGLE_TOLERANCE,
+            primitive_cell=False,
         )
         self.hydrogen = hydrogen
         self._kept: dict[int, tuple[Atoms, Any]] = {}
@@ -82,7 +85,7 @@ class Matcher:
         if id(atoms) not in self._kept:
             heavy = atoms[atoms.numbers > 1]
             used = atoms if self.hydrogen or not len(heavy) else heavy
-            structure = pymatgen_structure(used, PURPOSE)
+            structure = pymatgen_structure(used, COMPARING)
             reduced = structure.get_primitive_structure().get_reduced_structure("niggli")
             self._kept[id(atoms)] = (atoms, reduced)
         return self._kept[id(atoms)][1]
@@ -93,7 +96,7 @@ def find_duplicates(candidates: Sequence[Candidate]) -> dict[int, int]:
 
     Of the copies of one crystal the one of lowest energy stays, by equal energy the first by
     name, so that the order of the candidates does not matter. Only structures within
-    `SAME_ENERGY` and `SAME_DENSITY` of each other are compared.
+    `SAME_CRYSTAL_ENERGY` and `SAME_CRYSTAL_DENSITY` of each other are compared.
     """
     matcher = Matcher()
     order = sorted(range(len(candidates)), key=lambda i: (candidates[i].energy, candidates[i].name))
@@ -103,9 +106,9 @@ def find_duplicates(candidates: Sequence[Candidate]) -> dict[int, int]:
         one = candidates[i]
         for k in reversed(kept):
             other = candidates[k]
-            if one.energy - other.energy > SAME_ENERGY:
+            if one.energy - other.energy > SAME_CRYSTAL_ENERGY:
                 break
-            if abs(one.density / other.density - 1) > SAME_DENSITY:
+            if abs(one.density / other.density - 1) > SAME_CRYSTAL_DENSITY:
                 continue
             if matcher.same(other.atoms, one.atoms):
                 copies[i] = k

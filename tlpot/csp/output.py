@@ -60,13 +60,13 @@ OPTIONAL = (
     "reference_kJ_mol",
 )
 """Columns that the page shows where they are known."""
-NOTES = ("name", "rank", "relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
+STRUCTURE_NOTES = ("name", "rank", "relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
 """What ``structures.extxyz`` says of each."""
-SHOWN = 50
+SHOWN_ROWS = 50
 """Structures that the page lists."""
 TABLE = "ranking.csv"
 """Written last."""
-PACKAGES = ("torch", "ase", "pymatgen")
+RANKING_PACKAGES = ("torch", "ase", "pymatgen")
 
 
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
@@ -98,7 +98,7 @@ def _write(ranked: Ranked, folder: Path) -> None:
     frames, cifs = [], {}
     for i, one in enumerate(ranked.candidates):
         row = rows[i]
-        frames.append(Frame(one.atoms, info={k: row[k] for k in NOTES}))
+        frames.append(Frame(one.atoms, info={k: row[k] for k in STRUCTURE_NOTES}))
         text = io.BytesIO()
         ase.io.write(text, one.atoms, format="cif")
         cifs[f"{i + 1:04d}_{stem(one.name)}.cif"] = text.getvalue()
@@ -190,7 +190,7 @@ def summary(ranked: Ranked) -> dict[str, Any]:
             }
             for name, match in ranked.experimental.items()
         },
-        "versions": versions(PACKAGES),
+        "versions": versions(RANKING_PACKAGES),
     }
     return {k: _finite(v) for k, v in found.items()}
 
@@ -247,8 +247,8 @@ def page(ranked: Ranked, rows: Sequence[Mapping[str, Any]], picture: bytes) -> s
     return environment.from_string(source).render(
         ranked=ranked,
         unit=formula(str(ranked.unit)),
-        rows=ordered[:SHOWN],
-        hidden=max(len(ordered) - SHOWN, 0),
+        rows=ordered[:SHOWN_ROWS],
+        hidden=max(len(ordered) - SHOWN_ROWS, 0),
         others=[row for row in rows if row["status"] != "ranked"],
         optional=optional,
         columns=COLUMNS,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 
-from tlpot.csp.evaluate import Evaluate, Here, Progress, energies_of, silent
+from tlpot.csp.evaluate import Evaluate, Here, ProgressBar, energies_of, silent
 from tlpot.csp.landscape import (
     Candidate,
     centred_spread,
@@ -21,7 +21,7 @@ from tlpot.csp.match import find_duplicates, find_experimental
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.scores import read_reference, score
 from tlpot.csp.settings import Ranking
-from tlpot.csp.thermo import NOISE
+from tlpot.csp.thermo import FREQUENCY_NOISE
 from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
@@ -32,7 +32,7 @@ from tlpot.powder.opinion import classify
 from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import (
-    LOOSE,
+    LOOSE_VOLUME,
     Unit,
     constitution,
     find_molecules,
@@ -54,7 +54,7 @@ def rank(
     files: str | Path | Sequence[str | Path],
     model: Potential,
     settings: Ranking | None = None,
-    progress: Progress = silent,
+    progress: ProgressBar = silent,
     evaluated: Evaluate | None = None,
 ) -> Ranked:
     """Order crystals by their lattice energy.
@@ -157,11 +157,11 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             "minima of this very model."
         )
     lowest = [c.notes.get("lowest_phonon_THz", np.inf) for c in candidates]
-    if unstable := sum(frequency <= NOISE for frequency in lowest):
+    if unstable := sum(frequency <= FREQUENCY_NOISE for frequency in lowest):
         yield (
             f"{unstable} of the structures with phonons have modes that are imaginary or below "
-            f"{NOISE} THz, which their free energies leave out: no minima, or the supercell is too "
-            "small."
+            f"{FREQUENCY_NOISE} THz, which their free energies leave out: no minima, or the "
+            "supercell is too small."
         )
     if settings.relaxation and (held := sum(bool(c.atoms.constraints) for c in candidates)):
         yield f"{held} of the structures have fixed atoms, which were kept: they are no minima."
@@ -171,11 +171,11 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             f"{unseen} of the structures have no reflection where the measured pattern is: their "
             "similarity with it is unknown. Are its axis and wavelength right?"
         )
-    loose = [c for c in candidates if looseness(c.atoms) > LOOSE]
+    loose = [c for c in candidates if looseness(c.atoms) > LOOSE_VOLUME]
     if loose:
         yield (
-            f"{len(loose)} of the structures ({loose[0].name}) have more than {LOOSE:g} times the "
-            "volume in which molecules pack: porous, or lacking molecules."
+            f"{len(loose)} of the structures ({loose[0].name}) have more than {LOOSE_VOLUME:g} "
+            "times the volume in which molecules pack: porous, or lacking molecules."
         )
     if candidates[0].energy > 0:
         yield "The lowest lattice energy is positive: this model does not bind the crystals."
@@ -265,7 +265,7 @@ def _starts(given: str | None, crystals: Sequence[Sequence[Atoms]]) -> Mapping[s
 
 
 def _add_free_energies(
-    lowest: Sequence[Candidate], evaluated: Evaluate, progress: Progress
+    lowest: Sequence[Candidate], evaluated: Evaluate, progress: ProgressBar
 ) -> None:
     found = evaluated.vibrations([one.atoms for one in lowest], progress=progress)
     for one, modes in zip(lowest, found, strict=True):
@@ -278,7 +278,7 @@ def _compare_patterns(
     measured: Pattern,
     opinion: Opinion | None,
     settings: Ranking,
-    progress: Progress,
+    progress: ProgressBar,
 ) -> None:
     with progress("powder patterns", len(candidates)) as advance:
         for i, one in enumerate(candidates):

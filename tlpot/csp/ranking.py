@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from tlpot.csp.landscape import GAUSSIAN, Candidate
+from tlpot.csp.landscape import NORMAL_QUANTILE, Candidate
 from tlpot.csp.match import Match
 from tlpot.csp.settings import Ranking
 from tlpot.data.crystals import Refused
@@ -79,7 +79,7 @@ class Ranked:
     @property
     def quantile(self) -> float:
         """Half-width of the 90 % interval of a difference, in standard deviations."""
-        return self.scale.quantile if self.scale and self.scale.quantile else GAUSSIAN
+        return self.scale.quantile if self.scale and self.scale.quantile else NORMAL_QUANTILE
 
     def not_told_from(self, place: int) -> list[int] | None:
         """Places of the candidates whose order against this one is in doubt (90 % interval).

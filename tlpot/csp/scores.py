@@ -14,7 +14,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 from tlpot.structure.frames import Frame
 
-LABELS = "labels"
+FILE_LABELS = "labels"
 """Stands for the energies that the structure files hold."""
 SCORES = ("spearman", "kendall", "rmse_centred_kJ_mol", "top_1", "top_5", "hit_rank")
 
@@ -63,8 +63,8 @@ def read_reference(
     ----------
     file
         A CSV whose first column is a structure's file name, with so much of its path as tells it
-        from others and with or without ending, and whose second is its energy; or `LABELS`, the
-        energies of the frames themselves.
+        from others and with or without ending, and whose second is its energy; or `FILE_LABELS`,
+        the energies of the frames themselves.
     on_remark
         Told of structures without an energy and of ids without a structure.
 
@@ -75,11 +75,11 @@ def read_reference(
     """
     if file is None:
         return {}
-    if file == LABELS:
-        require_unshadowed(LABELS, "the energies of the files themselves")
+    if file == FILE_LABELS:
+        require_unshadowed(FILE_LABELS, "the energies of the files themselves")
         found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
         if not found:
-            raise TlpotError(f"--reference {LABELS}: no file has energies; name a CSV")
+            raise TlpotError(f"--reference {FILE_LABELS}: no file has energies; name a CSV")
     else:
         found = _table_energies(frames, file, on_remark)
     if without := [origin(frame) for frame in frames if frame.name not in found]:

@@ -15,13 +15,13 @@ from tlpot.optional import require
 from tlpot.structure.frames import heights
 from tlpot.structure.units import SPRING_QUANTUM, THZ
 
-STEP = 0.02
+DISPLACEMENT = 0.02
 """Å by which atoms are displaced."""
 MESH = 20.0
 """Å: wave vectors lie 2π/20 Å⁻¹ apart, or closer."""
-SYMPREC = 1e-3
+PHONON_SYMPREC = 1e-3
 """Å within which symmetry saves displacements and finds the primitive cell."""
-NOISE = 0.05
+FREQUENCY_NOISE = 0.05
 """THz: a frequency this close to 0, from either side, is no vibration; one below −0.05 is
 imaginary."""
 
@@ -44,7 +44,7 @@ class Vibrations:
     @property
     def stable(self) -> bool:
         """Whether every mode is a vibration: none is imaginary, none without a frequency."""
-        return self.lowest > NOISE
+        return self.lowest > FREQUENCY_NOISE
 
 
 def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: float) -> Vibrations:
@@ -60,7 +60,7 @@ def vibrations(atoms: Atoms, energies: Energies, temperature: float, length: flo
     ----------
     atoms
         A relaxed crystal; imaginary modes, which have no free energy, and whatever else is below
-        `NOISE` are left out of the sum.
+        `FREQUENCY_NOISE` are left out of the sum.
     temperature
         K.
     length
@@ -88,11 +88,11 @@ def free_energy(quanta: np.ndarray, temperature: float) -> float:
     Parameters
     ----------
     quanta
-        ħω of each, eV; those below `NOISE` are left out.
+        ħω of each, eV; those below `FREQUENCY_NOISE` are left out.
     temperature
         K.
     """
-    sound = quanta[quanta > NOISE * THZ]
+    sound = quanta[quanta > FREQUENCY_NOISE * THZ]
     thermal = units.kB * temperature
     if not thermal:
         return float(0.5 * sound.sum())
@@ -105,7 +105,7 @@ def primitive(atoms: Atoms) -> Atoms:
     given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     try:
         cell, places, numbers = spglib.standardize_cell(
-            given, to_primitive=True, no_idealize=True, symprec=SYMPREC
+            given, to_primitive=True, no_idealize=True, symprec=PHONON_SYMPREC
         )
         reduced = spglib.niggli_reduce(cell)
     except Exception:  # newer spglib raises where older returns None, of which none can be unpacked
@@ -128,9 +128,9 @@ def _dynamical_matrix(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         phonons = phonopy.Phonopy(
-            given, np.diag(times), primitive_matrix=np.eye(3), symprec=SYMPREC, log_level=0
+            given, np.diag(times), primitive_matrix=np.eye(3), symprec=PHONON_SYMPREC, log_level=0
         )
-        phonons.generate_displacements(distance=STEP)
+        phonons.generate_displacements(distance=DISPLACEMENT)
         phonons.forces = [
             _forces(displaced, energies) for displaced in phonons.supercells_with_displacements
         ]

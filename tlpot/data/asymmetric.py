@@ -14,9 +14,9 @@ from scipy.sparse.csgraph import connected_components
 from tlpot.data.spacegroups import Operators
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import neighbour_pairs
-from tlpot.structure.soundness import VOLUME
+from tlpot.structure.soundness import LEAST_VOLUME
 
-SAME_PLACE = 0.2
+SAME_SITE = 0.2
 """Å: images of a site, or sites of one element, that are this close are one atom."""
 FULL = 0.01
 """How far the occupancy of a site may be from 1."""
@@ -57,7 +57,7 @@ def cell_of(lengths_angles: Sequence[float]) -> np.ndarray:
             cell = Cell.fromcellpar(lengths_angles).array
         except (AssertionError, ZeroDivisionError, FloatingPointError):
             cell = np.full((3, 3), np.nan)
-    if not np.isfinite(cell).all() or np.linalg.det(cell) < VOLUME:
+    if not np.isfinite(cell).all() or np.linalg.det(cell) < LEAST_VOLUME:
         listed = " ".join(f"{value:g}" for value in lengths_angles)
         raise TlpotError(f"there is no cell of lengths and angles {listed}")
     return cell
@@ -66,13 +66,13 @@ def cell_of(lengths_angles: Sequence[float]) -> np.ndarray:
 def images(position: np.ndarray, operators: Operators, cell: np.ndarray) -> np.ndarray:
     """``(k, 3)`` fractional: a site by all operators, each place once.
 
-    Images that meet within `SAME_PLACE`, because coordinates are rounded, are averaged onto the
+    Images that meet within `SAME_SITE`, because coordinates are rounded, are averaged onto the
     special position that they mean.
     """
     moved = operators.rotations @ position + operators.translations
     apart = moved[:, None] - moved[None]
     apart -= np.round(apart)
-    close = np.linalg.norm(apart @ cell, axis=2) < SAME_PLACE
+    close = np.linalg.norm(apart @ cell, axis=2) < SAME_SITE
     if np.count_nonzero(close) == len(close):
         return np.asarray(moved % 1.0)
     number, place = connected_components(close, directed=False)
@@ -95,7 +95,7 @@ def whole_cell(sites: Sequence[Site], operators: Operators, cell: np.ndarray) ->
     symbols = [sites[i].symbol for i in owner.tolist()]
     atoms = Atoms(symbols, scaled_positions=np.concatenate(found), cell=cell, pbc=True)
     pairs, vectors = neighbour_pairs(atoms, 1.0)
-    near = pairs[:, np.linalg.norm(vectors, axis=1) < SAME_PLACE]
+    near = pairs[:, np.linalg.norm(vectors, axis=1) < SAME_SITE]
     graph = coo_array((np.ones(near.shape[1]), tuple(near)), shape=(len(atoms),) * 2)
     number, place = connected_components(graph, directed=False)
     members = np.bincount(place, minlength=number)

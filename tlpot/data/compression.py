@@ -25,7 +25,7 @@ READABLE: dict[bytes, Callable[[Path], Any]] = {
 }
 """How files of the standard library's compressions begin, and who opens them; zip comes apart."""
 
-FOREIGN = {
+UNKNOWN_PACKING = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"Rar!": "rar",
@@ -62,7 +62,7 @@ def open_binary(path: Path) -> BinaryIO:
         with archive.open(member) as file:
             _refuse_packed(file.read(512), path)
         return cast(BinaryIO, archive.open(member))
-    for magic, name in FOREIGN.items():
+    for magic, name in UNKNOWN_PACKING.items():
         if head.startswith(magic):
             raise TlpotError(f"{path}: compressed with {name}, which tlpot cannot read; unpack it.")
     opener = next((READABLE[magic] for magic in READABLE if head.startswith(magic)), None)
@@ -84,7 +84,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         As `open_binary`; or if the packed file is cut or damaged.
     """
     head = _head(path)
-    if not head.startswith((*READABLE, *FOREIGN, *ZIP)):
+    if not head.startswith((*READABLE, *UNKNOWN_PACKING, *ZIP)):
         _refuse_tar(head, path)
         yield path
         return
@@ -126,7 +126,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
 
 def _refuse_packed(head: bytes, path: Path) -> None:
     """Refuse what is packed in a packed file."""
-    if head.startswith((*READABLE, *FOREIGN, *ZIP)):
+    if head.startswith((*READABLE, *UNKNOWN_PACKING, *ZIP)):
         raise TlpotError(f"{path}: packed twice; unpack it.")
     _refuse_tar(head, path)
 

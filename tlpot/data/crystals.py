@@ -18,7 +18,7 @@ from tlpot.optional import MissingLibraryError, require
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
 
-MENDS = {
+CRYSTAL_MENDS = {
     "non-finite": "; mend the file",
     "unknown element": "; mend the file",
     "unsupported element": "; fine-tune a model with it: tlpot elements",
@@ -65,7 +65,7 @@ def read_crystals(
     found, refused = read_each(files)
     for frame in found:
         if flaw := find_flaw(frame.atoms, supported, periodic="crystal"):
-            refused.append(Refused(frame.name, f"{flaw}{MENDS.get(flaw.reason, '')}"))
+            refused.append(Refused(frame.name, f"{flaw}{CRYSTAL_MENDS.get(flaw.reason, '')}"))
         else:
             frames.append(frame)
     require_some(frames, refused)

@@ -20,13 +20,13 @@ CUTOFF = 6.0
 """Å, of the pairs that a fingerprint sums over."""
 WAVES = np.array([1.1, 1.9, 2.6, 3.2, 3.7, 4.1])
 """1/Å, of the cosines of distances."""
-STEP = 1e-5
+LAST_BIT = 1e-5
 """What the last bit of a fingerprint stands for."""
 ROUNDED = 4e-3
 """How far apart (root of the sum of squares) fingerprints of one structure of one atom are at most
 where files round cell and positions to 1e-4 Å; of n atoms 1/√n of it."""
 
-Part = Literal["train", "validation", "file"]
+Role = Literal["train", "validation", "file"]
 """What a model did with a frame: trained on it, was tuned on it, or read its file and does not
 say what for (models of earlier versions)."""
 
@@ -35,9 +35,10 @@ def fingerprints(structures: Sequence[Atoms]) -> np.ndarray:
     r"""Numbers that tell structures apart, ``(structures, 6)`` uint16.
 
     Sums over atoms and pairs, per atom: Σ w\ :sub:`i`\ ² + Σ w\ :sub:`i`\ w\ :sub:`j` cos(q r) f(r)
-    at six q, f falling to zero at `CUTOFF`, in units of `STEP` and modulo 2¹⁶. They do not change
-    when atoms are reordered or wrapped, nor when all are moved, turned or mirrored, nor with the
-    choice of the cell: what has one energy per atom has one fingerprint. Labels are no part of it.
+    at six q, f falling to zero at `CUTOFF`, in units of `LAST_BIT` and modulo 2¹⁶. They do not
+    change when atoms are reordered or wrapped, nor when all are moved, turned or mirrored, nor with
+    the choice of the cell: what has one energy per atom has one fingerprint. Labels are no part of
+    it.
     """
     sums = np.zeros((len(structures), len(WAVES)))
     for row, atoms in zip(sums, structures, strict=True):
@@ -47,7 +48,7 @@ def fingerprints(structures: Sequence[Atoms]) -> np.ndarray:
         fall = (1.0 + np.cos(np.pi * distances / CUTOFF)) * weights[pairs].prod(axis=0) / 2
         row[:] = np.cos(np.outer(WAVES, distances)) @ fall + np.square(weights).sum()
         row /= max(len(atoms), 1)
-    return np.round(sums / STEP).astype(np.int64).astype(np.uint16)
+    return np.round(sums / LAST_BIT).astype(np.int64).astype(np.uint16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +97,16 @@ class TrainingSet:
         packed = {k: base64.b64encode(v.astype("<u2").tobytes()).decode() for k, v in parts.items()}
         return {**packed, "files": sorted(self.files)}
 
-    def parts(self, frames: Sequence[Frame]) -> list[Part | None]:
+    def parts(self, frames: Sequence[Frame]) -> list[Role | None]:
         """What the model did with each frame; None of one that it never saw."""
-        found: list[Part | None] = [None] * len(frames)
+        found: list[Role | None] = [None] * len(frames)
         if self.files:
             contents = {source: _content(source) for source in {f.source for f in frames}}
             found = ["file" if contents[f.source] in self.files else None for f in frames]
         if not frames or not len(self.train) + len(self.validation):
             return found
         mine = fingerprints([frame.atoms for frame in frames])
-        known: tuple[tuple[Part, np.ndarray], ...]
+        known: tuple[tuple[Role, np.ndarray], ...]
         known = (("validation", self.validation), ("train", self.train))
         for part, theirs in known:
             hits = twins(frames, mine, theirs)
@@ -115,7 +116,7 @@ class TrainingSet:
 
 def twins(frames: Sequence[Frame], mine: np.ndarray, theirs: np.ndarray) -> list[list[int]]:
     """Which of `theirs` are fingerprints of each frame's structure, whose own are `mine`."""
-    near = ROUNDED / STEP / np.sqrt([max(len(frame), 1) for frame in frames])
+    near = ROUNDED / LAST_BIT / np.sqrt([max(len(frame), 1) for frame in frames])
     hits = KDTree(theirs, boxsize=2**16).query_ball_point(mine, near)
     return [sorted(hit) for hit in hits]
 
@@ -157,7 +158,7 @@ def _content(source: str) -> str | None:
     return sha256(path) if path.is_file() else None
 
 
-SEEN: dict[Part | None, str] = {
+SEEN: dict[Role | None, str] = {
     None: "unseen",
     "train": "trained on",
     "validation": "tuned on",
@@ -170,8 +171,8 @@ Overlap = Mapping[str, int]
 a ``file`` that it has read, and how many ``unseen``; of a base also those ``moved_to_train``."""
 
 
-def overlap(parts: Sequence[Part | None]) -> dict[str, int]:
-    """How many frames there are of each `Part`."""
+def overlap(parts: Sequence[Role | None]) -> dict[str, int]:
+    """How many frames there are of each `Role`."""
     counts = Counter("unseen" if part is None else part for part in parts)
     return {name: counts[name] for name in ("train", "validation", "file", "unseen")}
 

@@ -12,7 +12,7 @@ from tlpot.data.compression import SUFFIXES
 from tlpot.data.crystals import stem
 from tlpot.errors import TlpotError
 
-SHOWN = 3
+SHOWN_NAMES = 3
 """Names that a message lists."""
 
 
@@ -96,8 +96,8 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 def shown(names: Sequence[str]) -> str:
     """The first few, for a message."""
-    listed = ", ".join(names[:SHOWN])
-    return listed + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    listed = ", ".join(names[:SHOWN_NAMES])
+    return listed + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
 
 
 def _parts(name: str) -> tuple[list[str], int]:

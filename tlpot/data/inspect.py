@@ -10,10 +10,10 @@ from pathlib import Path
 from tlpot.config.data import Data
 from tlpot.data.check import Checked, sort_frames
 from tlpot.data.groups import marked
-from tlpot.data.levels import described, named_levels, require_one_level
+from tlpot.data.levels import level_text, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
-from tlpot.data.summary import Group, group_frames
+from tlpot.data.summary import FrameGroup, group_frames
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent
 from tlpot.structure.frames import Frame
@@ -42,7 +42,7 @@ class Inspection:
     """
 
     checked: Checked
-    groups: list[Group]
+    groups: list[FrameGroup]
     unreadable: list[str]
     pictures: list[Path] = field(default_factory=list)
     conflict: str = ""
@@ -108,7 +108,7 @@ def _levels(frames: Sequence[Frame]) -> Iterator[str]:
     found: dict[str, list[str]] = defaultdict(list)
     for file, own in files.items():
         for level in named_levels(own):
-            found[described(level)].append(Path(file).name)
+            found[level_text(level)].append(Path(file).name)
     for words, names in found.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield f"labels of {', '.join(names[:3])}{more}: {words}"

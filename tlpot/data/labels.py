@@ -13,7 +13,7 @@ from ase import Atoms
 
 from tlpot.config.data import Keys
 from tlpot.data.constraints import simplified
-from tlpot.data.notes import FOREIGN, from_own, own_note
+from tlpot.data.notes import DATABASE_NOTES, from_own, own_note
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame, bare
 
@@ -89,7 +89,7 @@ def make_frames(
 def _pool(atoms: Atoms) -> dict[str, Any]:
     """Everything the file says about a frame by name; the calculator's results come first."""
     pool = dict(atoms.calc.results) if atoms.calc else {}
-    extra = [atoms.info.get(name) for name in FOREIGN]
+    extra = [atoms.info.get(name) for name in DATABASE_NOTES]
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
     for found in (atoms.info, arrays, *(more for more in extra if isinstance(more, dict))):
         for key, value in found.items():

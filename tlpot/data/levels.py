@@ -28,9 +28,9 @@ settings, the readers of VASP's files the others; other codes' files may state a
 LOOSE = {"encut": "ENCUT", "prec": "PREC", "lasph": "LASPH", "kpts": "k-points"}
 """Facts that change energies a little; k-points may follow the cell."""
 
-KEYS = (*STRICT, *LOOSE)
+FACTS = (*STRICT, *LOOSE)
 
-NUMBERS = ("cutoff", *LOOSE)
+NUMERIC_FACTS = ("cutoff", *LOOSE)
 """Facts that may be numbers; a dispersion that is one is an energy."""
 
 ALIASES = {
@@ -58,9 +58,9 @@ def stated(info: Mapping[str, object]) -> dict[str, str]:
     items = (
         (ALIASES.get(key.lower(), key.lower()), str(value).strip())
         for key, value in info.items()
-        if isinstance(value, str) or (key in NUMBERS and isinstance(value, int | float))
+        if isinstance(value, str) or (key in NUMERIC_FACTS and isinstance(value, int | float))
     )
-    return dict(_facts(tuple((name, value) for name, value in items if name in KEYS and value)))
+    return dict(_facts(tuple((name, value) for name, value in items if name in FACTS and value)))
 
 
 @cache
@@ -103,7 +103,7 @@ def named_levels(frames: Sequence[Frame]) -> list[dict[str, str]]:
     found: dict[tuple[tuple[str, str], ...], dict[str, set[str]]] = {}
     for frame in frames:
         facts = {k: v for k, v in stated(frame.info).items() if k != "kpts" and v}
-        shared = tuple((k, facts[k]) for k in KEYS if k in facts and k not in BY_ELEMENT)
+        shared = tuple((k, facts[k]) for k in FACTS if k in facts and k not in BY_ELEMENT)
         parts = found.setdefault(shared, {}) if facts else {}
         for key in set(BY_ELEMENT) & set(facts):
             parts.setdefault(key, set()).update(facts[key].split(", "))
@@ -113,7 +113,7 @@ def named_levels(frames: Sequence[Frame]) -> list[dict[str, str]]:
     ]
 
 
-def described(level: Mapping[str, str]) -> str:
+def level_text(level: Mapping[str, str]) -> str:
     """One of `named_levels` in a line, engine first."""
     named = {"engine": level.get("engine", ""), **level}
     return ", ".join(f"{k} {v}" for k, v in named.items() if v and (k, v) != ("hubbard", "none"))

@@ -23,11 +23,11 @@ from tlpot.errors import TlpotError
 
 OWN = "tlpot"
 """The note that holds what no note of its own name can say."""
-FOREIGN = ("key_value_pairs", "data")
+DATABASE_NOTES = ("key_value_pairs", "data")
 """Where ASE's databases keep notes and labels."""
 JSON = "_JSON "
 """Before a value that ASE reads as JSON."""
-TAKEN = {*all_properties, *FOREIGN, OWN, "Lattice", "Properties", "pbc"}
+TAKEN = {*all_properties, *DATABASE_NOTES, OWN, "Lattice", "Properties", "pbc"}
 """Names that mean something to ASE."""
 
 

@@ -22,12 +22,12 @@ from tlpot.data.vasp import (
     numbers,
     require_labels,
 )
-from tlpot.data.vasp_tags import Tags, element_of, parameters
+from tlpot.data.vasp_tags import Tags, parameters, potcar_element
 from tlpot.errors import TlpotError
 from tlpot.structure.units import KBAR
 
 NO_POSITIONS = "OUTCAR holds no positions and forces for this step (NWRITE < 2); see vasprun.xml"
-HEADER = re.compile(r" ?vasp\.\d+\.\d")
+RUN_START = re.compile(r" ?vasp\.\d+\.\d")
 """The line that begins a run."""
 GLUED = re.compile(r" vasp\.\d+\.\d\S* .*(\(build|complex)")
 """The same behind the last words of a run that was killed within a line."""
@@ -72,13 +72,13 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         while line := self._next():
-            self.headers += bool(HEADER.match(line)) or line.startswith(LATE)
+            self.headers += bool(RUN_START.match(line)) or line.startswith(LATE)
             yield line
 
     def _next(self) -> str:
         """The next line; what a header was glued to is a line without an end."""
         line = self.pushed or self.file.readline()
-        glued = None if HEADER.match(line) else GLUED.search(line)
+        glued = None if RUN_START.match(line) else GLUED.search(line)
         self.pushed = line[glued.start() :] if glued else ""
         self.number += 0 if glued else 1
         return line[: glued.start()] if glued else line
@@ -87,10 +87,10 @@ class _Lines:
         lines: list[str] = []
         for _ in range(count):
             line = self._next()
-            if HEADER.match(line):
+            if RUN_START.match(line):
                 self.pushed = line
                 self.number -= 1
-            if HEADER.match(line) or not line.endswith("\n"):
+            if RUN_START.match(line) or not line.endswith("\n"):
                 raise _CutError
             lines.append(line)
         return lines
@@ -103,7 +103,7 @@ class _CutError(Exception):
 def _outcar_steps(lines: _Lines, path: Path) -> Iterator[Atoms]:
     run = _Run(path)
     for line in lines:
-        if HEADER.match(line) or (line.startswith(LATE) and not run.in_header):
+        if RUN_START.match(line) or (line.startswith(LATE) and not run.in_header):
             yield from run.rest(CUT_SHORT)
             run = _Run(path)
         yield from run.read(line, lines)
@@ -176,7 +176,7 @@ class _Header:
         self.over = False
 
     def read_parameters(self, line: str) -> None:
-        if HEADER.match(line):
+        if RUN_START.match(line):
             self.version = line.split()[0].removeprefix("vasp.")
         elif "TITEL" in line:
             self.titles.append(line.split("=")[1])
@@ -220,7 +220,7 @@ class _Header:
         return self.titles or self.potcars[: len(self.potcars) // 2]
 
     def _element(self, title: str) -> str:
-        symbol = element_of(title)
+        symbol = potcar_element(title)
         if symbol is None:
             raise TlpotError(f"{self.path}: no element symbol found in '{title.strip()}'.")
         return symbol

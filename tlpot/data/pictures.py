@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from tlpot.palette import BLUE, GRID, INK, MUTED, ORANGE
 
 if TYPE_CHECKING:
-    from tlpot.data.summary import Group
+    from tlpot.data.summary import FrameGroup
 
 COLOURS = {"crystal": BLUE, "molecule": ORANGE}
 MOST_ROWS = 40
@@ -23,7 +23,7 @@ FEW = 100
 SMALLEST_FORCE = 1e-4
 
 
-def draw_energies(groups: Sequence[Group]) -> Figure:
+def draw_energies(groups: Sequence[FrameGroup]) -> Figure:
     """Energy per atom of every frame, group by group, above the lowest of its group."""
     rows = sorted(groups, key=lambda group: -len(group.frames))[:MOST_ROWS]
     rows = [group for group in groups if group in rows]
@@ -56,7 +56,7 @@ def draw_energies(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def draw_forces(groups: Sequence[Group]) -> Figure:
+def draw_forces(groups: Sequence[FrameGroup]) -> Figure:
     """Distribution of |F| on the atoms of each element, on a logarithmic scale."""
     frames = [f for group in groups for f in group.frames if f.forces is not None]
     numbers = np.concatenate([frame.atoms.numbers for frame in frames])

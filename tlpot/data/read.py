@@ -31,7 +31,7 @@ from tlpot.structure.frames import Frame, bare
 Files = str | Path | Sequence[str | Path]
 
 LABELLED = (".traj", ".extxyz", ".xyz", ".db")
-STRUCTURES = (".cif", ".res", ".ins", ".vasp", ".poscar")
+STRUCTURE_SUFFIXES = (".cif", ".res", ".ins", ".vasp", ".poscar")
 CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
 XYZ = ("extxyz", "xyz")
@@ -144,9 +144,9 @@ def _folder(folder: Path) -> list[Path]:
     runs = {_run_name(file) for file in labelled if is_vasprun(file)}
     labelled = [file for file in labelled if not is_outcar(file) or _run_name(file) not in runs]
     named = re.compile(r"(POSCAR|CONTCAR)")
-    bare = [file for file in files if _ends(file, STRUCTURES) or named.match(file.name)]
+    bare = [file for file in files if _ends(file, STRUCTURE_SUFFIXES) or named.match(file.name)]
     if not labelled and not bare:
-        known = ", ".join((*LABELLED, *STRUCTURES))
+        known = ", ".join((*LABELLED, *STRUCTURE_SUFFIXES))
         raise TlpotError(f"{folder}: this folder holds no OUTCAR, vasprun.xml or {known} file.")
     return labelled or bare
 

@@ -39,7 +39,7 @@ INSTRUCTIONS = re.findall(
     SYMM TEMP TEXP TITL TREF TWIN TWST UNIT WGHT WIGL WPDB XNPD ZERR""",
 )
 """What a line may begin with that is no atom."""
-VOLUME = 0.01
+VOLUME_TOLERANCE = 0.01
 """Relative: how far the volume may be from that of AIRSS's title."""
 
 
@@ -180,7 +180,7 @@ def _note_energy(title: Sequence[str], atoms: Atoms) -> None:
         number = int(title[6])
     except (ValueError, IndexError):
         return
-    if number != len(atoms) or abs(volume / atoms.get_volume() - 1.0) > VOLUME:
+    if number != len(atoms) or abs(volume / atoms.get_volume() - 1.0) > VOLUME_TOLERANCE:
         raise TlpotError(
             f"its title says {number} atoms in {volume:g} Å³, the file makes {len(atoms)} in "
             f"{atoms.get_volume():.4g}"

@@ -19,7 +19,7 @@ MISFIT = 0.03
 DENOMINATOR = 24
 """Translations are multiples of 1/24, however they are rounded in a file."""
 
-PURPOSE = "a crystal whose file lists no symmetry operators"
+SYMMETRY_SEARCH = "a crystal whose file lists no symmetry operators"
 
 _TERM = re.compile(r"([+-]?)(?:(\d+/\d+|\d*\.?\d+)\*?)?([xyz])?")
 _ORIGINS = {"s": "1", "z": "2"}
@@ -97,7 +97,7 @@ def settings_of(
         chosen = [row for row in rows if row[1].number == number]
     fitting = []
     for i, row in {row.hall_symbol: (i, row) for i, row in chosen}.values():
-        found = require("spglib", "use", PURPOSE).get_symmetry_from_database(i)
+        found = require("spglib", "use", SYMMETRY_SEARCH).get_symmetry_from_database(i)
         operators = Operators(found["rotations"].astype(float), found["translations"])
         if operators.fit(cell):
             fitting.append((row, operators))
@@ -110,7 +110,7 @@ def settings_of(
 @lru_cache
 def _table() -> list[tuple[int, Any]]:
     """Every tabulated setting, by spglib's number."""
-    library = require("spglib", "use", PURPOSE)
+    library = require("spglib", "use", SYMMETRY_SEARCH)
     return [(i, library.get_spacegroup_type(i)) for i in range(1, 531)]
 
 

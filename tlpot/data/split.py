@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from tlpot.config.data import Data, Split
-from tlpot.data.fingerprints import Overlap, Part, TrainingSet, overlap
+from tlpot.data.fingerprints import Overlap, Role, TrainingSet, overlap
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 
@@ -65,7 +65,7 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
 
 
 def hold_out_unseen(
-    splits: Splits, frames: Sequence[Frame], split: Split, seen: Sequence[Part | None]
+    splits: Splits, frames: Sequence[Frame], split: Split, seen: Sequence[Role | None]
 ) -> Splits:
     """Give to training what a base has seen: no test of it would be one.
 

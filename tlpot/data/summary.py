@@ -12,12 +12,12 @@ import numpy as np
 
 from tlpot.structure.frames import Frame
 
-MANY = 12
+MANY_COMPOSITIONS = 12
 """Compositions of one kind in one file beyond which they are shown as one group."""
 
 
 @dataclass(frozen=True)
-class Group:
+class FrameGroup:
     """Frames of one file, kind and composition (or many compositions, where a file has many).
 
     Attributes
@@ -56,7 +56,7 @@ class Group:
         return np.concatenate([np.empty(0), *forces])
 
 
-def group_frames(frames: Sequence[Frame], usable: Sequence[Frame]) -> list[Group]:
+def group_frames(frames: Sequence[Frame], usable: Sequence[Frame]) -> list[FrameGroup]:
     """Sort frames by file, kind and composition, in the order of the files."""
     by_file: dict[tuple[str, str], dict[str, list[Frame]]] = defaultdict(lambda: defaultdict(list))
     for frame in frames:
@@ -66,12 +66,12 @@ def group_frames(frames: Sequence[Frame], usable: Sequence[Frame]) -> list[Group
     names = _short({frame.source for frame in frames})
     groups = []
     for (source, kind), formulas in by_file.items():
-        if len(formulas) > MANY:
+        if len(formulas) > MANY_COMPOSITIONS:
             every = [frame for members in formulas.values() for frame in members]
             formulas = {f"{len(formulas)} compositions, less a fit by element": every}
         for formula, members in formulas.items():
             kept = [frame for frame in members if id(frame) in good]
-            groups.append(Group(names[source], formula, kind, len(members), kept))
+            groups.append(FrameGroup(names[source], formula, kind, len(members), kept))
     return groups
 
 

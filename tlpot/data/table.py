@@ -27,7 +27,7 @@ POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """One line of a table.
 
     Attributes
@@ -81,7 +81,7 @@ class Table:
     """
 
     header: list[str]
-    rows: list[Row]
+    rows: list[Line]
 
 
 def read_table(path: str | Path, is_id: Callable[[str], bool]) -> Table:
@@ -121,7 +121,7 @@ def read_table(path: str | Path, is_id: Callable[[str], bool]) -> Table:
         raise TlpotError(f"{path}: two columns are called '{twice[0]}'; rename one")
     own = titles.index(ID) if named and ID in titles else 0
     order = [own, *(i for i, title in enumerate(first) if i != own and (title or not named))]
-    rows: list[Row] = []
+    rows: list[Line] = []
     seen: dict[str, int] = {}
     for line, cells in lines[named:]:
         where, text = f"{path}, row {line}", separator.join(cells)
@@ -129,13 +129,13 @@ def read_table(path: str | Path, is_id: Callable[[str], bool]) -> Table:
             raise TlpotError(
                 f"{where}: has {_width(cells)} cells, the first row {len(first)}: {text}"
             )
-        row = Row(where, [cells[i] for i in order if i < len(cells)])
+        row = Line(where, [cells[i] for i in order if i < len(cells)])
         if own >= len(cells) or not row.ident:
             raise TlpotError(f"{where}: has no id: {text}")
         if row.ident in seen:
             raise TlpotError(f"{where}: '{row.ident}' is there already, in row {seen[row.ident]}")
         seen[row.ident] = line
-        rows.append(Row(f"{where} ({row.ident})", row.cells))
+        rows.append(Line(f"{where} ({row.ident})", row.cells))
     return Table([first[i] for i in order] if named else [], rows)
 
 

@@ -14,7 +14,7 @@ from tlpot.config.data import Group
 from tlpot.data.crystals import Refused, origin, read_each, stem
 from tlpot.data.identity import Names, shown
 from tlpot.data.read import find_files
-from tlpot.data.table import Row, Table, read_table
+from tlpot.data.table import Line, Table, read_table
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import composition, find_molecules, find_unit
@@ -44,7 +44,7 @@ RELATIVE = re.compile(
     r"(?i)(?<![a-z])(rel(ative)?|lattice|latt|e_?latt|e_?rel|d_?e|delta)(?![a-z])|[Δδ∆]"
 )
 """What titles hold of energies whose zero is not that of the atoms."""
-NOTE = "relative_energy"
+RELATIVE = "relative_energy"
 """Note of a frame whose energy is known up to a constant of its composition."""
 
 
@@ -112,7 +112,7 @@ def read_tabulated(
 
 def matched_rows(
     names: Sequence[str], file: str, what: str
-) -> tuple[Table, dict[str, Row], list[str]]:
+) -> tuple[Table, dict[str, Line], list[str]]:
     """A table, the row of each structure in it, and the ids that are of no structure.
 
     Parameters
@@ -157,7 +157,7 @@ def require_one_zero(frames: Sequence[Frame]) -> None:
     total: dict[str, Frame] = {}
     for frame in frames:
         if frame.energy is not None and len(frame):
-            kind = relative if frame.info.get(NOTE) else total
+            kind = relative if frame.info.get(RELATIVE) else total
             kind.setdefault(composition(frame.atoms), frame)
     known = list(total.values())
     for name, frame in relative.items():
@@ -254,7 +254,7 @@ def _labelled(
         info["not_in_table"] = f"{file} has {what} for it"
         return replace(frame, energy=None, forces=None, stress=None, info=info)
     energy = value * EV[unit] * _count(frame, per)
-    info |= {"energy_key": file} | ({NOTE: True} if relative else {})
+    info |= {"energy_key": file} | ({RELATIVE: True} if relative else {})
     return replace(frame, energy=energy, forces=None, stress=None, info=info)
 
 

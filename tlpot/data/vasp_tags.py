@@ -58,7 +58,7 @@ RESPONSE = (7, 8)
 """IBRION of density-functional perturbation theory."""
 
 
-def element_of(title: str) -> str | None:
+def potcar_element(title: str) -> str | None:
     """The element that a POTCAR's title names (``PAW_PBE Ti_sv 26Sep2005``), if it names one."""
     words = title.split()
     symbol = re.split(r"[^A-Za-z]", words[1] if len(words) > 1 else "")[0]
@@ -111,7 +111,7 @@ class Tags(dict[str, str]):
             Whether the energies contain a classical dispersion energy; None: unknown.
         """
         titles = list(titles)
-        named = {title: element_of(title) for title in titles}
+        named = {title: potcar_element(title) for title in titles}
         data_sets = {f"{named[t]}={' '.join(t.split()[:2])}" for t in titles if named[t]}
         notes: dict[str, object] = {
             "xc": self._functional(titles),

@@ -25,7 +25,7 @@ from tlpot.data.vasp import (
     numbers,
     require_labels,
 )
-from tlpot.data.vasp_tags import Tags, element_of
+from tlpot.data.vasp_tags import Tags, potcar_element
 from tlpot.errors import TlpotError
 from tlpot.structure.units import KBAR
 
@@ -33,12 +33,12 @@ SECTIONS = "generator|incar|kpoints|parameters|atominfo|calculation"
 MARK = re.compile(rf"<(/?)({SECTIONS}|modeling)\b[^<>/]*>")
 LEAF = re.compile(r"(<(i|v|c|field|atoms|types)\b[^<>]*>)(.*?)(</\2\s*>)")
 """One value of VASP's, on one line."""
-LONGEST = 200
+LONGEST_TAG = 200
 """Characters within which a section's tag ends."""
 VALUE = re.compile(r'<[iv]\b[^<>]*\bname="([^"]*)"[^<>]*>([^<]*)')
 """A tag's name and value."""
 
-CHUNK = 1 << 20
+READ_BYTES = 1 << 20
 EDIFF = 1e-4
 """eV, VASP's own default."""
 DISPERSED = 1e-3
@@ -109,7 +109,7 @@ def _sections(file: BinaryIO) -> Iterator[_Section]:
     tag to the other, for `_Section.parse` to complain of.
     """
     text, name, start, seen, line = "", "", 0, 0, 1
-    while chunk := file.read(CHUNK).decode("latin-1"):
+    while chunk := file.read(READ_BYTES).decode("latin-1"):
         text += chunk
         for mark in MARK.finditer(text, seen):
             seen = mark.end()
@@ -126,7 +126,7 @@ def _sections(file: BinaryIO) -> Iterator[_Section]:
             if name == "modeling":
                 yield _Section(name, "", line)
                 name = ""
-        seen = max(seen, len(text) - LONGEST) - start
+        seen = max(seen, len(text) - LONGEST_TAG) - start
         text, start = text[start:], 0
     if name:
         yield _Section(name, text, line, UNFINISHED)
@@ -187,7 +187,7 @@ class _Run:
         if symbol in atomic_numbers:
             return symbol
         title = self.titles[int(_text(row[1])) - 1]
-        if (named := element_of(title)) is None:
+        if (named := potcar_element(title)) is None:
             raise ValueError(f"'{symbol}' is no element, nor is one in '{title.strip()}'")
         return named
 

@@ -18,7 +18,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import require_absent, write_whole
 from tlpot.structure.frames import Frame
 
-KEYS = ("energy_key", "forces_key", "stress_key")
+LABEL_KEYS = ("energy_key", "forces_key", "stress_key")
 """What reading notes about where a label stood; it does not hold for the new file."""
 LETTERS = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S"}
 """How extended XYZ calls the kinds of columns."""
@@ -87,7 +87,9 @@ def _line(frame: Frame, columns: dict[str, np.ndarray]) -> str:
         parts.append(f'stress="{_numbers(voigt_6_to_full_3x3_stress(frame.stress))}"')
     more: dict[str, Any] = {} if frame.labels == "full" else {"labels": frame.labels}
     more |= {} if frame.weight == 1.0 else {"weight": frame.weight}
-    parts.append(to_line({k: v for k, v in frame.info.items() if k not in KEYS}, more, label_of))
+    parts.append(
+        to_line({k: v for k, v in frame.info.items() if k not in LABEL_KEYS}, more, label_of)
+    )
     parts.append('pbc="' + " ".join("T" if periodic else "F" for periodic in atoms.pbc) + '"')
     return " ".join(filter(None, parts))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tlpot.errors import TlpotError
 
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
-COLUMNS = ("species", "pos")
+LOWER_CASE = ("species", "pos")
 """Columns that ASE knows in lower case only."""
 NEEDED = (("pos", "positions"), ("species", "Z", "symbols", "numbers"))
 """Columns without which there is no structure, as ASE knows them."""
@@ -77,7 +77,7 @@ def _columns(value: str) -> str:
     """``Species:s:1:Pos:r:3`` as ``species:S:1:pos:R:3``."""
     quote = value[:1] if value[:1] in ("'", '"') else ""
     words = value.strip("\"'").split(":")
-    words[::3] = [name.lower() if name.lower() in COLUMNS else name for name in words[::3]]
+    words[::3] = [name.lower() if name.lower() in LOWER_CASE else name for name in words[::3]]
     words[1::3] = [kind.upper() for kind in words[1::3]]
     return f"{quote}{':'.join(words)}{quote}"
 

@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 from matplotlib.figure import Figure
 
 from tlpot.elements.donors import THESIS, same_column, suggest_donors
-from tlpot.elements.modes import nearest, vectors
+from tlpot.elements.modes import nearest_elements, vectors
 from tlpot.errors import TlpotError
 from tlpot.palette import BLUE, GRID, INK, MUTED, ORANGE
 
@@ -165,7 +165,7 @@ def advise(symbols: Sequence[str], supported: Sequence[str], model: str) -> Advi
     donors = {
         symbol: [
             Donor(name, round(distance, 3), THESIS.get(symbol) == name, same_column(symbol, name))
-            for name, distance in nearest(symbol, supported)
+            for name, distance in nearest_elements(symbol, supported)
         ]
         for symbol in new
     }

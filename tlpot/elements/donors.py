@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from ase.data import atomic_numbers
 
 from tlpot.config.run import NewElement
-from tlpot.elements.modes import nearest, vectors
+from tlpot.elements.modes import nearest_elements, vectors
 from tlpot.errors import TlpotError
 
 THESIS = {"Si": "C", "I": "Cl", "Cu": "S"}
@@ -36,7 +36,7 @@ def suggest_donors(element: str, supported: Collection[str]) -> list[str]:
     by elemental modes (`tlpot.elements.modes`), or by atomic number where the table ends.
     """
     if {element, *supported} <= vectors().keys():
-        ranked = [name for name, _ in nearest(element, supported)]
+        ranked = [name for name, _ in nearest_elements(element, supported)]
     else:
         number = atomic_numbers[element]
         ranked = sorted(supported, key=lambda e: abs(atomic_numbers[e] - number))

@@ -18,7 +18,7 @@ import numpy as np
 
 from tlpot.errors import TlpotError
 
-TABLE = Path(__file__).parent / "modes.csv"
+MODES = Path(__file__).parent / "modes.csv"
 SIZE = 4
 """Numbers in an element's vector."""
 
@@ -51,7 +51,7 @@ def element_vectors(symbols: Sequence[str]) -> np.ndarray:
     return np.array([table[s] for s in symbols]).reshape(-1, SIZE)
 
 
-def nearest(symbol: str, supported: Collection[str]) -> list[tuple[str, float]]:
+def nearest_elements(symbol: str, supported: Collection[str]) -> list[tuple[str, float]]:
     """Supported elements and their Euclidean distance from `symbol`, nearest first.
 
     Distances that differ by less than about 0.15 are ties: they change order with the autoencoders'
@@ -70,6 +70,6 @@ def nearest(symbol: str, supported: Collection[str]) -> list[tuple[str, float]]:
 @cache
 def vectors() -> dict[str, tuple[float, ...]]:
     """The whole table, by symbol."""
-    with TABLE.open(newline="") as file:
+    with MODES.open(newline="") as file:
         _, *rows = csv.reader(file)
     return {symbol: tuple(map(float, values)) for symbol, *values in rows}

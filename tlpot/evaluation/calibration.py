@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tlpot.model.potential import Potential
     from tlpot.model.prediction import Prediction
 
-FEWEST = 5
+FEWEST_FRAMES = 5
 """Labelled frames below which a factor would be a guess: of five, it is good to a third."""
 STILL = 1e-4
 """eV/Å. Forces that vary less over the members are zero by symmetry and tell nothing."""
@@ -66,14 +66,14 @@ def calibrate(
     Returns
     -------
     Calibration or None
-        None where neither energies nor forces are labelled in `FEWEST` frames, or there is but
-        one member. With less than level/(1−level) frames (9 at 90 %) a scale has no quantile.
+        None where neither energies nor forces are labelled in `FEWEST_FRAMES` frames, or there is
+        but one member. With less than level/(1−level) frames (9 at 90 %) a scale has no quantile.
     """
     said = potential.predict(frames, members=True) if predictions is None else predictions
 
     def scale(quantity: Quantity) -> Scale | None:
         errors, spreads, n = deviations(frames, said, quantity, potential.calibration)
-        if n < FEWEST:
+        if n < FEWEST_FRAMES:
             return None
         size = rms(errors / spreads)
         quantile = conformal_quantile(np.abs(errors) / (size * spreads), level)

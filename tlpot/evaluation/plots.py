@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 History = dict[str, np.ndarray]
 
-SYSTEMS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
+SYSTEM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
 """Okabe and Ito's colour-blind-safe palette; with more systems than colours all points are blue."""
-MANY = 500
+MANY_POINTS = 500
 """From this many points on, colour shows their density."""
 
 
@@ -159,7 +159,7 @@ def error_against_spread(
 
 
 def _doubts(axis: Axes, errors: np.ndarray, spreads: np.ndarray) -> None:
-    size, alpha = (22, 0.5) if len(errors) < MANY else (5, 0.2)
+    size, alpha = (22, 0.5) if len(errors) < MANY_POINTS else (5, 0.2)
     axis.scatter(spreads, errors, s=size, color=AFTER, alpha=alpha, lw=0)
     shares = np.array_split(np.argsort(spreads), np.clip(len(errors) // 8, 1, 10))
     x, y = (np.array([rms(values[some]) for some in shares]) for values in (spreads, errors))
@@ -273,11 +273,11 @@ def parity_panel(
     """Model against DFT on axes of equal limits; `note` above, `groups` in colours of their own."""
     axis.axline((0.0, 0.0), slope=1.0, color=FAINT, linewidth=1, zorder=0)
     names = [] if groups is None else sorted(set(groups))
-    if len(dft) >= MANY:
+    if len(dft) >= MANY_POINTS:
         density, order = _density(dft, model, limits)
         axis.scatter(dft[order], model[order], c=density[order], s=7, cmap="cividis", lw=0)
-    elif 1 < len(names) <= len(SYSTEMS):
-        for name, colour in zip(names, SYSTEMS, strict=False):
+    elif 1 < len(names) <= len(SYSTEM_COLOURS):
+        for name, colour in zip(names, SYSTEM_COLOURS, strict=False):
             own = groups == name
             axis.scatter(dft[own], model[own], s=24, alpha=0.75, color=colour, lw=0, label=name)
         axis.legend(loc="lower right", fontsize=9, frameon=False, handletextpad=0.1)

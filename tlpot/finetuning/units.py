@@ -36,7 +36,7 @@ ZEROS = {
 }
 """Size of a prediction up to which zeros may be labels (by symmetry, say); what else to do."""
 
-LABELS = {
+LABEL_UNITS = {
     "forces": ("forces", "eV/Å", {"gradients (the sign is flipped)": -1.0, **FORCE_UNITS}),
     "energies": ("energy", "eV", {"their negative (the sign is flipped)": -1.0, **ENERGY_UNITS}),
     "stresses": (
@@ -127,7 +127,7 @@ def _compare_centred(
 
 
 def _compare(what: str, labels: np.ndarray, predicted: np.ndarray, frames: Sequence[Frame]) -> None:
-    key, ours, known = LABELS[what]
+    key, ours, known = LABEL_UNITS[what]
     scale = float(np.sqrt(np.square(labels).sum() * np.square(predicted).sum()))
     if scale == 0.0:
         return

@@ -21,7 +21,7 @@ from tlpot.model.potential import Potential
 from tlpot.optional import require
 
 
-class Dense(torch.nn.Module):
+class ScriptedDense(torch.nn.Module):
     """One linear layer of all members."""
 
     weight: Tensor
@@ -37,13 +37,13 @@ class Dense(torch.nn.Module):
         return torch.matmul(x, self.weight) + self.bias
 
 
-class Network(torch.nn.Module):
+class ScriptedNetwork(torch.nn.Module):
     """All members' networks of one element, side by side."""
 
     def __init__(self, backbone: ANI, symbol: str) -> None:
         super().__init__()
         self.alpha = float(ALPHA)
-        *hidden, output = [Dense(backbone.layer(symbol, name)) for name in LAYERS]
+        *hidden, output = [ScriptedDense(backbone.layer(symbol, name)) for name in LAYERS]
         self.hidden, self.output = torch.nn.ModuleList(hidden), output
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Network(torch.nn.Module):
         return x.clamp(min=0.0) + self.alpha * torch.expm1(x.clamp(max=0.0) / self.alpha)
 
 
-class Energies(torch.nn.Module):
+class ScriptedEnergies(torch.nn.Module):
     """Energies of atoms from pairs of neighbours."""
 
     species: Tensor
@@ -68,7 +68,9 @@ class Energies(torch.nn.Module):
         backbone = potential.backbone
         assert isinstance(backbone, ANI)
         self.aev = backbone.architecture.aev_computer().to(backbone.dtype)
-        self.networks = torch.nn.ModuleList([Network(backbone, s) for s in backbone.symbols])
+        self.networks = torch.nn.ModuleList(
+            [ScriptedNetwork(backbone, s) for s in backbone.symbols]
+        )
         self.register_buffer("species", backbone.species.clone())
         self.register_buffer("reference", potential.reference.table().nan_to_num())
         self.hartree = float(Hartree)
@@ -114,7 +116,7 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
     class Model(torch.nn.Module):
         """Energies of systems by metatomic's interface; forces and stress are its derivatives."""
 
-        def __init__(self, energies: Energies, cutoff: float) -> None:
+        def __init__(self, energies: ScriptedEnergies, cutoff: float) -> None:
             super().__init__()
             self.energies = energies
             self.neighbours = NeighborListOptions(
@@ -184,6 +186,6 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
         description=f"fine-tuned from {potential.metadata.get('base', 'a tlpot model')}; "
         f"energy reference {potential.reference.kind}",
     )
-    model = Model(Energies(potential), potential.backbone.cutoff).eval()
+    model = Model(ScriptedEnergies(potential), potential.backbone.cutoff).eval()
     AtomisticModel(model, metadata, capabilities).save(str(path))
     return path

@@ -21,7 +21,7 @@ from tlpot.structure.frames import Batch
 if TYPE_CHECKING:
     from torch_sim.state import SimState
 
-SKIN = 1.0
+LIST_SKIN = 1.0
 """Å beyond the cutoff that neighbour lists hold."""
 
 
@@ -72,7 +72,7 @@ class TorchSimModel(torch.nn.Module):
         self,
         potential: Potential,
         elements: Collection[str] | None = None,
-        skin: float = SKIN,
+        skin: float = LIST_SKIN,
     ) -> None:
         super().__init__()
         self.potential = potential if elements is None else potential.for_elements(elements)

@@ -38,12 +38,12 @@ GPAW_STRESS = 900
 ASE_WORDS = ("restart", "ignore_bad_restart_file", "label", "atoms", "directory")
 """What every calculator of ASE can be made with."""
 
-VACUUM = 5.0
+CELL_VACUUM = 5.0
 """Å around a molecule for an engine that needs a cell."""
 
 
 @dataclass(frozen=True)
-class Labels:
+class EngineLabels:
     """What an engine says of one structure: eV, ``(n, 3)`` eV/Å, ``(6,)`` eV/Å³ or None.
 
     The energy is the one that the forces belong to (ASE's ``free_energy``, where there is one).
@@ -124,7 +124,7 @@ class Engine:
         if self.settings.dispersion is not None:
             d3bj(self.settings.dispersion)
 
-    def label(self, atoms: Atoms) -> Labels:
+    def label(self, atoms: Atoms) -> EngineLabels:
         """Energy, forces and stress of one structure, dispersion added, small cells folded."""
         calculator = self.calculator()
         stress = self._stress(atoms, calculator)
@@ -135,7 +135,7 @@ class Engine:
         total = None
         if found.stress is not None and extra.stress is not None:
             total = found.stress + extra.stress
-        return Labels(found.energy + extra.energy, found.forces + extra.forces, total)
+        return EngineLabels(found.energy + extra.energy, found.forces + extra.forces, total)
 
     def calculator(self) -> Calculator:
         """A new calculator with these settings."""
@@ -152,11 +152,11 @@ class Engine:
         return self.settings.stress or "stress" in calculator.implemented_properties
 
     def _placed(self, atoms: Atoms) -> Atoms:
-        """GPAW needs a cell; a free molecule gets `VACUUM` around it."""
+        """GPAW needs a cell; a free molecule gets `CELL_VACUUM` around it."""
         if self.settings.engine != "gpaw" or atoms.cell.rank == 3:
             return atoms
         placed = atoms.copy()
-        placed.center(vacuum=VACUUM, axis=np.flatnonzero(~atoms.cell.any(1)))
+        placed.center(vacuum=CELL_VACUUM, axis=np.flatnonzero(~atoms.cell.any(1)))
         return placed
 
     @cached_property
@@ -195,7 +195,7 @@ def _takes_defaults_only(calculator: Any) -> bool:
     )
 
 
-def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) -> Labels:
+def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) -> EngineLabels:
     """Labels of a periodic cell from one repeated until no height is below `shortest` (Å).
 
     At Γ a supercell stands for a mesh of k-points in the small cell. Energy is shared among the
@@ -207,7 +207,7 @@ def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) 
     energy = large.get_potential_energy()
     energy = calculator.results.get("free_energy", energy)
     forces = large.get_forces().reshape(images, len(atoms), 3).mean(axis=0)
-    found = Labels(float(energy) / images, forces, large.get_stress() if stress else None)
+    found = EngineLabels(float(energy) / images, forces, large.get_stress() if stress else None)
     values = [
         np.array(found.energy),
         found.forces,

@@ -14,18 +14,17 @@ from ase import Atoms
 
 from tlpot.config.data import Keys
 from tlpot.config.run import Label
-from tlpot.data.levels import KEYS, level
+from tlpot.data.levels import FACTS, level
 from tlpot.data.read import read_file
-from tlpot.data.write import KEYS as LABEL_KEYS
-from tlpot.data.write import to_text, write_frames
+from tlpot.data.write import LABEL_KEYS, to_text, write_frames
 from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder
-from tlpot.labelling.engines import Engine, Labels
+from tlpot.labelling.engines import Engine, EngineLabels
 from tlpot.parallel.processes import LOCAL, as_done
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
 
-STALE = (*KEYS, *LABEL_KEYS, "kpts", "converged", "incomplete", "machine_learned")
+STALE = (*FACTS, *LABEL_KEYS, "kpts", "converged", "incomplete", "machine_learned")
 """Notes about earlier labels, which new ones replace."""
 
 
@@ -209,7 +208,7 @@ def _label(
     return summary
 
 
-def label_one(engine: Engine, atoms: Atoms) -> Labels:
+def label_one(engine: Engine, atoms: Atoms) -> EngineLabels:
     """What the engine says of one structure, in this process."""
     return engine.label(atoms)
 

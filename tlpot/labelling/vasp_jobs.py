@@ -46,11 +46,11 @@ INCAR: dict[str, Any] = {
 KPTS = {"density": 2.0, "gamma": True}
 """k-points per Å⁻¹; as ``kpts`` in ``label.parameters``, which may also be a mesh [2, 2, 2]."""
 
-VACUUM = 6.0
+VASP_VACUUM = 6.0
 """Å around a molecule without a cell."""
 
-NOTE = "tlpot.json"
-RESULTS = ("vasprun.xml", "outcar")
+JOB_NOTE = "tlpot.json"
+VASP_RESULTS = ("vasprun.xml", "outcar")
 """Plain names, packed or not; the first that is there is read."""
 MOVED = 1e-3
 """Å by which VASP's geometry may differ from the POSCAR (OUTCAR rounds)."""
@@ -89,7 +89,7 @@ def _write_job(job: Path, frame: Frame, settings: Label) -> None:
     tags, kpts = _parameters(settings)
     atoms = frame.atoms.copy()
     if atoms.cell.rank < 3:
-        atoms.center(vacuum=VACUUM, axis=np.flatnonzero(~atoms.cell.any(1)))
+        atoms.center(vacuum=VASP_VACUUM, axis=np.flatnonzero(~atoms.cell.any(1)))
     order = np.argsort(atoms.numbers, kind="stable")
     write_vasp(job / "POSCAR", atoms[order], direct=True)
     write_incar(job, tags, header=f"{frame.name} (tlpot label)")
@@ -104,7 +104,7 @@ def _write_job(job: Path, frame: Frame, settings: Label) -> None:
         "order": order.tolist(),
         "settings": describe({**tags, "kpts": settings.parameters.get("kpts", KPTS)}),
     }
-    (job / NOTE).write_text(json.dumps(note, indent=1) + "\n")
+    (job / JOB_NOTE).write_text(json.dumps(note, indent=1) + "\n")
 
 
 def _parameters(settings: Label) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -132,7 +132,7 @@ def collect_jobs(folders: Sequence[str | Path], output: str | Path) -> Summary:
         If a folder holds no jobs, or jobs (or `output`) are of different levels.
     """
     jobs = [job for folder in folders for job in _jobs(Path(folder))]
-    notes = {job: json.loads((job / NOTE).read_text()) for job in jobs}
+    notes = {job: json.loads((job / JOB_NOTE).read_text()) for job in jobs}
     levels = {note["settings"]: job for job, note in notes.items()}
     if len(levels) > 1:
         one, two = list(levels.values())[:2]
@@ -160,7 +160,7 @@ def collect_jobs(folders: Sequence[str | Path], output: str | Path) -> Summary:
 
 
 def _jobs(folder: Path) -> list[Path]:
-    found = sorted(note.parent for note in folder.glob(f"**/{NOTE}"))
+    found = sorted(note.parent for note in folder.glob(f"**/{JOB_NOTE}"))
     if not found:
         raise TlpotError(f"{folder}: holds no folders that `tlpot label --engine vasp` wrote")
     return found
@@ -168,7 +168,7 @@ def _jobs(folder: Path) -> list[Path]:
 
 def _result(job: Path) -> Path | None:
     files = {plain_name(file): file for file in sorted(job.iterdir())}
-    return next((files[name] for name in RESULTS if name in files), None)
+    return next((files[name] for name in VASP_RESULTS if name in files), None)
 
 
 def _version(file: Path) -> str:

@@ -35,18 +35,18 @@ from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.units import NS_PER_DAY
 
-COLUMNS = (
+LOG_COLUMNS = (
     *("step", "time_ps", "potential_eV", "kinetic_eV", "conserved_eV", "temperature_K"),
     *("pressure_GPa", "volume_A3", "a_A", "b_A", "c_A", "alpha", "beta", "gamma", "spread_eV"),
 )
 
 LOG, TRAJECTORY, RESTART = "log.csv", "trajectory.extxyz", "restart.npz"
-NOTE, SUMMARY = "settings.json", "summary.json"
+SETTINGS, SUMMARY = "settings.json", "summary.json"
 GOOD, DOUBTFUL, STOPPED = "last_good.extxyz", "doubtful.extxyz", "stopped.txt"
 
 
 @dataclass(frozen=True)
-class Progress:
+class Pace:
     """How far a run is: steps done and wanted, and nanoseconds a day at the present pace."""
 
     step: int
@@ -60,7 +60,7 @@ def run_md(
     steps: int,
     output: str | Path,
     settings: Dynamics | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Pace], None] = lambda progress: None,
     ended: bool = False,
 ) -> str | None:
     """Run molecular dynamics and write a folder; call again to go on, or to go further.
@@ -175,7 +175,7 @@ def _begin(folder: Path, start: Atoms, potential: Potential, settings: Dynamics)
         "cell": start.cell.array.tolist(),
         "fixed": None if fixed is None else fixed.tolist(),
     }
-    note = folder / NOTE
+    note = folder / SETTINGS
     if note.exists():
         there = json.loads(note.read_text())
         if differs := [key for key in identity if there.get(key) != identity[key]]:
@@ -189,7 +189,7 @@ def _begin(folder: Path, start: Atoms, potential: Potential, settings: Dynamics)
     atoms = start.copy()
     anchor(atoms, fixed)
     draw_momenta(atoms, settings.temperature, random)
-    write_whole(folder / LOG, ",".join(COLUMNS) + "\n")
+    write_whole(folder / LOG, ",".join(LOG_COLUMNS) + "\n")
     write_whole(folder / TRAJECTORY, "")
     lengths = {name: (folder / name).stat().st_size for name in (LOG, TRAJECTORY)}
     state = _State(atoms, random, {}, 0, lengths)
@@ -226,7 +226,7 @@ def _segment(
     steps: int,
     folder: Path,
     guard: Guard,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[Pace], None],
 ) -> str | None:
     """Run to the next point of restart and save there; the reason if a guard stops it."""
     atoms = state.atoms
@@ -245,7 +245,7 @@ def _segment(
             state.step = pause
             reason = _look(pause, moving, settings, guard, table, trajectory)
             pace = (pause - begin) * settings.timestep / (time.monotonic() - clock)
-            on_progress(Progress(pause, steps, pace * NS_PER_DAY))
+            on_progress(Pace(pause, steps, pace * NS_PER_DAY))
         for file in (table, trajectory):
             file.flush()
             os.fsync(file.fileno())
@@ -292,7 +292,7 @@ def _row(step: int, moving: MolecularDynamics, settings: Dynamics) -> dict[str, 
         *(atoms.cell.cellpar() if periodic else np.full(6, np.nan)),
         atoms.calc.results["energy_std"],
     )
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(LOG_COLUMNS, values, strict=True))
 
 
 def _text(atoms: Atoms, notes: dict[str, Any], labels: bool) -> str:

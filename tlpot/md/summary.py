@@ -20,7 +20,7 @@ from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
 from tlpot.structure.frames import neighbour_pairs
 from tlpot.structure.units import GRAM_PER_CM3
 
-REACH, BINS = 8.0, 160
+RDF_REACH, RDF_BINS = 8.0, 160
 """Å and number of bins of the radial distribution functions."""
 
 BLOCKS = 10
@@ -95,14 +95,14 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 def radial_distribution(frames: list[Atoms], one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
     """Centres of the bins, Å, and g(r) of two elements, mean over frames.
 
-    1 is an even distribution over the cell; of a molecule, over the sphere of radius `REACH`.
+    1 is an even distribution over the cell; of a molecule, over the sphere of radius `RDF_REACH`.
     """
-    edges = np.linspace(0.0, REACH, BINS + 1)
-    counts = np.zeros(BINS)
-    even = np.zeros(BINS)
+    edges = np.linspace(0.0, RDF_REACH, RDF_BINS + 1)
+    counts = np.zeros(RDF_BINS)
+    even = np.zeros(RDF_BINS)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     for atoms in frames:
-        pairs, vectors = neighbour_pairs(atoms, REACH)
+        pairs, vectors = neighbour_pairs(atoms, RDF_REACH)
         first, second = np.array(atoms.symbols)[pairs]
         wanted = ((first == one) & (second == other)) | ((first == other) & (second == one))
         counts += np.histogram(np.linalg.norm(vectors[wanted], axis=1), edges)[0]

@@ -15,7 +15,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import write_whole
 
 FORMAT = "tlpot-model-1"
-NAME = "model.safetensors"
+MODEL = "model.safetensors"
 """In a run folder."""
 
 
@@ -31,7 +31,7 @@ def write_model(path: str | Path, header: Mapping[str, Any], weights: Mapping[st
 def located(path: str | Path) -> Path:
     """The model file of a run folder; any other path as it is."""
     path = Path(path)
-    return path / NAME if path.is_dir() else path
+    return path / MODEL if path.is_dir() else path
 
 
 def _cut(path: Path) -> str:

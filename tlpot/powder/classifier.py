@@ -15,16 +15,16 @@ from torch import Tensor
 from tlpot.errors import TlpotError
 from tlpot.model.file import read_model, write_model
 from tlpot.powder.config import Augmentation, Network
-from tlpot.powder.lines import LAST, SYSTEMS, WAVELENGTH, Lines
+from tlpot.powder.lines import LAST_ANGLE, SYSTEMS, WAVELENGTH, Lines
 from tlpot.powder.network import CrystalSystemNet, Input, find_lines
 from tlpot.powder.pattern import Pattern, wavelength_of
 from tlpot.powder.render import ANGLES, ideal
 
 NARROWEST = 15.0
 """Degrees 2θ (CuKα) that a pattern must share with those of the training to be judged at all."""
-STRONG = 0.05
+STRONG_LINE = 0.05
 """Height of a strong line, as a share of the highest."""
-AT_ONCE = 256
+PATTERNS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Classifier:
         self.network.eval()
         device = next(self.network.parameters()).device
         with torch.no_grad():
-            parts = [self.network(part.to(device)).cpu() for part in seen.split(AT_ONCE)]
+            parts = [self.network(part.to(device)).cpu() for part in seen.split(PATTERNS_AT_ONCE)]
         return torch.cat(parts).double()
 
     def probabilities(self, patterns: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ class Classifier:
         return Opinion(self._sorted(ideal([lines])[0]), unseen=self.unseen)
 
     def save(self, path: str | Path) -> Path:
-        """Write a model file that `load` reads."""
+        """Write a model file that `load_classifier` reads."""
         about = {
             "network": self.how.model_dump(exclude={"base", "freeze"}),
             "augmentation": self.augmentation and self.augmentation.model_dump(),
@@ -154,14 +154,14 @@ class Classifier:
         how = self.augmentation
         if how is None:
             yield "the classifier was trained on ideal patterns, not on any like a measurement"
-        begins, ends = (0.0, LAST) if how is None else (how.first, how.last)
+        begins, ends = (0.0, LAST_ANGLE) if how is None else (how.first, how.last)
         if first > begins + 1:
             yield f"it begins at {first:.0f}° (CuKα), training patterns at {begins:.0f}° or before"
         if last < ends - 1:
             yield f"it ends at {last:.0f}° (CuKα), training patterns at {ends:.0f}° or later"
         sines, heights = find_lines(grid)
-        low, high = self.metadata.get("first_line", (0.0, LAST))
-        for sine in sines[heights >= STRONG * heights.max(initial=0.0)][:1]:
+        low, high = self.metadata.get("first_line", (0.0, LAST_ANGLE))
+        for sine in sines[heights >= STRONG_LINE * heights.max(initial=0.0)][:1]:
             angle = 2 * np.degrees(np.arcsin(sine))
             if not low - 1 <= angle <= high + 1:
                 yield (
@@ -172,7 +172,9 @@ class Classifier:
 
 def first_lines(lines: Sequence[Lines]) -> tuple[float, float]:
     """Between which angles (CuKα) 99 % of the crystals have their first strong line."""
-    firsts = [one.two_theta[one.intensity >= STRONG * one.intensity.max()].min() for one in lines]
+    firsts = [
+        one.two_theta[one.intensity >= STRONG_LINE * one.intensity.max()].min() for one in lines
+    ]
     low, high = np.quantile(firsts, (0.005, 0.995))
     return float(low), float(high)
 
@@ -187,11 +189,11 @@ def as_copper(pattern: Pattern, wavelength: float) -> tuple[np.ndarray, float, f
     """
     angles = to_copper(pattern.angles, wavelength)
     inside = np.isfinite(angles)
-    first, last = angles[inside].min(initial=LAST), angles[inside].max(initial=0.0)
+    first, last = angles[inside].min(initial=LAST_ANGLE), angles[inside].max(initial=0.0)
     if last - first < NARROWEST:
         raise TlpotError(
             f"the pattern (2θ {pattern.angles[0]:g}° to {pattern.angles[-1]:g}° at this "
-            f"wavelength) covers {max(last - first, 0):.0f}° of the 0° to {LAST:g}° of CuKα "
+            f"wavelength) covers {max(last - first, 0):.0f}° of the 0° to {LAST_ANGLE:g}° of CuKα "
             f"that the classifier knows, fewer than {NARROWEST:g}°; is the wavelength right?"
         )
     grid = np.interp(ANGLES, angles[inside], pattern.intensity[inside], left=0.0, right=0.0)
@@ -203,11 +205,11 @@ def as_copper(pattern: Pattern, wavelength: float) -> tuple[np.ndarray, float, f
 def to_copper(angles: np.ndarray, wavelength: float) -> np.ndarray:
     """Degrees 2θ at which CuKα sees what `wavelength` (Å) sees at `angles`; NaN: nowhere."""
     sine = np.sin(np.radians(angles / 2)) * WAVELENGTH / wavelength
-    seen = sine <= np.sin(np.radians(LAST / 2))
+    seen = sine <= np.sin(np.radians(LAST_ANGLE / 2))
     return np.where(seen, 2 * np.degrees(np.arcsin(np.where(seen, sine, 0.0))), np.nan)
 
 
-def load(path: str | Path) -> Classifier:
+def load_classifier(path: str | Path) -> Classifier:
     """Read a classifier from a model file or run folder.
 
     Raises

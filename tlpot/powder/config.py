@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tlpot.config.data import Action, Split
 from tlpot.config.run import Optimisation, WholeRun
-from tlpot.config.sections import Needs, Section, WithFiles
+from tlpot.config.sections import NEW, Needs, Section, WithFiles
 
 
 class Augmentation(Section):
@@ -52,8 +52,6 @@ class Augmentation(Section):
 
 PATTERN = ("two_theta", "log_q")
 """What a network can see of a pattern that is the pattern itself."""
-NEW = Needs(base=False)
-"""A base keeps its network."""
 
 
 class Convolutions(Section):

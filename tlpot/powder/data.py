@@ -17,7 +17,7 @@ from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
 from tlpot.structure.frames import Frame
 
-COLUMNS = ("id", "crystal_system")
+TABLE_COLUMNS = ("id", "crystal_system")
 """Of a table; what its others hold is a note of the crystal."""
 
 
@@ -108,7 +108,7 @@ def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: Powder
         row = table.get(frame.name)
         if row is None:
             raise TlpotError(f"{data.table} has no row for id '{stem(frame.name)}'")
-        frame.info.update({k: v for k, v in row.items() if k not in COLUMNS})
+        frame.info.update({k: v for k, v in row.items() if k not in TABLE_COLUMNS})
         system = row.get("crystal_system", system)
         if not system:
             raise TlpotError(f"{data.table} has no crystal_system for id '{row['id']}'")
@@ -120,7 +120,7 @@ def _read_table(path: str, frames: Sequence[Frame]) -> dict[str, dict[str, str]]
     """Rows of the CSV by frame name; crystal systems in lower case, checked."""
     names = Names([frame.name for frame in frames])
     table = read_table(path, lambda text: bool(names.find(text)))
-    columns = [name.lower() if name.lower() in COLUMNS else name for name in table.header]
+    columns = [name.lower() if name.lower() in TABLE_COLUMNS else name for name in table.header]
     if columns[:1] != ["id"]:
         raise TlpotError(
             f"{path}: the table needs a column 'id' (file name without ending), and a line of names"

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tlpot.evaluation.metrics import Metrics
 from tlpot.powder.lines import SYSTEMS
 
-Metrics = dict[str, Any]
-BINS = 10
+CONFIDENCE_BINS = 10
 """Of confidence, for the calibration error."""
 
 
-def judge(probabilities: np.ndarray, systems: Sequence[int]) -> Metrics:
+def judge_systems(probabilities: np.ndarray, systems: Sequence[int]) -> Metrics:
     """Compare probabilities ``(n, 7)`` with the true crystal systems ``(n,)``.
 
     Returns
@@ -58,7 +58,7 @@ def _scores(confusion: np.ndarray, i: int) -> dict[str, Any]:
 
 
 def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     gaps = [
         abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
         for b in np.unique(bins)

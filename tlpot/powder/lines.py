@@ -11,7 +11,7 @@ from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 
-PURPOSE = "making powder patterns"
+PATTERN_MAKING = "making powder patterns"
 
 SYSTEMS = (
     "triclinic",
@@ -27,10 +27,12 @@ _LAST_GROUP = (2, 15, 74, 142, 167, 194, 230)
 
 WAVELENGTH = 1.54184
 """Å, CuKα, of every pattern that the network sees, and of one that does not say its own."""
-LAST = 135.0
+LAST_ANGLE = 135.0
 """Degrees 2θ, end of the patterns."""
-IDENTITY = np.eye(3)[None]
-AXES = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]])
+UNTURNED = np.eye(3)[None]
+TEXTURE_AXES = np.array(
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]]
+)
 """Directions that crystallites may lie along, as normals of (hkl)."""
 
 
@@ -70,7 +72,7 @@ class Lines:
         )
         ratio = _length(self.hkl, metrics.mean(axis=0)) / _length(self.hkl, self.cell @ self.cell.T)
         sine = np.sin(np.radians(self.two_theta / 2)) * ratio
-        seen = sine < np.sin(np.radians(LAST / 2))
+        seen = sine < np.sin(np.radians(LAST_ANGLE / 2))
         angles = 2 * np.degrees(np.arcsin(sine[seen]))
         factor = _lorentz(angles) / _lorentz(self.two_theta[seen])
         return Lines(
@@ -78,14 +80,14 @@ class Lines:
         )
 
     def textured(self, strength: float, random: np.random.Generator) -> Lines:
-        """The lines of a powder whose crystallites lie preferably along one of `AXES`.
+        """The lines of a powder whose crystallites lie preferably along one of `TEXTURE_AXES`.
 
         March and Dollase's factor (Dollase 1986, J. Appl. Cryst. 19, 267), with r between
         1 − `strength` (plates) and 1/(1 − `strength`) (needles), averaged over equivalents.
         """
         r = (1.0 - strength) ** random.uniform(-1.0, 1.0)
         reciprocal = np.linalg.inv(self.cell @ self.cell.T)
-        axis = random.choice(AXES) @ self.rotations
+        axis = random.choice(TEXTURE_AXES) @ self.rotations
         lengths = np.sqrt(np.einsum("gi,ij,gj->g", axis, reciprocal, axis))
         own = np.sqrt(np.einsum("ni,ij,nj->n", self.hkl, reciprocal, self.hkl))
         cosine2 = (self.hkl @ reciprocal @ axis.T / (own[:, None] * lengths)) ** 2
@@ -94,8 +96,8 @@ class Lines:
         return Lines(self.two_theta, intensity, self.hkl, self.cell, self.rotations)
 
 
-def lines_of(atoms: Atoms, rotations: np.ndarray = IDENTITY) -> Lines:
-    """The powder lines of a crystal up to `LAST`, by pymatgen.
+def lines_of(atoms: Atoms, rotations: np.ndarray = UNTURNED) -> Lines:
+    """The powder lines of a crystal up to `LAST_ANGLE`, by pymatgen.
 
     Parameters
     ----------
@@ -107,11 +109,11 @@ def lines_of(atoms: Atoms, rotations: np.ndarray = IDENTITY) -> Lines:
     TlpotError
         If it has no lines.
     """
-    structure = pymatgen_structure(atoms, PURPOSE)
-    diffraction = require("pymatgen.analysis.diffraction.xrd", "use", PURPOSE)
+    structure = pymatgen_structure(atoms, PATTERN_MAKING)
+    diffraction = require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
     calculator = diffraction.XRDCalculator(wavelength=WAVELENGTH)
     try:
-        found = calculator.get_pattern(structure, two_theta_range=(0.0, LAST))
+        found = calculator.get_pattern(structure, two_theta_range=(0.0, LAST_ANGLE))
     except ValueError as error:
         raise TlpotError(f"has no powder pattern ({error})") from None
     return indexed(np.array(found.x), np.array(found.y), atoms.cell.array, rotations)
@@ -152,8 +154,8 @@ def crystal_system(group: int) -> str:
 
 
 def _reflections(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half of the reflections up to a little beyond `LAST`, by angle: hkl and degrees 2θ."""
-    shortest = 0.5 * WAVELENGTH / np.sin(np.radians(min(LAST + 1.0, 180.0) / 2))
+    """Half of the reflections up to a little beyond `LAST_ANGLE`, by angle: hkl and degrees 2θ."""
+    shortest = 0.5 * WAVELENGTH / np.sin(np.radians(min(LAST_ANGLE + 1.0, 180.0) / 2))
     most = np.floor(np.linalg.norm(cell, axis=1) / shortest).astype(int)
     h, k, m = np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij")
     hkl = np.stack([h.ravel(), k.ravel(), m.ravel()], axis=1)[h.size // 2 + 1 :]

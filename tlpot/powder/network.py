@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tlpot.errors import TlpotError
 from tlpot.powder.config import Network
-from tlpot.powder.lines import LAST, SYSTEMS
-from tlpot.powder.render import ANGLES, POINTS, STEP
+from tlpot.powder.lines import LAST_ANGLE, SYSTEMS
+from tlpot.powder.render import ANGLE_STEP, ANGLES, POINTS
 
 FIRST_Q = 4.0
 """Degrees 2θ where a logarithmic axis begins."""
@@ -40,16 +40,16 @@ class Input:
 
     def __init__(self, how: Network) -> None:
         self.how = how
-        sines = [float(np.sin(np.radians(angle / 2))) for angle in (FIRST_Q, LAST)]
+        sines = [float(np.sin(np.radians(angle / 2))) for angle in (FIRST_Q, LAST_ANGLE)]
         if how.sees == "lines":
             self.points = 3 * how.lines + 3 + DENSITY_BINS
             self.bins = np.linspace(np.log(sines[0]), np.log(sines[1]), DENSITY_BINS + 1)
             return
         self.points = POINTS // how.pool
-        edges = np.linspace(0.0, self.points * how.pool * STEP, self.points + 1)
+        edges = np.linspace(0.0, self.points * how.pool * ANGLE_STEP, self.points + 1)
         if how.sees == "log_q":
             edges = 2 * np.degrees(np.arcsin(np.geomspace(sines[0], sines[1], self.points + 1)))
-        at = (edges / STEP).clip(max=POINTS)
+        at = (edges / ANGLE_STEP).clip(max=POINTS)
         self.left = np.floor(at).astype(int).clip(max=POINTS - 1)
         self.share = (at - self.left).astype(np.float32)
 
@@ -101,7 +101,7 @@ def find_lines(pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     left, top, right = (smooth[at + k] for k in (-1, 0, 1))
     bend = left - 2 * top + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    angles = ANGLES[at] + STEP * shift
+    angles = ANGLES[at] + ANGLE_STEP * shift
     return np.sin(np.radians(angles / 2)), found["prominences"]
 
 
@@ -133,7 +133,7 @@ class CrystalSystemNet(nn.Module):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         width = points
         if how.convolutions is None:
-            layers["scale"] = Scale(points)
+            layers["scale"] = InputScale(points)
         else:
             channels, conv = 1, how.convolutions
             layers["channel"] = nn.Unflatten(1, (1, points))
@@ -161,7 +161,7 @@ class CrystalSystemNet(nn.Module):
         return self.layers(seen)
 
 
-class Scale(nn.Module):
+class InputScale(nn.Module):
     """Shifts and scales each input; set from the training patterns, not trained."""
 
     mean: Tensor

@@ -9,7 +9,7 @@ from tlpot.config.sections import no_effect
 from tlpot.data.compression import plain_name
 from tlpot.data.crystals import read_crystals
 from tlpot.errors import TlpotError
-from tlpot.powder.classifier import Classifier, Opinion, load
+from tlpot.powder.classifier import Classifier, Opinion, load_classifier
 from tlpot.powder.lines import lines_of
 from tlpot.powder.pattern import Pattern, read_pattern
 
@@ -92,5 +92,5 @@ def classify(
         If one of the three cannot be used.
     """
     if isinstance(pattern, Pattern):
-        return load(model).classify(pattern, wavelength)
-    return classify_pattern(pattern, load(model), wavelength)
+        return load_classifier(model).classify(pattern, wavelength)
+    return classify_pattern(pattern, load_classifier(model), wavelength)

@@ -14,19 +14,19 @@ from scipy.ndimage import grey_opening, uniform_filter1d
 from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
-from tlpot.powder.lines import PURPOSE, WAVELENGTH
-from tlpot.powder.pattern_file import FEWEST, Scan, read_scan
+from tlpot.powder.lines import PATTERN_MAKING, WAVELENGTH
+from tlpot.powder.pattern_file import FEWEST_POINTS, Scan, read_scan
 
 if TYPE_CHECKING:
     pass
 
-STEP = 0.02
+GRID_STEP = 0.02
 """Degrees 2θ between points."""
 FWHM = 0.2
 """Degrees 2θ, width of a simulated peak: half Gaussian, half Lorentzian."""
 BACKGROUND = 3.0
 """Degrees 2θ: what is broader than this in a measured pattern is background."""
-STRONG = 1.5
+STRONG_SPACING = 1.5
 """Å: the strongest reflections, against which others are none, have a larger spacing."""
 SAME = 5e-3
 """Share by which wavelengths may differ, as Kα and Kα₁ do."""
@@ -39,7 +39,7 @@ class Pattern:
     Attributes
     ----------
     angles
-        ``(n,)`` degrees 2θ, `STEP` apart.
+        ``(n,)`` degrees 2θ, `GRID_STEP` apart.
     intensity
         ``(n,)`` any unit, background subtracted.
     wavelength
@@ -72,15 +72,15 @@ def read_pattern(file: str | Path, wavelength: str | float | None = None) -> Pat
     used = _wavelength_of_scan(file, scan, wavelength)
     angles = scan.angles(used)
     seen = np.isfinite(angles)
-    if seen.sum() < FEWEST:
+    if seen.sum() < FEWEST_POINTS:
         raise TlpotError(
             f"{file}: only {seen.sum()} of its points ({scan.axis} from {scan.position[0]:g} to "
             f"{scan.position[-1]:g}) can be seen at {used:g} Å"
         )
     order = np.argsort(angles[seen])
     angles, intensity = angles[seen][order], scan.intensity[seen][order]
-    grid = np.arange(angles[0], angles[-1] + STEP / 2, STEP)
-    values = flattened(np.interp(grid, angles, intensity), STEP)
+    grid = np.arange(angles[0], angles[-1] + GRID_STEP / 2, GRID_STEP)
+    values = flattened(np.interp(grid, angles, intensity), GRID_STEP)
     if values.max(initial=0.0) <= 0:
         raise TlpotError(f"{file}: the pattern has no peak")
     return Pattern(grid, values, used)
@@ -113,7 +113,7 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     Parameters
     ----------
     angles
-        ``(n,)`` degrees 2θ, `STEP` apart.
+        ``(n,)`` degrees 2θ, `GRID_STEP` apart.
     wavelength
         Å, or a name such as ``CuKa``, ``MoKa1``.
 
@@ -124,9 +124,9 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     """
     used = wavelength_of(wavelength)
     calculator = diffraction().XRDCalculator(wavelength=used)
-    structure = pymatgen_structure(atoms, PURPOSE)
+    structure = pymatgen_structure(atoms, PATTERN_MAKING)
     first, last = max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0)
-    whole = 2 * np.degrees(np.arcsin(min(used / (2 * STRONG), 1.0)))
+    whole = 2 * np.degrees(np.arcsin(min(used / (2 * STRONG_SPACING), 1.0)))
     intensity = np.zeros(len(angles))
     try:
         peaks = calculator.get_pattern(
@@ -160,7 +160,7 @@ def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
     -------
     NaN if a pattern is empty.
     """
-    half = max(round(shift / STEP), 1)
+    half = max(round(shift / GRID_STEP), 1)
     triangle = 1.0 - np.abs(np.arange(-half + 1, half)) / half
 
     def overlap(f: np.ndarray, g: np.ndarray) -> float:
@@ -173,7 +173,7 @@ def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
 
 def diffraction() -> ModuleType:
     """pymatgen's module of powder patterns; raises TlpotError where it is not installed."""
-    return require("pymatgen.analysis.diffraction.xrd", "use", PURPOSE)
+    return require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
 
 
 def wavelength_of(value: str | float) -> float:

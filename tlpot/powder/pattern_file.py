@@ -18,7 +18,7 @@ COMMENT = ("#", "!", "'", '"', ";", "%", "*", "/", "_")
 """Begin lines that hold no point."""
 DECIMAL_COMMAS = re.compile(r"\s*-?\d+,\d+(e[+-]?\d+)?([\s;]+|,\s+)-?\d+", re.IGNORECASE)
 """Starts a line whose columns are separated by something else."""
-FEWEST = 50
+FEWEST_POINTS = 50
 """Points below which a file is no pattern."""
 LEAST = 12.0
 """Degrees: a pattern that ends before is not taken for one in 2θ unless it says so."""
@@ -26,11 +26,11 @@ UNEVEN = 5.0
 """Times that steps grow along a pattern that is not taken for one in 2θ unless it says so."""
 REPEATED = 0.1
 """Share of values of the first column that are not there already, below which it is no axis."""
-WAVELENGTH = re.compile(
+WAVELENGTH_WORDS = re.compile(
     r"(?:wave[\s_-]*length|(?<![a-z])lambda|λ).{0,24}?(\d*\.\d+(?:e[+-]?\d+)?|\d+e-\d+)\s*(nm|pm|m\b)?"
 )
 
-AXES: dict[str, tuple[str, Callable[[np.ndarray, float], np.ndarray]]] = {
+PATTERN_AXES: dict[str, tuple[str, Callable[[np.ndarray, float], np.ndarray]]] = {
     # a title as `_plain` makes it, unit included; sin θ of values at a wavelength
     "2θ in radians": (
         r"\b(2|two)[ -]*th(eta)?( angle)? (rad|radians?)\b",
@@ -73,7 +73,7 @@ class Scan:
     position, intensity
         ``(n,)`` rising positions on `axis`, no two the same, and any unit.
     axis
-        One of `AXES`.
+        One of `PATTERN_AXES`.
     wavelength
         Å, as the file says; None: it does not.
     """
@@ -86,7 +86,7 @@ class Scan:
     def angles(self, wavelength: float) -> np.ndarray:
         """``(n,)`` degrees 2θ at a wavelength (Å); NaN where it reaches no such point."""
         with np.errstate(divide="ignore"):
-            sine = AXES[self.axis][1](self.position, wavelength)
+            sine = PATTERN_AXES[self.axis][1](self.position, wavelength)
         seen = (sine >= 0) & (sine <= 1)
         return np.where(seen, 2 * np.degrees(np.arcsin(np.where(seen, sine, 0.0))), np.nan)
 
@@ -111,7 +111,7 @@ def read_scan(file: str | Path) -> Scan:
     rows = [point for point in points if point]
     scale = _gsas_scale(file, header)
     pairs = _fullprof(rows) or [(row[0] * scale, row[1]) for row in rows]
-    if len(pairs) < FEWEST:
+    if len(pairs) < FEWEST_POINTS:
         raise TlpotError(
             f"{file}: holds {len(pairs)} lines of position and intensity, too few for a powder "
             "pattern"
@@ -177,7 +177,7 @@ def _axis(file: str | Path, header: Sequence[str]) -> str | None:
     """What the title of the first column is, the last line that has one; None: nothing says it."""
     for line in reversed(header):
         text = _plain(line)
-        found = {axis: re.search(title, text) for axis, (title, _) in AXES.items()}
+        found = {axis: re.search(title, text) for axis, (title, _) in PATTERN_AXES.items()}
         places = {axis: match.start() for axis, match in found.items() if match}
         if places:
             return min(places, key=lambda axis: places[axis])
@@ -208,7 +208,7 @@ def _wavelength(header: Sequence[str]) -> float | None:
     """Å, of the first line that has it, or an energy in keV."""
     for line in header:
         text = unicodedata.normalize("NFKC", line).lower()
-        if match := re.search(WAVELENGTH, text):
+        if match := re.search(WAVELENGTH_WORDS, text):
             value = float(match[1]) * {"nm": 10.0, "pm": 0.01, "m": 1e10}.get(match[2] or "", 1.0)
         elif match := re.search(r"energy\D{0,24}?(\d+(?:\.\d*)?)\s*kev", text):
             value = KEV_PHOTON / float(match[1])

@@ -11,7 +11,7 @@ from tlpot.data.crystals import Refused
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.split import split_unseen
 from tlpot.errors import TlpotError
-from tlpot.powder.classifier import Classifier, load
+from tlpot.powder.classifier import Classifier, load_classifier
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, read_examples
 from tlpot.powder.lines import SYSTEMS
@@ -87,7 +87,7 @@ def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState], Tra
         if how.base is None:
             found = Classifier(how, settings.augmentation)
         else:
-            base = load(how.base)
+            base = load_classifier(how.base)
             known = TrainingSet.of(base.metadata)
             found = Classifier(base.how, settings.augmentation)
             found.network.load_state_dict(base.network.state_dict())

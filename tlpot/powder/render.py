@@ -8,14 +8,14 @@ import numpy as np
 from scipy import fft
 
 from tlpot.powder.config import Augmentation
-from tlpot.powder.lines import LAST, Lines
+from tlpot.powder.lines import LAST_ANGLE, Lines
 from tlpot.powder.pattern import flattened
 
-STEP = 0.01
+ANGLE_STEP = 0.01
 """Degrees 2θ between points."""
-POINTS = round(LAST / STEP)
+POINTS = round(LAST_ANGLE / ANGLE_STEP)
 """13,500 points from 0° to just below `LAST`."""
-ANGLES = np.arange(POINTS) * STEP
+ANGLES = np.arange(POINTS) * ANGLE_STEP
 WIDTH = 0.1
 """Degrees 2θ, full width at half maximum of a line of an ideal pattern."""
 _PADDED = fft.next_fast_len(POINTS + 500, real=True)
@@ -41,7 +41,7 @@ def measured(lines: Sequence[Lines], how: Augmentation, random: np.random.Genera
     patterns = _scaled(_convolved(_sticks(changed, random.uniform(-1, 1, n) * how.shift), widths))
     if how.background or how.counts:
         patterns = _scaled(_counted(patterns, how, random))
-    first, last = random.uniform(0.0, how.first, n), random.uniform(how.last, LAST, n)
+    first, last = random.uniform(0.0, how.first, n), random.uniform(how.last, LAST_ANGLE, n)
     patterns[(first[:, None] > ANGLES) | (last[:, None] < ANGLES)] = 0.0
     return _scaled(patterns)
 
@@ -50,7 +50,7 @@ def _sticks(lines: Sequence[Lines], shifts: np.ndarray | None = None) -> np.ndar
     """Intensities on the grid, each shared by the two points beside its angle."""
     out = np.zeros((len(lines), POINTS))
     for row, one in enumerate(lines):
-        at = (one.two_theta + (0.0 if shifts is None else shifts[row])) / STEP
+        at = (one.two_theta + (0.0 if shifts is None else shifts[row])) / ANGLE_STEP
         left = np.floor(at).astype(int)
         for place, share in ((left, left + 1 - at), (left + 1, at - left)):
             inside = (place >= 0) & (place < POINTS)
@@ -62,7 +62,7 @@ def _sticks(lines: Sequence[Lines], shifts: np.ndarray | None = None) -> np.ndar
 
 def _convolved(sticks: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Sticks as lines, half Gaussian and half Lorentzian, of the given FWHM (degrees)."""
-    frequency = fft.rfftfreq(_PADDED, STEP).astype(np.float32)
+    frequency = fft.rfftfreq(_PADDED, ANGLE_STEP).astype(np.float32)
     reach = np.pi * frequency * widths[:, None].astype(np.float32)
     profile = 0.5 * np.exp(-(reach**2) / (4 * np.log(2))) + 0.5 * np.exp(-reach)
     waves = fft.rfft(sticks.astype(np.float32), _PADDED)
@@ -82,7 +82,7 @@ def _counted(patterns: np.ndarray, how: Augmentation, random: np.random.Generato
     if how.counts:
         counts = how.counts * 10 ** random.uniform(0, 2, (n, 1))
         counted = counted + np.sqrt(counted / counts) * random.standard_normal(counted.shape)
-    return np.stack([flattened(row, STEP) for row in counted])
+    return np.stack([flattened(row, ANGLE_STEP) for row in counted])
 
 
 def _scaled(patterns: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def write_report(
     history = read_history(folder / "history.csv")
     part = "test" if metrics["test"]["ideal"]["n"] else "validation"
     shown = {k: v for k, v in metrics[part].items() if v["n"]}
-    figures = {"learning": learning_curve(history)}
+    figures = {"learning": accuracy_curve(history)}
     if shown:
         figures["confusion"] = confusion_figure(shown)
         write(figures["confusion"], folder / "confusion.png")
@@ -69,7 +69,7 @@ def confusion_figure(judged: Mapping[str, Metrics]) -> Figure:
     return figure
 
 
-def learning_curve(history: History) -> Figure:
+def accuracy_curve(history: History) -> Figure:
     """Loss and accuracy by epoch, of training and validation patterns."""
     figure = _figure(8.6, 3.6)
     for axis, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):

@@ -11,7 +11,7 @@ from tlpot.config.sections import as_section
 from tlpot.powder.classifier import Classifier, first_lines
 from tlpot.powder.config import Augmentation, PowderConfig
 from tlpot.powder.data import Example
-from tlpot.powder.judge import judge
+from tlpot.powder.judge import judge_systems
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.prepare import PreparedClassifier, prepare
 from tlpot.powder.report import write_report
@@ -87,7 +87,7 @@ def _judge(prepared: PreparedClassifier) -> dict[str, Any]:
         for kind, flaws in (("ideal", None), ("measured", flawed)):
             logits = classifier.logits(seen(classifier, part, flaws, JUDGED_SEED + 1))
             shares = (logits / classifier.temperature).softmax(dim=1).numpy()
-            metrics[name][kind] = judge(shares, systems)
+            metrics[name][kind] = judge_systems(shares, systems)
     return metrics
 
 

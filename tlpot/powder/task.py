@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tlpot.engine.threads import own_threads
-from tlpot.powder.classifier import AT_ONCE, Classifier
+from tlpot.powder.classifier import PATTERNS_AT_ONCE, Classifier
 from tlpot.powder.config import Augmentation
 from tlpot.powder.data import Example
 from tlpot.powder.lines import SYSTEMS
-from tlpot.powder.network import Scale
+from tlpot.powder.network import InputScale
 from tlpot.powder.render import ideal, measured
 
 JUDGED_SEED = 2**32
@@ -103,7 +103,7 @@ class PowderTask:
 
     def _scale(self, inputs: Tensor) -> None:
         for layer in self.network.modules():
-            if isinstance(layer, Scale) and self.new:
+            if isinstance(layer, InputScale) and self.new:
                 layer.fit(inputs.to(self.device))
 
     def _inputs(self, mine: Sequence[int]) -> Tensor:
@@ -122,8 +122,8 @@ def seen(
     """``Tensor[n, points]``: what the network sees of ideal patterns, or of them with flaws."""
     random = np.random.default_rng(seed)
     parts = [torch.zeros(0, classifier.input.points)]
-    for start in range(0, len(examples), AT_ONCE):
-        lines = [one.lines for one in examples[start : start + AT_ONCE]]
+    for start in range(0, len(examples), PATTERNS_AT_ONCE):
+        lines = [one.lines for one in examples[start : start + PATTERNS_AT_ONCE]]
         patterns = ideal(lines) if how is None else measured(lines, how, random)
         parts.append(classifier.input(patterns))
     return torch.cat(parts)

@@ -8,10 +8,7 @@ from pydantic import Field
 
 from tlpot.config.data import Action, Split
 from tlpot.config.run import Optimisation, WholeRun
-from tlpot.config.sections import Needs, Section, WithFiles
-
-NEW = Needs(base=False)
-"""A base keeps its network."""
+from tlpot.config.sections import NEW, Needs, Section, WithFiles
 
 
 class PropertyData(WithFiles):

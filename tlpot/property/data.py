@@ -14,7 +14,7 @@ from tlpot.config.sections import no_effect
 from tlpot.data.cif import Unreadable
 from tlpot.data.compression import plain_name
 from tlpot.data.read import Files, find_files, read_entries
-from tlpot.data.table import Row, read_table
+from tlpot.data.table import Line, read_table
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError
 from tlpot.property.config import PropertyData
@@ -53,7 +53,7 @@ class Crystals:
         return [Graph.of(frame.atoms) for frame in self.frames]
 
 
-def read_crystals(settings: PropertyData) -> Crystals:
+def read_labelled_crystals(settings: PropertyData) -> Crystals:
     """Read ``data.files``.
 
     A CSV holds one crystal a row: its id, or the name of its file, then the value; with a header,
@@ -112,7 +112,7 @@ def _is_table(path: Path) -> bool:
     return plain_name(path).endswith((".csv", ".tsv"))
 
 
-def _rows(path: Path, folder: Path, column: str | None) -> tuple[str, int, list[Row]]:
+def _rows(path: Path, folder: Path, column: str | None) -> tuple[str, int, list[Line]]:
     """The property's name, its column, and the rows."""
     table = read_table(path, lambda text: _structure_file(folder, text) is not None)
     name, place = column or "property", 1
@@ -126,7 +126,7 @@ def _rows(path: Path, folder: Path, column: str | None) -> tuple[str, int, list[
         name = "".join(table.header[1:2])
     if not table.rows:
         raise TlpotError(f"{path}: the file holds no crystal")
-    structures: dict[Path | None, Row] = {}
+    structures: dict[Path | None, Line] = {}
     for row in table.rows:
         file = _structure_file(folder, row.ident)
         if file is not None and file in structures:
@@ -140,7 +140,7 @@ def _rows(path: Path, folder: Path, column: str | None) -> tuple[str, int, list[
     return name, place, table.rows
 
 
-def _of_row(row: Row, place: int, folder: Path) -> tuple[Frame, float]:
+def _of_row(row: Line, place: int, folder: Path) -> tuple[Frame, float]:
     frame, value = _structure(folder, row.ident, row.where), row.number(place)
     if np.isnan(value):
         raise TlpotError(
@@ -208,14 +208,14 @@ def _with_value(frame: Frame, name: str) -> tuple[Frame, float]:
     return frame, _number(frame.info[name], frame.name)
 
 
-def read_structures(files: Files, drop_bad: bool = False) -> tuple[list[Frame], list[str]]:
+def read_unlabelled(files: Files, drop_bad: bool = False) -> tuple[list[Frame], list[str]]:
     """Structures to predict, without values, and one line for each that cannot be used.
 
     Raises
     ------
     TlpotError
-        As `read_crystals`, naming everything that cannot be used; with `drop_bad` only if nothing
-        is left.
+        As `read_labelled_crystals`, naming everything that cannot be used; with `drop_bad`
+        only if nothing is left.
     """
     frames: list[Frame] = []
     rejected: list[str] = []

@@ -14,8 +14,8 @@ from tlpot.elements import modes
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 
-LAST = 118
-NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
+LAST_ELEMENT = 118
+NOBLE_NUMBERS = (0, 2, 10, 18, 36, 54, 86, 118)
 """Where the periods end."""
 RADII = np.linspace(0.4, 2.4, 11)[1:-1]
 """Å: borders of ten classes of covalent radii."""
@@ -44,12 +44,12 @@ def element_table(kind: str) -> Tensor:
     if kind in ("periodic", "modes"):
         require_unshadowed(kind, "a choice of model.elements")
     if kind == "periodic":
-        rows = {z: _periodic(z) for z in range(1, LAST + 1)}
+        rows = {z: _periodic(z) for z in range(1, LAST_ELEMENT + 1)}
     elif kind == "modes":
         rows = {atomic_numbers[s]: list(v) for s, v in modes.vectors().items()}
     else:
         rows = _read(Path(kind).expanduser())
-    table = np.full((LAST + 1, len(next(iter(rows.values())))), np.nan)
+    table = np.full((LAST_ELEMENT + 1, len(next(iter(rows.values())))), np.nan)
     for z, values in rows.items():
         table[z] = values
     return torch.from_numpy(table).float()
@@ -57,13 +57,16 @@ def element_table(kind: str) -> Tensor:
 
 def unknown_elements(table: Tensor, numbers: np.ndarray) -> list[str]:
     """Symbols of those atomic numbers that a table does not know."""
-    missing = {int(z) for z in np.unique(numbers) if z > LAST or table[z].isnan().any()}
+    missing = {int(z) for z in np.unique(numbers) if z > LAST_ELEMENT or table[z].isnan().any()}
     return [chemical_symbols[z] for z in sorted(missing)]
 
 
 def _periodic(z: int) -> list[float]:
-    period = int(np.searchsorted(NOBLE, z))
-    place, length = z - NOBLE[period - 1] - 1, NOBLE[period] - NOBLE[period - 1]
+    period = int(np.searchsorted(NOBLE_NUMBERS, z))
+    place, length = (
+        z - NOBLE_NUMBERS[period - 1] - 1,
+        NOBLE_NUMBERS[period] - NOBLE_NUMBERS[period - 1],
+    )
     f = place - 2 if length == 32 and 2 <= place < 16 else None
     column = place if place < 2 else place + 18 - length  # in an 18-column table
     group = 2 if f is not None else column
@@ -90,7 +93,7 @@ def _read(path: Path) -> dict[int, list[float]]:
         raise TlpotError(
             f"{path}: not a JSON object of a list of numbers by atomic number ({error})"
         ) from None
-    if len({len(v) for v in rows.values()}) != 1 or not all(1 <= z <= LAST for z in rows):
+    if len({len(v) for v in rows.values()}) != 1 or not all(1 <= z <= LAST_ELEMENT for z in rows):
         raise TlpotError(
             f"{path}: needs equally many numbers for every element, named by atomic number"
         )

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from tlpot.data.fingerprints import SEEN, Part, overlap
+from tlpot.data.fingerprints import SEEN, Role, overlap
+from tlpot.evaluation.metrics import Metrics
 from tlpot.property.interval import Interval
-
-Metrics = dict[str, Any]
 
 
 def errors(
@@ -64,7 +63,7 @@ def errors(
 
 
 def with_seen(
-    metrics: Metrics, values: np.ndarray, predicted: np.ndarray, parts: Sequence[Part | None]
+    metrics: Metrics, values: np.ndarray, predicted: np.ndarray, parts: Sequence[Role | None]
 ) -> Metrics:
     """The `errors` of crystals, with how many the model was trained on: ``seen``, and ``by_seen``.
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from torch import Tensor
 from vesin import NeighborList
 
-NEIGHBOURS, RADIUS, STEP = 12, 8.0, 0.2
+NEIGHBOURS, RADIUS, GAUSSIAN_STEP = 12, 8.0, 0.2
 """Neighbours of an atom; Å within which they are looked for; Å between two Gaussians."""
 ABSENT = RADIUS + 1.0
 """Å: where fewer neighbours are within `RADIUS`, the atom itself at this distance stands in, at
@@ -56,7 +56,7 @@ class Graph:
         That holds as far as neighbours at the distance of the twelfth are alike but for their
         element: of those, the lighter ones are taken.
         """
-        neighbours, distances = nearest(atoms)
+        neighbours, distances = nearest_neighbours(atoms)
         return cls(
             torch.as_tensor(atoms.numbers, dtype=torch.long),
             torch.zeros(len(atoms), dtype=torch.long),
@@ -84,7 +84,7 @@ class Graph:
         return Graph(a, b, c, d, self.size)
 
 
-def nearest(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbours(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """The nearest neighbours of every atom, periodic images included.
 
     Returns
@@ -112,5 +112,5 @@ def nearest(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
 
 def gaussians(distances: Tensor) -> Tensor:
     """Distances as ``[..., 41]`` Gaussians, 0 to 8 Å by 0.2 Å, as wide as they are apart."""
-    centres = torch.arange(0.0, RADIUS + STEP / 2, STEP, device=distances.device)
-    return torch.exp(-(((distances[..., None] - centres) / STEP) ** 2))
+    centres = torch.arange(0.0, RADIUS + GAUSSIAN_STEP / 2, GAUSSIAN_STEP, device=distances.device)
+    return torch.exp(-(((distances[..., None] - centres) / GAUSSIAN_STEP) ** 2))

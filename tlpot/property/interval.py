@@ -20,7 +20,7 @@ from tlpot.model.uncertainty import LEVEL
 
 @dataclass(frozen=True)
 class Interval:
-    """How wide an interval is; made by `calibrate`.
+    """How wide an interval is; made by `interval_of`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Interval:
         return self.scale * (spread + self.offset)
 
 
-def calibrate(errors: np.ndarray, spread: np.ndarray, level: float = LEVEL) -> Interval | None:
+def interval_of(errors: np.ndarray, spread: np.ndarray, level: float = LEVEL) -> Interval | None:
     """The interval that these crystals, of no training set, give.
 
     Parameters

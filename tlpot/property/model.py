@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tlpot.data.fingerprints import Part, TrainingSet
+from tlpot.data.fingerprints import Role, TrainingSet
 from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
 from tlpot.model.file import read_model, write_model
 from tlpot.property.elements import unknown_elements
 from tlpot.property.graph import Graph
-from tlpot.property.interval import Interval, calibrate
-from tlpot.property.network import CGCNN, Architecture
+from tlpot.property.interval import Interval, interval_of
+from tlpot.property.network import CGCNN, GraphSizes
 from tlpot.structure.frames import Frame
 
-AT_ONCE = 64
+CRYSTALS_AT_ONCE = 64
 """Crystals per pass."""
 
 
@@ -114,7 +114,7 @@ class PropertyModel:
                 "train` makes one that does"
             )
         about = dict(header["property"])
-        network = CGCNN(Architecture(**about.pop("network")), weights["table"])
+        network = CGCNN(GraphSizes(**about.pop("network")), weights["table"])
         network.load_state_dict(weights)
         return cls(network.eval(), **about, metadata=header.get("metadata", {}))
 
@@ -154,10 +154,10 @@ class Ensemble:
         """As `PropertyModel.never_seen`, by any model."""
         return {k: v for model in self.models for k, v in model.never_seen(frames).items()}
 
-    def seen(self, frames: Sequence[Frame]) -> list[Part | None]:
+    def seen(self, frames: Sequence[Frame]) -> list[Role | None]:
         """What was done with each crystal by the model that knows it best."""
         known = [TrainingSet.of(model.metadata).parts(frames) for model in self.models]
-        order: tuple[Part | None, ...] = ("train", "validation", "file", None)
+        order: tuple[Role | None, ...] = ("train", "validation", "file", None)
         return [min(parts, key=order.index) for parts in zip(*known, strict=True)]
 
     @property
@@ -189,7 +189,7 @@ class Ensemble:
         labels = np.array([kept[0][k][0] for k in shared])
         values = np.array([[other[k][1] for k in shared] for other in kept])
         mean, spread = _mean_and_spread(values)
-        return calibrate(mean - labels, spread)
+        return interval_of(mean - labels, spread)
 
 
 def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +205,9 @@ def as_graph(structure: Atoms | Frame | Graph) -> Graph:
     return Graph.of(structure.atoms if isinstance(structure, Frame) else structure)
 
 
-def batches(structures: Sequence[Atoms | Frame | Graph], size: int = AT_ONCE) -> Iterator[Graph]:
+def batches(
+    structures: Sequence[Atoms | Frame | Graph], size: int = CRYSTALS_AT_ONCE
+) -> Iterator[Graph]:
     """Join `size` structures at a time."""
     for start in range(0, len(structures), size):
         yield Graph.join([as_graph(s) for s in structures[start : start + size]])

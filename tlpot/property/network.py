@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, linear, softplus
 
-from tlpot.property.graph import RADIUS, STEP, Graph, gaussians
+from tlpot.property.graph import GAUSSIAN_STEP, RADIUS, Graph, gaussians
 
-GAUSSIANS = round(RADIUS / STEP) + 1
+GAUSSIANS = round(RADIUS / GAUSSIAN_STEP) + 1
 EPSILON = 1e-5
 """Added to variances."""
 
 
 @dataclass(frozen=True)
-class Architecture:
+class GraphSizes:
     """Sizes: numbers an atom carries, convolutions, width and number of the dense layers.
 
     `gate` adds an output that says whether the property is zero (a metal's band gap).
@@ -100,7 +100,7 @@ class CGCNN(nn.Module):
 
     table: Tensor
 
-    def __init__(self, architecture: Architecture, table: Tensor) -> None:
+    def __init__(self, architecture: GraphSizes, table: Tensor) -> None:
         super().__init__()
         a = self.architecture = architecture
         self.register_buffer("table", table.float())

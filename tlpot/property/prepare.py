@@ -11,10 +11,10 @@ from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.split import split_unseen, thin
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyConfig
-from tlpot.property.data import Crystals, read_crystals
+from tlpot.property.data import Crystals, read_labelled_crystals
 from tlpot.property.elements import element_table
 from tlpot.property.model import PropertyModel
-from tlpot.property.network import CGCNN, Architecture
+from tlpot.property.network import CGCNN, GraphSizes
 from tlpot.structure.frames import Frame
 from tlpot.training.freeze import freeze_layers
 from tlpot.training.job import Prepared
@@ -56,7 +56,7 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
     settings = config.model
     settings.require_effect(settings.model_fields_set, "model.")
     model = None if settings.base is None else PropertyModel.load(settings.base)
-    data = read_crystals(config.data) if crystals is None else crystals
+    data = read_labelled_crystals(config.data) if crystals is None else crystals
     same = model is not None and model.name == data.name
     known = TrainingSet.of(model.metadata if model is not None and same else {})
     splits, counts = split_unseen(data.frames, config.data.split, known)
@@ -94,7 +94,7 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
 def _new_network(config: PropertyConfig) -> CGCNN:
     sizes = config.model
     table = element_table(sizes.elements)
-    architecture = Architecture(
+    architecture = GraphSizes(
         features=table.shape[1],
         width=sizes.width,
         convolutions=sizes.convolutions,

@@ -12,7 +12,7 @@ from torch import Tensor
 from tlpot.errors import TlpotError
 from tlpot.property.elements import element_table
 from tlpot.property.model import PropertyModel
-from tlpot.property.network import CGCNN, Architecture
+from tlpot.property.network import CGCNN, GraphSizes
 
 NORMS = {"weight": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
 
@@ -44,7 +44,7 @@ def import_checkpoint(path: str | Path, elements: str, name: str, unit: str = ""
             raise TlpotError(
                 f"{path}: a checkpoint of a {about['task']}; only regressions are read"
             )
-        architecture = Architecture(
+        architecture = GraphSizes(
             features=given["embedding.weight"].shape[1],
             width=about["atom_fea_len"],
             convolutions=about["n_conv"],
@@ -68,7 +68,7 @@ def import_checkpoint(path: str | Path, elements: str, name: str, unit: str = ""
     return PropertyModel(network.eval(), name, unit, mean, spread, origin)
 
 
-def _renamed(given: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+def _renamed(given: Mapping[str, Tensor], architecture: GraphSizes) -> dict[str, Tensor]:
     names = {"embedding": "embedding", "conv_to_fc": "dense1", "fc_out": "output"}
     names |= {f"fcs.{i}": f"dense{i + 2}" for i in range(architecture.layers - 1)}
     names |= {f"convs.{i}.fc_full": f"conv{i + 1}" for i in range(architecture.convolutions)}

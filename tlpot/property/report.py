@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlpot.data.fingerprints import base_lines
+from tlpot.evaluation.metrics import PARTS
 from tlpot.evaluation.plots import (
     learning_curve,
     panels_of,
@@ -26,8 +27,7 @@ from tlpot.property.evaluate import flat
 if TYPE_CHECKING:
     from tlpot.property.prepare import PreparedProperty
 
-PARTS = ("test", "validation", "train")
-ROWS = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
+MEASURES = (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
 
 
 def write_report(
@@ -49,7 +49,7 @@ def write_report(
     history = read_history(folder / "history.csv")
     part = next((p for p in PARTS if metrics["trained"][p]["n"]), "train")
     shown = vars(prepared.splits)[part]
-    picture = parity(
+    picture = value_parity(
         prepared.crystals.values[shown],
         (prepared.baseline[shown], predicted[shown]),
         _label(manifest),
@@ -63,7 +63,7 @@ def write_report(
             unit=manifest["data"]["unit"],
             part=part,
             parts=[p for p in PARTS if metrics["trained"][p]["n"]],
-            rows=ROWS,
+            rows=MEASURES,
             before=metrics["baseline"],
             after=metrics["trained"],
             groups=flat(metrics["trained"][part]),
@@ -79,7 +79,7 @@ def write_report(
     write_whole(folder / "report.html", page)
 
 
-def parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], label: str) -> Figure:
+def value_parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], label: str) -> Figure:
     """Predictions against labels: the baseline left, the trained model right."""
     figure, (axes,) = panels_of(8.6, 4.6, 1, 2)
     limits = shared_limits(values, list(models))

@@ -27,11 +27,11 @@ from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import density
 from tlpot.structure.soundness import is_finite
 
-SUMMARY = "summary.json"
+RELAXED_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RelaxedFolder:
     """What is in the folder when all is done.
 
     Attributes
@@ -62,7 +62,7 @@ def relax_files(
     device: str = "auto",
     shard: int = SHARD,
     on_structure: Callable[[int, int], None] = lambda done, total: None,
-) -> Outcome:
+) -> RelaxedFolder:
     """Relax what the files hold and write a folder; call again to go on after an interruption.
 
     Parameters
@@ -94,7 +94,7 @@ def relax_files(
     require_some(frames, unread)
     require_crystals(frames, settings)
     total = len(frames) + len(unread)
-    with at_work(folder, SUMMARY):
+    with at_work(folder, RELAXED_SUMMARY):
         log.info("%d structures, model %s, device %s: %s", total, model, device, settings)
         paths = in_shards(
             *(relax_shard, frames, model, settings.model_dump(), folder),
@@ -139,7 +139,7 @@ def _finish(
     unread: list[Refused],
     model: str | Path,
     settings: Relaxation,
-) -> Outcome:
+) -> RelaxedFolder:
     """One table and two files of structures out of all shards."""
     good: list[str] = []
     bad: list[str] = []
@@ -153,20 +153,20 @@ def _finish(
     aside = [(str(r["name"]), str(r["reason"])) for r in rows if r["status"] != "relaxed"]
     write_whole(folder / "relaxed.extxyz", "".join(good))
     write_whole(folder / "quarantine.extxyz", "".join(bad))
-    write_whole(folder / "relaxed.csv", table_text(COLUMNS, rows))
+    write_whole(folder / "relaxed.csv", table_text(RELAXED_COLUMNS, rows))
     summary = {
         "model": str(model),
         "settings": settings.model_dump(),
         "relaxed": len(good),
         "set_aside": len(aside),
     }
-    write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    write_whole(folder / RELAXED_SUMMARY, json.dumps(summary, indent=2) + "\n")
     end_work(folder)
     held = sum(bool(row.get("fixed_atoms")) and row["status"] == "relaxed" for row in rows)
-    return Outcome(folder, len(good), aside, held)
+    return RelaxedFolder(folder, len(good), aside, held)
 
 
-COLUMNS = (
+RELAXED_COLUMNS = (
     *("name", "status", "reason", "formula", "atoms", "energy_eV", "energy_eV_per_atom"),
     *("energy_std_eV", "volume_A3", "volume_change", "density_g_cm3", "max_force_eV_per_A"),
     *("max_stress_GPa", "steps", "fixed_atoms"),

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 MEMORY = 40
 """Steps whose curvature is remembered."""
 
-STIFFNESS = 70.0
+UNKNOWN_CURVATURE = 70.0
 """eV/Å², curvature taken for directions that nothing is known of (as ASE)."""
 
-LONGEST, FIRST = 0.2, 0.1
+LONGEST_MOVE, FIRST_MOVE = 0.2, 0.1
 """Å that an atom may move in one step, at most and in the first."""
 
-NOISE = 1e-6
+ENERGY_NOISE = 1e-6
 """eV per atom by which an energy may rise without counting as uphill."""
 
 Project = Callable[[Tensor, Tensor, "LBFGSState"], tuple[Tensor, Tensor]]
@@ -174,7 +174,7 @@ def lbfgs(
                 cell_moves=new(systems, MEMORY, 3, 3),
                 cell_turns=new(systems, MEMORY, 3, 3),
                 curvature=new(systems, MEMORY),
-                radius=new(systems) + FIRST,
+                radius=new(systems) + FIRST_MOVE,
                 index=torch.arange(systems, device=state.device) if index is None else index,
                 steps=new(systems),
             )
@@ -191,9 +191,9 @@ def lbfgs(
         state = evaluate(state)
         _remember(state, before, move, cell_move)
         sizes = torch.bincount(state.system_idx)
-        worse = ~(state.enthalpy <= before.enthalpy + NOISE * sizes)
+        worse = ~(state.enthalpy <= before.enthalpy + ENERGY_NOISE * sizes)
         at_limit = scale < 1.0
-        grown = torch.where(at_limit, 2 * state.radius, state.radius).clamp(max=LONGEST)
+        grown = torch.where(at_limit, 2 * state.radius, state.radius).clamp(max=LONGEST_MOVE)
         shrunk = 0.5 * scale * longest
         for name in _TAKEN_BACK:
             back = worse[state.system_idx] if name in state._atom_attributes else worse
@@ -271,7 +271,7 @@ def _direction(state: LBFGSState) -> tuple[Tensor, Tensor]:
         a = state.curvature[:, k] * _dot(s, cell_s, q, cell_q, system)
         q, cell_q = q - a[system, None] * y, cell_q - a[:, None, None] * cell_y
         weights.append(a)
-    q, cell_q = q / STIFFNESS, cell_q / STIFFNESS
+    q, cell_q = q / UNKNOWN_CURVATURE, cell_q / UNKNOWN_CURVATURE
     for k, (s, cell_s, y, cell_y) in reversed(list(enumerate(history))):
         a = weights[k] - state.curvature[:, k] * _dot(y, cell_y, q, cell_q, system)
         q, cell_q = q + a[system, None] * s, cell_q + a[:, None, None] * cell_s

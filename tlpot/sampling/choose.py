@@ -20,7 +20,7 @@ from tlpot.structure.soundness import require_sound
 WINDOW = 7.0
 """kJ/mol of formula units: nearly all known polymorphs lie within it of each other
 (Nyman and Day, CrystEngComm 2015, 17, 5154)."""
-NOTES = ("relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
+RANKING_NOTES = ("relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
 """What a ranking says of a structure: energy above the lowest, its spread, its own doubt."""
 Pick = Literal["committee", "farthest", "random"]
 
@@ -92,9 +92,11 @@ def choose_from_ranking(folder: str | Path, number: int, window: float = WINDOW)
         )
     frames = read_frames(file)
     try:
-        notes = [[float(str(f.info[name])) for name in NOTES] for f in frames]
+        notes = [[float(str(f.info[name])) for name in RANKING_NOTES] for f in frames]
     except (KeyError, ValueError):
-        raise TlpotError(f"{file}: says no {', '.join(NOTES)}; run tlpot rank again") from None
+        raise TlpotError(
+            f"{file}: says no {', '.join(RANKING_NOTES)}; run tlpot rank again"
+        ) from None
     above, above_std, doubt = np.array(notes).T
     scores = doubt_near_top(above, above_std, doubt, window)
     if not np.isfinite(scores).all():

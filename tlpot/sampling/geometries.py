@@ -17,10 +17,10 @@ from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw
 
-STIFFNESS = 0.3
+LEAST_STIFFNESS = 0.3
 """eV/Å² (0.05 mdyn/Å) that softer modes, and unstable ones, are taken to have."""
 
-STEP = 0.01
+HESSIAN_STEP = 0.01
 """Å by which an atom is moved for the Hessian."""
 
 FMAX, RELAX_STEPS = 0.01, 1000
@@ -101,13 +101,13 @@ def sample_modes(
     TlpotError
         If the structure does not relax or does not stay what it is, or has no vibration.
     """
-    modes = normal_modes(relax(atoms, calculator), calculator)
+    modes = normal_modes(nearest_minimum(atoms, calculator), calculator)
     if not len(modes.stiffness):
         raise TlpotError(
             f"{atoms.get_chemical_formula()} has no vibration but the shift of the whole; sample "
             "a supercell, or by md or rattle"
         )
-    stiffness = modes.stiffness.clip(min=STIFFNESS)
+    stiffness = modes.stiffness.clip(min=LEAST_STIFFNESS)
     energy = 3.0 * len(atoms) * units.kB * temperature
     while True:
         shares = random.dirichlet(np.ones(len(stiffness) + 1))[:-1]
@@ -174,7 +174,7 @@ def sample_rattle(
         yield moved
 
 
-def relax(atoms: Atoms, calculator: Calculator) -> Atoms:
+def nearest_minimum(atoms: Atoms, calculator: Calculator) -> Atoms:
     """The nearest minimum in the given cell (forces below `FMAX`).
 
     Raises
@@ -228,11 +228,11 @@ def hessian(atoms: Atoms, calculator: Calculator) -> np.ndarray:
     rows = []
     for place in np.ndindex(len(atoms), 3):
         ends = []
-        for step in (STEP, -STEP):
+        for step in (HESSIAN_STEP, -HESSIAN_STEP):
             moved.positions = atoms.positions
             moved.positions[place] += step
             ends.append(moved.get_forces().ravel())
-        rows.append((ends[1] - ends[0]) / (2 * STEP))
+        rows.append((ends[1] - ends[0]) / (2 * HESSIAN_STEP))
     second = np.array(rows)
     return (second + second.T) / 2
 

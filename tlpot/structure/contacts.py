@@ -10,15 +10,15 @@ from ase.data import chemical_symbols
 
 from tlpot.structure.frames import neighbour_pairs
 
-REACH = 4.0
+CONTACT_REACH = 4.0
 """Å up to which contacts are looked for."""
 
 
 def shortest_contacts(structures: Iterable[Atoms]) -> dict[str, float]:
-    """The shortest distance (Å) of every pair of elements within `REACH`, ``{"C-H": 1.06}``."""
+    """Shortest distance (Å) of each pair of elements within `CONTACT_REACH`, ``{"C-H": 1.06}``."""
     shortest: dict[str, float] = {}
     for atoms in structures:
-        pairs, vectors = neighbour_pairs(atoms, REACH)
+        pairs, vectors = neighbour_pairs(atoms, CONTACT_REACH)
         low, high = np.sort(atoms.numbers[pairs], axis=0)
         distances = np.linalg.norm(vectors, axis=1)
         kinds, kind = np.unique(low * 128 + high, return_inverse=True)

@@ -26,7 +26,7 @@ NITROGEN = 7
 SHELLS = 4
 """Bonds away from an atom that tell it from another of its element."""
 
-NOBLE = ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
+NOBLE_GASES = ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
 GAP = 0.5
 """Å beyond van der Waals contact from which two atoms do not touch."""
 VOLUMES = {
@@ -34,7 +34,7 @@ VOLUMES = {
     **{"P": 29.5, "S": 25.2, "Cl": 25.8, "Br": 32.7, "I": 46.2},
 }
 """Å³ that an atom takes up in a crystal (Hofmann 2002, Acta Cryst. B58, 489)."""
-LOOSE = 2.0
+LOOSE_VOLUME = 2.0
 """Times the volume of its atoms: what a crystal of molecules hardly has."""
 
 
@@ -137,7 +137,7 @@ def ions_or_radicals(molecules: Sequence[Atoms]) -> str | None:
     seen = {}
     for molecule in molecules:
         why = open_shell(Frame(molecule))
-        if why and not (len(molecule) == 1 and molecule.symbols[0] in NOBLE):
+        if why and not (len(molecule) == 1 and molecule.symbols[0] in NOBLE_GASES):
             seen[molecule.get_chemical_formula(mode="hill")] = why
     if not seen:
         return None

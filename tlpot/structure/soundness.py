@@ -22,10 +22,10 @@ says so. The shortest bond, of H2, has 0.74, and 0.66 in hot DFT frames of water
 COINCIDENT = 1e-3
 """Å below which two atoms are at one place, whatever distance is allowed."""
 
-VOLUME = 1.0
+LEAST_VOLUME = 1.0
 """Å³ below which a cell has no room for an atom."""
 
-REACH = 2.5
+PAIR_REACH = 2.5
 """Å up to which pairs are looked for at least: a shorter reach takes longer in large cells."""
 
 
@@ -64,7 +64,7 @@ def find_flaw(
     -------
     In this order: ``no atoms``, ``non-finite`` (positions or cell), ``unknown element`` (of no
     element at all), ``unsupported element`` (none of `elements`), ``not periodic``, ``broken
-    cell`` (periodic without a cell vector, or below `VOLUME`), ``overlapping atoms``.
+    cell`` (periodic without a cell vector, or below `LEAST_VOLUME`), ``overlapping atoms``.
     """
     if not len(atoms):
         return NO_ATOMS
@@ -83,7 +83,7 @@ def find_flaw(
         return Flaw("not periodic", "it is not periodic")
     if (atoms.pbc & ~atoms.cell.any(1)).any():
         return Flaw("broken cell", "its cell has no volume: no vector along a periodic direction")
-    if abs(atoms.cell.complete().volume) < VOLUME:
+    if abs(atoms.cell.complete().volume) < LEAST_VOLUME:
         return Flaw("broken cell", "its cell has no volume")
     close = closest(atoms, max(shortest, COINCIDENT))
     return None if close is None else Flaw("overlapping atoms", close)
@@ -91,7 +91,7 @@ def find_flaw(
 
 def closest(atoms: Atoms, shortest: float = SHORTEST) -> str | None:
     """The two closest atoms in words, if they are closer than `shortest` (Å), or None."""
-    pairs, vectors = neighbour_pairs(atoms, max(shortest, REACH))
+    pairs, vectors = neighbour_pairs(atoms, max(shortest, PAIR_REACH))
     distances = np.linalg.norm(vectors, axis=1)
     if distances.min(initial=np.inf) >= shortest:
         return None

@@ -14,7 +14,7 @@ from torch import Tensor
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits
 from tlpot.errors import short_of_memory
-from tlpot.model.file import NAME as MODEL
+from tlpot.model.file import MODEL
 from tlpot.optional import require
 from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame
@@ -26,7 +26,7 @@ from tlpot.training.task import Task
 from tlpot.training.trainer import Row
 
 
-class Model(Protocol):
+class TrainedModel(Protocol):
     """What a run leaves: weights with what is known of them."""
 
     metadata: dict[str, Any]
@@ -36,7 +36,7 @@ class Model(Protocol):
         ...
 
 
-ModelT = TypeVar("ModelT", bound=Model)
+ModelT = TypeVar("ModelT", bound=TrainedModel)
 
 
 @dataclass(frozen=True)

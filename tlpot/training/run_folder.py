@@ -17,7 +17,7 @@ from tlpot.engine.device import usable
 from tlpot.engine.threads import limited_threads
 from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder, stage, write_whole
-from tlpot.model.file import NAME as MODEL
+from tlpot.model.file import MODEL
 from tlpot.run_log import log
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team

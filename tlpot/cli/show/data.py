@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tlpot.data.check import Checked
-from tlpot.data.inspect import Group, Inspection
+from tlpot.data.inspect import FrameGroup, Inspection
 
 NO_FORCES = (
     "{} frames have no forces: finetune learns from them with data.relaxed: true if they are DFT "
@@ -59,7 +59,7 @@ def print_seen(lines: Iterable[str], console: Console) -> None:
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _groups(groups: Sequence[Group]) -> Table:
+def _groups(groups: Sequence[FrameGroup]) -> Table:
     """Structures, energies and forces of every group (the thesis's Table 3.1)."""
     table = Table(
         title="Energies in eV/atom, their spread in meV/atom, |F| in eV/Å, of usable frames",
@@ -75,7 +75,7 @@ def _groups(groups: Sequence[Group]) -> Table:
     return table
 
 
-def _row(group: Group) -> list[str]:
+def _row(group: FrameGroup) -> list[str]:
     usable = f"{len(group.frames)}/{group.n_read}"
     if not group.frames:
         return [usable, *"––––––"]

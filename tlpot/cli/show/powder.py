@@ -10,19 +10,18 @@ from rich.table import Table
 
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines
+from tlpot.evaluation.metrics import PARTS
 from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.prepare import PreparedClassifier
 from tlpot.training.job import Run
 
-PARTS = ("train", "validation", "test")
-
 
 def print_prepared(prepared: PreparedClassifier, console: Console) -> None:
     """How many crystals of each crystal system each part has, and what was refused."""
     print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
-    table = Table("crystals", *PARTS)
-    counts = [Counter(one.system for one in prepared.part(name)) for name in PARTS]
+    table = Table("crystals", *reversed(PARTS))
+    counts = [Counter(one.system for one in prepared.part(name)) for name in reversed(PARTS)]
     for i, system in enumerate(SYSTEMS):
         table.add_row(system, *(str(count[i]) for count in counts))
     console.print(table)
@@ -39,7 +38,7 @@ def print_run(run: Run[Classifier], console: Console) -> None:
     """Accuracies on held-out crystals, and where to find the rest."""
     print_seen(base_lines(run.metrics["seen_by_base"], "crystals"), console)
     table = Table("patterns", "crystals", "right", "among two", "balanced", "macro F1")
-    for part in PARTS[1:]:
+    for part in ("validation", "test"):
         for kind, entry in run.metrics[part].items():
             if entry["n"]:
                 names = ("accuracy", "top2", "balanced_accuracy", "macro_f1")

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines, model_lines
+from tlpot.evaluation.metrics import PARTS
 from tlpot.evaluation.plots import short
 from tlpot.property.evaluate import Metrics, flat
 from tlpot.property.model import PropertyModel
 from tlpot.property.prepare import PreparedProperty
-from tlpot.property.report import PARTS, ROWS
+from tlpot.property.report import MEASURES
 from tlpot.training.job import Run
 
 
@@ -43,7 +44,7 @@ def print_run(run: Run[PropertyModel], console: Console) -> None:
     table.add_column("before → after")
     for part in parts:
         table.add_column(f"{part}\n{after[part]['n']} crystals", justify="right")
-    for label, key in ROWS:
+    for label, key in MEASURES:
         pairs = (f"{short(before[p][key])} → {short(after[p][key])}" for p in parts)
         table.add_row(f"{label} {run.model.unit if key != 'r2' else ''}", *pairs)
     console.print(table)
@@ -67,11 +68,11 @@ def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
     for heading in (
         "",
         "crystals",
-        *(f"{name} {unit if key != 'r2' else ''}" for name, key in ROWS),
+        *(f"{name} {unit if key != 'r2' else ''}" for name, key in MEASURES),
     ):
         table.add_column(heading, justify="right" if heading else "left")
     for name, part in (flat(metrics) | metrics.get("by_seen", {})).items():
-        table.add_row(name, str(part["n"]), *(short(part[key]) for _, key in ROWS))
+        table.add_row(name, str(part["n"]), *(short(part[key]) for _, key in MEASURES))
     console.print(table)
     if trust := metrics.get("uncertainty"):
         said = {name: short(value) for name, value in trust.items()}

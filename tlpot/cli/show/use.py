@@ -16,7 +16,7 @@ from tlpot.data.crystals import stem
 from tlpot.data.identity import short_names
 from tlpot.evaluation.plots import short
 from tlpot.labelling.label import Summary
-from tlpot.relax.files import Outcome as RelaxedFolder
+from tlpot.relax.files import RelaxedFolder
 
 SHOWN = 20
 """Failed frames that are listed one by one."""
