@@ -44,7 +44,7 @@ RELATIVE = re.compile(
     r"(?i)(?<![a-z])(rel(ative)?|lattice|latt|e_?latt|e_?rel|d_?e|delta)(?![a-z])|[Δδ∆]"
 )
 """What titles hold of energies whose zero is not that of the atoms."""
-RELATIVE = "relative_energy"
+RELATIVE_NOTE = "relative_energy"
 """Note of a frame whose energy is known up to a constant of its composition."""
 
 
@@ -157,7 +157,7 @@ def require_one_zero(frames: Sequence[Frame]) -> None:
     total: dict[str, Frame] = {}
     for frame in frames:
         if frame.energy is not None and len(frame):
-            kind = relative if frame.info.get(RELATIVE) else total
+            kind = relative if frame.info.get(RELATIVE_NOTE) else total
             kind.setdefault(composition(frame.atoms), frame)
     known = list(total.values())
     for name, frame in relative.items():
@@ -254,7 +254,7 @@ def _labelled(
         info["not_in_table"] = f"{file} has {what} for it"
         return replace(frame, energy=None, forces=None, stress=None, info=info)
     energy = value * EV[unit] * _count(frame, per)
-    info |= {"energy_key": file} | ({RELATIVE: True} if relative else {})
+    info |= {"energy_key": file} | ({RELATIVE_NOTE: True} if relative else {})
     return replace(frame, energy=energy, forces=None, stress=None, info=info)
 
 
