@@ -121,7 +121,10 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
 ALWAYS: dict[str, set[str]] = {
     "finetune": {"config", "overrides", "resume"},
     "ablate": {"sweep", "workers", "scheduler"},
-    "evaluate": {"model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"},
+    "evaluate": {
+        *("model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"),
+        *("output", "parity"),
+    },
     "inspect": {"files", "output", "energy_key", "forces_key", "stress_key"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path", "examples"},

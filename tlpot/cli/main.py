@@ -117,37 +117,70 @@ def ablate(
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
     files: FileNames,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=".extxyz file of predictions beside the labels"),
+    ] = None,
+    parity: Annotated[
+        Path | None,
+        typer.Option(
+            help="picture of model against labels", show_default="beside --output: NAME-parity.png"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     energy_key: LabelKey = None,
     forces_key: LabelKey = None,
     stress_key: LabelKey = None,
     device: Device = "auto",
 ) -> None:
-    """Judge a model on labelled structures."""
+    """Judge a model on labelled structures.
+
+    --output keeps the labels of each frame and adds energy_predicted, forces_predicted,
+    stress_predicted and their spreads: names that are not taken for labels, so that training on
+    the file learns from the labels alone.
+
+    Energies of a base that was never tuned count from another zero than the labels: it is fitted
+    to these frames, which is said.
+    """
     from tlpot.cli.show.data import checked_table, print_seen
     from tlpot.cli.show.potential import print_evaluation
     from tlpot.data.check import check_frames
     from tlpot.data.fingerprints import model_lines
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
-    from tlpot.evaluation import metrics
+    from tlpot.data.write import refuse_to_overwrite
+    from tlpot.evaluation.assessment import assess, write_assessment, write_parity
     from tlpot.model.load import load_onto
 
+    if output:
+        refuse_to_overwrite(output)
+        parity = parity or output.with_name(f"{output.stem}-parity.png")
+    if parity:
+        require_absent(parity, "name another picture with --parity")
     potential = load_onto(model, device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     checked = check_frames(read_data(settings), settings, potential.elements)
-    result = metrics.evaluate(potential, checked.frames)
+    assessment = assess(potential, checked.frames)
+    result = assessment.metrics
     print_seen(model_lines(result["seen"]), err if as_json else out)
     if checked.rejected:
         err.print(checked_table(checked))
     trained = potential.metadata.get("data", {}).get("levels", [])
-    for remark in (*checked.remarks, *other_levels(trained, checked.frames)):
+    remarks = (*checked.remarks, *other_levels(trained, checked.frames), assessment.remark)
+    for remark in filter(None, remarks):
         err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
-        print(json.dumps(result | {"checked": checked.summary()}, indent=2))
+        more = {"checked": checked.summary(), "energy_zero_note": assessment.remark}
+        print(json.dumps(result | more, indent=2))
     else:
         print_evaluation(result, out)
+    if output:
+        write_assessment(assessment, model, output)
+    if parity:
+        write_parity(assessment, model, parity)
+    for path in filter(None, (output, parity)):
+        err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -30,9 +30,9 @@ _NAMES = {
 _OTHER = re.compile(
     "kinetic|interaction|formation|binding|cohesive|atomization|adsorption|lattice|relative|"
     "reaction|zpe|dispersion|vdw|d3|d4|mbd|external|constraint|solvation|strain|hull|fermi|gap|"
-    "nuclear|exchange|correlation|hartree|coulomb|electrostatic"
+    "nuclear|exchange|correlation|hartree|coulomb|electrostatic|predicted|prediction|pred"
 )
-"""Prefixes of energies and forces that are a part or a difference, not the total."""
+"""Prefixes of energies and forces that are a part, a difference or a guess: no label."""
 _CLOSE = {"energy": (2e-7, 1e-6), "forces": (1e-5, 1e-5), "stress": (1e-5, 1e-6)}
 """rtol and atol within which two labels of one frame are the same number (float32 rounding)."""
 

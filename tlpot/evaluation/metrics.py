@@ -91,14 +91,20 @@ def judge(
 
 
 def evaluate(potential: Potential, frames: Sequence[Frame]) -> Metrics:
-    """Predict `frames`; their `metrics`, `breakdown` and (by that name) `uncertainty`.
+    """Predict `frames`, and what `judged` says of it."""
+    return judged(potential, frames, potential.predict(list(frames), members=True))
+
+
+def judged(
+    potential: Potential, frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> Metrics:
+    """`metrics`, `breakdown` and (by that name) `uncertainty` of a potential's predictions.
 
     ``seen`` says how many of them the model was trained on (`tlpot.data.fingerprints.Overlap`);
     where it has seen some, ``by_seen`` holds the `metrics` of each kind, of ``unseen`` ones also
     the `uncertainty`.
     """
     parts = TrainingSet.of(potential.metadata).parts(frames)
-    predictions = potential.predict(list(frames), members=True)
     result = {
         "seen": overlap(parts),
         **metrics(frames, predictions),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -60,20 +60,32 @@ def parity(
     after: Sequence[Prediction],
     title: str = "",
 ) -> Figure:
-    """Model against DFT: forces, if there are any, above energies; base left, fine-tuned right.
+    """As `parity_of`: base left, fine-tuned right."""
+    return parity_of(frames, {"before (base)": before, "after (fine-tuned)": after}, title)
+
+
+def parity_of(
+    frames: Sequence[Frame], models: Mapping[str, Sequence[Prediction]], title: str = ""
+) -> Figure:
+    """Models against DFT, a column each by name: forces above energies, as far as labelled.
+
+    Of a single one the panels stand side by side.
 
     Forces are all Cartesian components, eV/Å. Energies are per atom, meV, counted from the mean
     DFT energy of their composition, so that unlike systems share one panel while an offset of
     the model stays visible. The panels of a row share their limits; points beyond them are
     counted in the panel. After Parunov (2022), Figures 4.6–4.10.
     """
-    rows = [_energy_row]
-    if any(frame.forces is not None for frame in frames) or not frames:
-        rows.insert(0, _force_row)
-    figure, grid = panels_of(8.6, 1.8 + 3.5 * len(rows), len(rows), 2)
-    for draw, axes in zip(rows, grid, strict=True):
-        draw(axes, frames, (before, after))
-    for axis, name in zip(grid[0], ("before (base)", "after (fine-tuned)"), strict=True):
+    forces = any(frame.forces is not None for frame in frames) or not frames
+    energies = any(is_known(frame.energy) for frame in frames) or not frames
+    rows = [row for row, drawn in ((_force_row, forces), (_energy_row, energies)) if drawn]
+    if len(models) > 1:
+        figure, grid = panels_of(4.3 * len(models), 1.8 + 3.5 * len(rows), len(rows), len(models))
+    else:
+        figure, grid = panels_of(4.3 * len(rows), 5.3, 1, len(rows))
+    for draw, axes in zip(rows, grid if len(models) > 1 else grid.T, strict=True):
+        draw(axes, frames, [*models.values()])
+    for axis, name in zip(grid[0], models, strict=False):
         axis.set_title(name, loc="left", pad=42, fontsize=13, fontweight="bold")
     figure.suptitle(title, fontsize=10, color=FAINT)
     return figure

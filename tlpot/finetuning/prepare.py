@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-import numpy as np
 import torch
 
 from tlpot.config.run import Config, Replay
@@ -22,7 +21,7 @@ from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
-from tlpot.model.reference import EnergyReference, fit_reference, require_determined
+from tlpot.model.reference import moved, refitted, require_determined
 from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import require_sound
 from tlpot.training.cache import DescriptorCache
@@ -224,13 +223,8 @@ def _with_reference(
     potential: Potential, train: list[Frame], predictions: Sequence[Prediction]
 ) -> tuple[Potential, list[Prediction]]:
     """On the reference that fits its residual on the training frames; what it then says of them."""
-    table = potential.reference.table()
-    own = [table[torch.as_tensor(f.atoms.numbers)].sum().item() for f in train]
-    network = np.array([p.energy for p in predictions]) - own
-    reference: EnergyReference = fit_reference(train, network, potential.reference.values)
-    change = (reference.table() - table).numpy()
-    pairs = zip(predictions, train, strict=True)
+    reference = refitted(potential.reference, train, predictions)
     return (
         Potential(potential.backbone, reference, potential.metadata),
-        [p.shifted(change[f.atoms.numbers]) for p, f in pairs],
+        moved(predictions, train, potential.reference, reference),
     )

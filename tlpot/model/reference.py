@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from tlpot.errors import TlpotError
+from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 
 
@@ -73,6 +74,36 @@ def fit_reference(
     fitted = dict(zip(symbols, (per_atom + per_element).tolist(), strict=True))
     kind, why = _explain(rank, symbols)
     return EnergyReference({**prior, **fitted}, kind, why)
+
+
+def refitted(
+    reference: EnergyReference, frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> EnergyReference:
+    """The reference that fits the labels of `frames` best, of a potential that predicts on another.
+
+    As `fit_reference`; `predictions` are on `reference`.
+    """
+    table = reference.table()
+    own = [table[torch.as_tensor(frame.atoms.numbers)].sum().item() for frame in frames]
+    network = np.array([prediction.energy for prediction in predictions]) - own
+    return fit_reference(frames, network, reference.values)
+
+
+def moved(
+    predictions: Sequence[Prediction],
+    frames: Sequence[Frame],
+    old: EnergyReference,
+    new: EnergyReference,
+) -> list[Prediction]:
+    """Predictions of `frames` on the `old` reference, on the `new` one."""
+    change = (new.table() - old.table()).numpy()
+    pairs = zip(predictions, frames, strict=True)
+    return [prediction.shifted(change[frame.atoms.numbers]) for prediction, frame in pairs]
+
+
+def compositions(frames: Sequence[Frame]) -> int:
+    """How many independent compositions there are: what `fit_reference` determines."""
+    return int(np.linalg.matrix_rank(_shares(frames, _elements(frames))))
 
 
 def require_determined(train: Sequence[Frame], held_out: Sequence[Frame]) -> None:
