@@ -16,7 +16,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.model.reference import compositions, moved, refitted
 from tlpot.structure.frames import Frame
 
-ZERO = 0.1
+OTHER_ZERO = 0.1
 """eV/atom of RMSE from which the labels count their energies from another zero than the model."""
 
 
@@ -52,7 +52,7 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
     """
     frames = list(frames)
     predictions = potential.predict(frames, members=True)
-    if _rmse(frames, predictions) < ZERO or not any(is_known(frame.energy) for frame in frames):
+    if _rmse(frames, predictions) < OTHER_ZERO or not any(is_known(frame.energy) for frame in frames):
         return Assessment(frames, predictions, _metrics(potential, frames, predictions, "model"))
     labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
     some, guesses = [frames[i] for i in labelled], [predictions[i] for i in labelled]
