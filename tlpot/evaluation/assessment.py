@@ -52,7 +52,7 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
     """
     frames = list(frames)
     predictions = potential.predict(frames, members=True)
-    if _rmse(frames, predictions) < OTHER_ZERO or not any(is_known(frame.energy) for frame in frames):
+    if _rmse(frames, predictions) < OTHER_ZERO:
         return Assessment(frames, predictions, _metrics(potential, frames, predictions, "model"))
     labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
     some, guesses = [frames[i] for i in labelled], [predictions[i] for i in labelled]
