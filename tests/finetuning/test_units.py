@@ -1,14 +1,19 @@
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
 
+from tlpot.cli.main import main
+from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
+from tlpot.finetuning.run import validate
 from tlpot.finetuning.units import check_units
 from tlpot.structure.frames import Frame
 
+UREA = Path(__file__).parents[2] / "datasets" / "urea" / "urea.extxyz"
 KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
 
 
@@ -137,3 +142,83 @@ def test_a_prediction_wrong_by_what_is_no_unit_is_no_sign_either(factor):
     for frame, guess in zip(frames, guesses, strict=True):
         guess.energy = (frame.energy - zero * len(frame)) / factor + zero * len(frame)
     check_units(frames, guesses)
+
+
+def test_each_long_file_is_judged_by_itself_and_all_is_told():
+    """Two halves in different units are neither one's nor the other's together."""
+    frames, guesses = dataset(n=40)
+    mixed, more = dataset(forces=units.Hartree / units.Bohr, energy=units.Rydberg, n=40)
+    mixed = [replace(frame, source="b.xyz") for frame in mixed]
+    with pytest.raises(TlpotError) as caught:
+        check_units([*frames, *mixed], [*guesses, *more])
+    forces, energies = str(caught.value).splitlines()
+    assert forces.startswith("b.xyz: the forces are 0.0")
+    assert "look like Hartree/Bohr" in forces
+    assert "b.xyz: the energies" in energies
+    assert "look like Rydberg" in energies
+
+
+# --- inspect --------------------------------------------------------------------------------------
+
+UNITS = {
+    "good": {},
+    "Hartree": {"energy": units.Hartree},
+    "Rydberg": {"energy": units.Rydberg},
+    "kcal/mol": {"energy": KCAL},
+    "Hartree/Bohr": {"forces": units.Hartree / units.Bohr},
+    "kcal/mol/Å": {"forces": KCAL},
+    "GPa": {"stress": units.GPa},
+    "kbar with the sign of a pressure": {"stress": -0.1 * units.GPa},
+}
+
+
+@pytest.fixture(scope="module")
+def urea() -> list[Frame]:
+    return read_frames(UREA)[::4]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_inspect_names_the_unit_as_finetune_does(
+    unit, urea, tmp_path, write_frames, monkeypatch, capsys
+):
+    """On PBE frames of urea, by the bundled model, which needs no download."""
+    monkeypatch.chdir(tmp_path)
+    factors = UNITS[unit]
+    changed = [
+        replace(f, **{name: getattr(f, name) / size for name, size in factors.items()})
+        for f in urea
+    ]
+    write_frames(Path("a.extxyz"), changed)
+    with pytest.raises(SystemExit) as stopped:
+        main(["inspect", "a.extxyz", "--model", "mini"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0
+    assert "units: 20 of 20 frames compared with mini" in said
+    if unit == "good":
+        assert "no sign of another unit or sign" in said
+    else:
+        assert f"they look like {unit}" in said
+        data, model = {"files": "a.extxyz", "max_force": 1e4}, {"base": "mini"}
+        with pytest.raises(TlpotError, match=f"they look like {unit}"):
+            validate({"data": data, "model": model, "output": "run"})
+
+
+def test_inspect_says_by_what_it_judges_and_when_it_cannot(
+    urea, tmp_path, write_frames, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlpot.finetuning.units.has_weights", lambda name: False)
+    write_frames(Path("a.extxyz"), urea)
+    silver = [
+        replace(urea[0], atoms=Atoms("Ag2", [[0, 0, 0], [2.6, 0, 0]]), forces=np.ones((2, 3)))
+    ]
+    write_frames(Path("b.extxyz"), [replace(silver[0], stress=None)])
+    for arguments, words in (
+        (["a.extxyz"], "the weights of ani2x are not on this machine: mini, which is rougher"),
+        (["b.extxyz"], "units are not checked: each structure has an element that mini does not"),
+        (["a.extxyz", "--model", "nowhere"], "units are not checked: 'nowhere' is neither"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["inspect", *arguments])
+        assert stopped.value.code == 0
+        assert words in " ".join(capsys.readouterr().out.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import torchani
@@ -83,9 +84,18 @@ def load_published(name: str) -> tuple[ANI, dict[str, float]]:
     return from_torchani(module)
 
 
+def has_weights(name: str) -> bool:
+    """Whether a published ensemble is in torchani's cache: nothing is downloaded."""
+    return _weights_file(name).is_file()
+
+
+def _weights_file(name: str) -> Path:
+    return Path(torchani.paths.state_dicts_dir()) / f"{name}_state_dict.pt"
+
+
 def _flaw(name: str) -> str:
     """What is wrong with the cached weights, which torchani then tries to download; or nothing."""
-    file = torchani.paths.state_dicts_dir() / f"{name}_state_dict.pt"
+    file = _weights_file(name)
     mend = "delete it, and connect once to fetch it again or copy it from where it is whole"
     if not file.is_file():
         return ""

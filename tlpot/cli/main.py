@@ -192,15 +192,22 @@ def inspect(
     energy_key: LabelKey = None,
     forces_key: LabelKey = None,
     stress_key: LabelKey = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="model to judge units by; left out: ani2x, without its weights mini"),
+    ] = None,
 ) -> None:
-    """Show what is in the data, what would be refused and why."""
-    from tlpot.cli.show.data import print_inspection
+    """Show what is in the data, what would be refused and why, and whether units are eV and Å."""
+    from tlpot.cli.show.data import print_inspection, print_lines
     from tlpot.data.inspect import inspect_files
+    from tlpot.finetuning.units import inspect_units
 
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     output = output or free_path("inspect")
     settings = Data(files=files, keys=keys, energy_only=True)
-    print_inspection(inspect_files(files, output, settings), out)
+    inspection = inspect_files(files, output, settings)
+    print_inspection(inspection, out)
+    print_lines(inspect_units(inspection.checked.plausible(), model), out)
 
 
 @app.command()

@@ -102,6 +102,11 @@ class Checked:
             "rejected_frames": {r: [x.frame.name for x in group] for r, group in groups.items()},
         }
 
+    def plausible(self) -> list[Frame]:
+        """Frames to use, and those whose labels alone are odd: another unit, perhaps."""
+        odd = ("force too large", "implausible energy", "contradicting labels")
+        return self.frames + [r.frame for r in self.rejected if r.reason in odd]
+
     def by_reason(self) -> dict[str, list[Rejection]]:
         """What was refused, by reason in the order of `MENDS`."""
         groups: dict[str, list[Rejection]] = defaultdict(list)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ase import units
 
+from tlpot.backbones.published import has_weights
 from tlpot.errors import TlpotError
+from tlpot.model.load import load
+from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, KBAR, STRESS_UNITS
 
-if TYPE_CHECKING:
-    from tlpot.model.prediction import Prediction
+Pairs = list[tuple[Frame, Prediction]]
 
+ENOUGH = 8
+"""Frames of one file that are judged without those of others."""
+SAMPLE = 96
+"""Frames that `inspect_units` has predicted, about."""
 PLAUSIBLE = 4.0
 """Labels may be this many times larger or smaller than the pretrained prediction, or than that in
 another unit; where no unit fits, the prediction is wrong (of a stand-in element, say)."""
@@ -58,9 +65,6 @@ def check_units(
 ) -> None:
     """Compare labels with a pretrained prediction; refuse a wrong unit or sign, or placeholders.
 
-    Forces are compared directly, but for a minimum's zeros; energies per atom and stresses after
-    removing each composition's mean, in which levels of theory differ.
-
     Parameters
     ----------
     stress
@@ -69,34 +73,79 @@ def check_units(
     Raises
     ------
     TlpotError
-        If the labels follow the prediction, but with the factor of another unit or sign; or if
-        all forces or stresses of a file are zero where the model expects some.
+        With all of `find_doubts`.
     """
+    if doubts := find_doubts(frames, predictions, stress):
+        raise TlpotError("\n".join(doubts))
+
+
+def find_doubts(
+    frames: Sequence[Frame], predictions: Sequence[Prediction], stress: bool = True
+) -> list[str]:
+    """What labels have against a pretrained prediction, one sentence each.
+
+    They follow it, but with the factor of another unit or sign; or all forces or stresses of a
+    file are zero where the model expects some. Files are judged one by one where they are long
+    enough, the others together. Forces are compared directly, but for a minimum's zeros; energies
+    per atom and stresses after removing each composition's mean, in which levels of theory differ.
+    """
+    doubts: list[str] = []
     pairs = list(zip(frames, predictions, strict=True))
-    _require_no_placeholders(pairs, "forces")
-    labelled = [
-        (f.forces.ravel(), p.forces.ravel())
-        for f, p in pairs
-        if f.forces is not None and f.forces.any()
-    ]
-    if labelled:
-        labels, predicted = map(np.concatenate, zip(*labelled, strict=True))
-        _compare("forces", labels, predicted, frames)
-    energies = [
-        (f.formula, f.energy / len(f), p.energy / len(f)) for f, p in pairs if f.energy is not None
-    ]
-    _compare_centred("energies", energies, frames)
-    if stress:
-        _require_no_placeholders(pairs, "stress")
-        stresses = [
-            (f.formula, f.stress, p.stress)
-            for f, p in pairs
-            if f.stress is not None and f.stress.any() and p.stress is not None
-        ]
-        _compare_centred("stresses", stresses, frames)
+    for what in ("forces", "stress") if stress else ("forces",):
+        doubts += _placeholders(pairs, what)
+    files: dict[str, Pairs] = defaultdict(list)
+    for pair in pairs:
+        files[pair[0].source].append(pair)
+    short = [pair for some in files.values() if len(some) < ENOUGH for pair in some]
+    for some in (*(some for some in files.values() if len(some) >= ENOUGH), short):
+        for what in LABEL_UNITS if stress else ("forces", "energies"):
+            doubts += _compared(what, some)
+    return doubts
 
 
-def _require_no_placeholders(pairs: Sequence[tuple[Frame, Prediction]], what: str) -> None:
+def inspect_units(frames: Sequence[Frame], model: str | None) -> Iterator[str]:
+    """What a pretrained model has against the units of labels, of a sample of frames.
+
+    Parameters
+    ----------
+    model
+        As for `tlpot.model.load.load`; None: ANI-2x if its weights are on this machine, else mini.
+    """
+    name = model or ("ani2x" if has_weights("ani2x") else "mini")
+    if model is None and name == "mini":
+        yield "the weights of ani2x are not on this machine: mini, which is rougher, judges units"
+    try:
+        potential = load(name)
+    except TlpotError as error:
+        yield f"units are not checked: {error}"
+        return
+    known = [frame for frame in frames if set(frame.atoms.symbols) <= set(potential.elements)]
+    some = _sample(known)
+    if frames and not some:
+        yield f"units are not checked: each structure has an element that {name} does not know"
+    if not some:
+        return
+    doubts = find_doubts(some, potential.predict(some))
+    yield from doubts
+    clean = "" if doubts else ": no sign of another unit or sign"
+    yield f"units: {len(some)} of {len(frames)} frames compared with {name}{clean}"
+
+
+def _sample(frames: Sequence[Frame]) -> list[Frame]:
+    """Of each file and composition, frames evenly spread over it; few enough to predict soon."""
+    groups: dict[tuple[str, str], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.source, frame.formula].append(frame)
+    each = max(ENOUGH, SAMPLE // max(len(groups), 1))
+    picks = [
+        group[i]
+        for group in groups.values()
+        for i in np.unique(np.linspace(0, len(group) - 1, min(each, len(group))).astype(int))
+    ]
+    return picks[:: max(1, len(picks) // SAMPLE)]
+
+
+def _placeholders(pairs: Pairs, what: str) -> Iterator[str]:
     files: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for frame, prediction in pairs:
         label, expected = getattr(frame, what), getattr(prediction, what)
@@ -106,27 +155,54 @@ def _require_no_placeholders(pairs: Sequence[tuple[Frame, Prediction]], what: st
     for file, both in files.items():
         size = max(float(np.sqrt(np.mean(np.square(expected)))) for _, expected in both)
         if size > least and not any(label.any() for label, _ in both):
-            raise TlpotError(
+            yield (
                 f"{file}: the {what} of every frame used is exactly zero, where the pretrained "
                 f"model expects up to {size:.2g} {unit} (RMS). "
                 f"That looks like a placeholder, not a label. {mend}"
             )
 
 
-def _compare_centred(
-    what: str, found: Sequence[tuple[str, Any, Any]], frames: Sequence[Frame]
-) -> None:
-    """`_compare` after removing the means of each composition that has more than two frames."""
-    groups: dict[str, list[tuple[Any, Any]]] = {}
-    for formula, label, predicted in found:
-        groups.setdefault(formula, []).append((label, predicted))
+def _compared(what: str, pairs: Pairs) -> Iterator[str]:
+    """At most one doubt about the labels of some frames."""
+    if what == "forces":
+        both = [
+            (f.forces.ravel(), p.forces.ravel())
+            for f, p in pairs
+            if f.forces is not None and f.forces.any()
+        ]
+    elif what == "energies":
+        both = _centred(
+            [
+                (f.formula, f.energy / len(f), p.energy / len(f))
+                for f, p in pairs
+                if f.energy is not None
+            ]
+        )
+    else:
+        both = _centred(
+            [
+                (f.formula, f.stress, p.stress)
+                for f, p in pairs
+                if f.stress is not None and f.stress.any() and p.stress is not None
+            ]
+        )
+    if both:
+        labels, predicted = map(np.concatenate, zip(*both, strict=True))
+        yield from _doubt(what, labels, predicted, {f.source for f, _ in pairs})
+
+
+def _centred(known: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Less the means of each composition that has more than two frames; the others left out."""
+    groups: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+    for formula, label, predicted in known:
+        groups[formula].append((label, predicted))
     centred = [np.array(g) - np.mean(g, axis=0) for g in groups.values() if len(g) > 2]
-    if centred:
-        labels, predictions = (np.concatenate([c[:, i].ravel() for c in centred]) for i in (0, 1))
-        _compare(what, labels, predictions, frames)
+    return [(c[:, 0].ravel(), c[:, 1].ravel()) for c in centred]
 
 
-def _compare(what: str, labels: np.ndarray, predicted: np.ndarray, frames: Sequence[Frame]) -> None:
+def _doubt(
+    what: str, labels: np.ndarray, predicted: np.ndarray, files: Collection[str]
+) -> Iterator[str]:
     key, ours, known = LABEL_UNITS[what]
     scale = float(np.sqrt(np.square(labels).sum() * np.square(predicted).sum()))
     if scale == 0.0:
@@ -139,10 +215,10 @@ def _compare(what: str, labels: np.ndarray, predicted: np.ndarray, frames: Seque
     guess = min(known, key=lambda unit: _distance(factor, known[unit]))
     if _distance(factor, known[guess]) > np.log(PLAUSIBLE):
         return
-    files = ", ".join(sorted({f.source for f in frames})[:3])
-    raise TlpotError(
-        f"{files}: the {what} are {factor:.3g} times what the pretrained model expects in {ours}; "
-        f"they look like {guess}. Convert them, or name the right key in data.keys.{key}."
+    yield (
+        f"{', '.join(sorted(files)[:3])}: the {what} are {factor:.3g} times what the pretrained "
+        f"model expects in {ours}; they look like {guess}. Convert them, or name the right key in "
+        f"data.keys.{key}."
     )
 
 

@@ -18,22 +18,24 @@ NO_FORCES = (
 )
 
 
+def print_lines(lines: Iterable[str], console: Console) -> None:
+    """Write each as it comes."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_inspection(inspection: Inspection, console: Console) -> None:
     """Write all tables and messages."""
-    for message in inspection.unreadable:
-        console.print(f"not read: {message}", markup=False, highlight=False, soft_wrap=True)
-    if inspection.conflict:
-        console.print(inspection.conflict, markup=False, highlight=False, soft_wrap=True)
-    for remark in (*inspection.levels, *inspection.checked.remarks):
-        console.print(remark, markup=False, highlight=False, soft_wrap=True)
+    print_lines((f"not read: {message}" for message in inspection.unreadable), console)
+    print_lines(filter(None, [inspection.conflict]), console)
+    print_lines((*inspection.levels, *inspection.checked.remarks), console)
     if inspection.groups:
         console.print(_groups(inspection.groups))
     if inspection.checked.rejected:
         console.print(checked_table(inspection.checked))
     if bare := sum(frame.labels == "energy" for frame in inspection.checked.frames):
         console.print(NO_FORCES.format(bare), soft_wrap=True, highlight=False)
-    for picture in inspection.pictures:
-        console.print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
+    print_lines((f"wrote {picture}" for picture in inspection.pictures), console)
 
 
 def checked_table(checked: Checked) -> Table:
