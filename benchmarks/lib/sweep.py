@@ -29,7 +29,7 @@ from tlpot import TlpotError
 from tlpot.ablation.run import ablate, finished
 from tlpot.ablation.sweep import Outcome, Point, name_of, parse_sweep, points, settings
 from tlpot.ablation.table import draw, markdown, tidy
-from tlpot.cli.console import sweep_bar
+from tlpot.cli.training import sweep_display
 from tlpot.config.run import parse_config
 
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
@@ -111,8 +111,8 @@ class SweepStudy(Study):
         if given.have_only:
             here = finished(sweep)
         else:
-            with sweep_bar(Console(stderr=True)) as on_point:
-                here = ablate(sweep, on_point, known)
+            with sweep_display(Console(stderr=True)) as (on_point, on_epoch):
+                here = ablate(sweep, on_point, known, on_epoch)
         by_name = {o.point.name: o for o in [*known, *here]}
         now = {key: given.machine[key] for key in ("commit", "date")}
         done = [

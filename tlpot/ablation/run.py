@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from math import isnan
 from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import Any
 
 from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
 from tlpot.errors import TlpotError
+from tlpot.evaluation.plots import read_history
 from tlpot.files import locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
@@ -19,6 +23,9 @@ from tlpot.parallel.processes import as_done
 from tlpot.run_log import log, logged
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
+from tlpot.training.trainer import Row
+
+OnEpoch = Callable[[Point, Row], None]
 
 _cache = DescriptorCache()
 """Of this process: its points share the descriptors of the frames that they share."""
@@ -28,6 +35,7 @@ def ablate(
     sweep: Sweep,
     on_point: Callable[[Sequence[Outcome], int], None] = lambda done, total: None,
     known: Sequence[Outcome] = (),
+    on_epoch: OnEpoch | None = None,
 ) -> list[Outcome]:
     """Run every point that has not finished yet; write table and figures as they come in.
 
@@ -38,6 +46,8 @@ def ablate(
         how many there will be.
     known
         Points that finished elsewhere, and are not run here.
+    on_epoch
+        Called, from another thread, within a second or so of each epoch of a point.
 
     Returns
     -------
@@ -54,7 +64,7 @@ def ablate(
     make_folder(folder)
     begun = (folder / "points").exists()
     with locked(folder), logged(folder, begun=begun):
-        return _ablate(sweep, folder, on_point, known)
+        return _ablate(sweep, folder, on_point, known, on_epoch)
 
 
 def _ablate(
@@ -62,6 +72,7 @@ def _ablate(
     folder: Path,
     on_point: Callable[[Sequence[Outcome], int], None],
     known: Sequence[Outcome],
+    on_epoch: OnEpoch | None,
 ) -> list[Outcome]:
     wanted = points(sweep)
     folders = _folders(folder / "points", wanted)
@@ -74,19 +85,62 @@ def _ablate(
             (folders[point.name] / MODEL).unlink(missing_ok=True)
     on_point(done, len(wanted))
     pieces = [(p.config, str(folders[p.name].absolute()), sweep.keep_models) for p in waiting]
-    for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
-        point = waiting[i]
-        outcome = _finished(folders[point.name], point)
-        if outcome is None:
-            lost = f"it ran, but {folders[point.name]} holds no result; do the workers see it?"
-            reason = lost if result is None else str(result) or type(result).__name__
-            outcome = Outcome(point, reason=reason)
-        done.append(outcome)
-        log.info("%s: %s", point.name, outcome.reason or "finished")
-        write_results(folder, _ordered(done, wanted))
-        on_point(done, len(wanted))
+    with _watched([(point, folders[point.name]) for point in waiting], on_epoch) as look:
+        for i, result in as_done(run_point, pieces, sweep.scheduler, sweep.workers, sweep.slurm):
+            point = waiting[i]
+            outcome = _finished(folders[point.name], point)
+            if outcome is None:
+                lost = f"it ran, but {folders[point.name]} holds no result; do the workers see it?"
+                reason = lost if result is None else str(result) or type(result).__name__
+                outcome = Outcome(point, reason=reason)
+            look()
+            done.append(outcome)
+            log.info("%s: %s", point.name, outcome.reason or "finished")
+            write_results(folder, _ordered(done, wanted))
+            on_point(done, len(wanted))
     write_results(folder, _ordered(done, wanted))
     return _ordered(done, wanted)
+
+
+@contextmanager
+def _watched(
+    waiting: Sequence[tuple[Point, Path]], on_epoch: OnEpoch | None
+) -> Iterator[Callable[[], None]]:
+    """Tell meanwhile of the epochs that points end, wherever they run; yields how to look now."""
+    if on_epoch is None:
+        yield lambda: None
+        return
+    told = {point.name: len(_history(folder)) for point, folder in waiting}
+    ended, at_it = Event(), Lock()
+
+    def look() -> None:
+        with at_it:
+            for point, folder in waiting:
+                for row in _history(folder)[told[point.name] :]:
+                    on_epoch(point, row)
+                    told[point.name] += 1
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            look()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield look
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _history(folder: Path) -> list[Row]:
+    """What a point's ``history.csv`` holds by now."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return []
+    columns = {k: v.tolist() for k, v in read_history(path).items()}
+    known = [[None if isnan(x) else x for x in column] for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*known, strict=True)]
 
 
 def finished(sweep: Sweep) -> list[Outcome]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,21 +20,16 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from tlpot.ablation.sweep import Outcome
-from tlpot.ablation.table import brief
-from tlpot.cli.show.potential import print_prepared
 from tlpot.config.run import Config
 from tlpot.errors import TlpotError
-from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.md.dynamics import Pace
 from tlpot.sampling.active import Round, active_learning
 from tlpot.structure.frames import Frame
-from tlpot.training.trainer import Row
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds between two lines of progress, at least and (of what moves) at most."""
-WIDE = 120
-"""Columns of a terminal with room for a long bar."""
+WIDE, NARROW = 120, 100
+"""Columns of a terminal with room for a long bar; below which a short one leaves more for words."""
 
 
 class Bar(Progress):
@@ -66,7 +60,7 @@ class Bar(Progress):
     ) -> None:
         shown = console.is_interactive and console.file.isatty()
         whole = Column(no_wrap=True)
-        width = 40 if console.width >= WIDE else 15
+        width = 40 if console.width >= WIDE else 15 if console.width >= NARROW else 8
         super().__init__(
             TextColumn("{task.description}", table_column=whole),
             MofNCompleteColumn(table_column=whole),
@@ -81,15 +75,18 @@ class Bar(Progress):
         self.first: tuple[float, int] | None = None
         self.line = (-LONGEST_WAIT, 0)
 
-    def move(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Show so many done."""
+    def move(
+        self, done: int, total: int | None = None, note: str = "", seconds: float | None = None
+    ) -> None:
+        """Show so many done; time left from the pace so far, if `seconds` do not say it."""
         now = time.monotonic()
         begin, before = self.first = self.first or (now, done)
         self.update(self.task, completed=done, total=total, note=note, visible=True)
         total = int(self.tasks[0].total or 0)
         words = ""
-        if before < done < total:
+        if seconds is None and before < done < total:
             seconds = (total - done) * (now - begin) / (done - before)
+        if seconds is not None:
             words = f"{timedelta(seconds=round(seconds))} left"
         self.update(self.task, left=words)
         if self.disable and self._due(now, done, total):
@@ -123,59 +120,6 @@ class _Note(ProgressColumn):
         return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
-class TrainingDisplay:
-    """Tables before training and a progress bar with the latest errors during it."""
-
-    def __init__(self, config: Config, console: Console) -> None:
-        self.console = console
-        self.progress = Bar("epoch", console, config.training.epochs, visible=False, each=True)
-
-    def __enter__(self) -> TrainingDisplay:
-        self.progress.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.__exit__(kind, error, trace)
-
-    def on_start(self, prepared: PreparedPotential) -> None:
-        """Say what is about to train, and show the bar."""
-        print_prepared(prepared, self.console)
-        self.progress.update(self.progress.task, visible=True)
-
-    def on_epoch(self, row: Row) -> None:
-        """Move the bar, with the errors of the epoch."""
-        energy = row["validation_energy_rmse_meV_per_atom"]
-        force = row["validation_force_rmse_meV_per_A_component"]
-        errors = f"loss {row['train_loss']:.3g}"
-        if energy is not None:
-            errors += f" · validation {energy:.2f} meV/atom"
-        if force is not None:
-            errors += f", {force:.1f} meV/Å per component"
-        self.progress.move(int(row["epoch"] or 0), note=errors)
-
-
-@contextmanager
-def epoch_bar(epochs: int, console: Console) -> Iterator[Callable[[Row], None]]:
-    """A bar over epochs with training and validation loss, that the function it yields moves.
-
-    Seen from the first epoch on, so that data that are refused leave no bar.
-    """
-    with Bar("epoch", console, epochs, visible=False, each=True) as progress:
-
-        def on_epoch(row: Row) -> None:
-            text = f"loss {row['train_loss']:.3g}"
-            if row["validation_loss"] is not None:
-                text += f" · validation {row['validation_loss']:.3g}"
-            progress.move(int(row["epoch"] or 0), note=text)
-
-        yield on_epoch
-
-
 @contextmanager
 def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar that the function it yields moves to so many done."""
@@ -195,21 +139,6 @@ def md_bar(steps: int, console: Console) -> Iterator[Callable[[Pace], None]]:
     """A bar over the steps of a run, with its pace."""
     with Bar("step", console, steps) as progress:
         yield lambda now: progress.move(now.step, note=f"{now.ns_per_day:.3g} ns/day")
-
-
-@contextmanager
-def sweep_bar(console: Console) -> Iterator[Callable[[Sequence[Outcome], int], None]]:
-    """A bar over the points of a sweep; failures are printed above it."""
-    with Bar("point", console) as progress:
-
-        def on_point(done: Sequence[Outcome], total: int) -> None:
-            progress.move(len(done), total)
-            if done and done[-1].reason:
-                what = ", ".join(f"{k}={v}" for k, v in done[-1].point.labels.items())
-                what += f", seed {done[-1].point.seed}: {brief(done[-1])}"
-                console.print(f"[red]failed[/] {escape(what)}", soft_wrap=True)
-
-        yield on_point
 
 
 def show_learning(config: Config, number: int | None, console: Console) -> list[Frame]:

@@ -81,11 +81,12 @@ def root(version: Version = False) -> None:
 def finetune(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
-    from tlpot.cli import console
-    from tlpot.cli.show.potential import print_run
+    from tlpot.cli.show.potential import print_prepared, print_run
+    from tlpot.cli.training import TrainingDisplay
     from tlpot.finetuning import run
 
-    with stoppable(EPOCHS), console.TrainingDisplay(settings, err) as display:
+    epochs = settings.training.epochs
+    with stoppable(EPOCHS), TrainingDisplay(epochs, print_prepared, err) as display:
         done = run.finetune(settings, resume, display.on_start, display.on_epoch)
     if done.metrics:
         print_run(done, out)
@@ -100,14 +101,14 @@ def ablate(
     """Run a sweep over configs and write its table and figures; finished points are kept."""
     from tlpot.ablation.run import ablate as run_sweep
     from tlpot.ablation.sweep import load_sweep
-    from tlpot.cli import console
     from tlpot.cli.show.use import print_sweep
+    from tlpot.cli.training import sweep_display
 
     given = {"workers": workers, "scheduler": scheduler}
     settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
     kept = "finished points are kept: run the same command again"
-    with stoppable(kept), console.sweep_bar(err) as on_point:
-        outcomes = run_sweep(settings, on_point)
+    with stoppable(kept), sweep_display(err) as (on_point, on_epoch):
+        outcomes = run_sweep(settings, on_point, on_epoch=on_epoch)
     print_sweep(outcomes, settings.output, out)
     if failed := sum(outcome.reason is not None for outcome in outcomes):
         raise typer.Exit(2 if failed == len(outcomes) else 1)

@@ -32,15 +32,16 @@ Models = Annotated[
 @app.command()
 def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train on crystals with a known property, or fine-tune, and write a run folder."""
-    from tlpot.cli import console
     from tlpot.cli.show.property import print_prepared, print_run
+    from tlpot.cli.training import TrainingDisplay
     from tlpot.config.sections import load_section
     from tlpot.property import run
     from tlpot.property.config import PropertyConfig
 
     settings = load_section(PropertyConfig, config, overrides)
-    with stoppable(EPOCHS), console.epoch_bar(settings.training.epochs, err) as on_epoch:
-        done = run.train(settings, resume, lambda p: print_prepared(p, err), on_epoch)
+    epochs = settings.training.epochs
+    with stoppable(EPOCHS), TrainingDisplay(epochs, print_prepared, err) as display:
+        done = run.train(settings, resume, display.on_start, display.on_epoch)
     if done.metrics:
         print_run(done, out)
 

@@ -27,6 +27,7 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
     """Train a classifier on the simulated patterns of crystals and write its run folder."""
     from tlpot.cli import console
     from tlpot.cli.show.powder import print_prepared, print_run
+    from tlpot.cli.training import TrainingDisplay
     from tlpot.config.sections import load_section
     from tlpot.powder import run
     from tlpot.powder.config import PowderConfig
@@ -35,15 +36,9 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
     with (
         stoppable(EPOCHS),
         console.count_bar("crystals", err) as on_crystal,
-        console.progress_bar("epochs", settings.training.epochs, err) as on_epoch,
+        TrainingDisplay(settings.training.epochs, print_prepared, err) as display,
     ):
-        done = run.train(
-            settings,
-            resume,
-            on_crystal,
-            lambda prepared: print_prepared(prepared, err),
-            lambda row: on_epoch(int(row["epoch"] or 0)),
-        )
+        done = run.train(settings, resume, on_crystal, display.on_start, display.on_epoch)
     if done.metrics:
         print_run(done, out)
 
