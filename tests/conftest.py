@@ -40,7 +40,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tlpot")
 
-pytest_plugins = ("landscapes", "vasp_files")
+pytest_plugins = ("browser", "landscapes", "vasp_files")
 """In tests/fixtures."""
 
 SMALL = Architecture(

@@ -118,7 +118,7 @@ def test_no_cell_is_what_a_spreadsheet_makes_something_else_of(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["marble2", "1e-05", "-0.25", "1000017", "H.hidden1", "2 to 8", "a-1"]
+    "text", ["marble2", "1e-05", "-0.25", "1000017", "H.hidden1", "2 to 8; 15", "a-1"]
 )
 def test_other_text_stays_as_it_is(text):
     assert cell_text(text) == text

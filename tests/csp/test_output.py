@@ -80,7 +80,7 @@ def test_bars_are_those_of_differences(ranked):
 
 
 def test_ranges_are_short():
-    assert ranges([2, 3, 4, 7, 9, 10]) == "2 to 4 and 7 and 9 to 10"
+    assert ranges([2, 3, 4, 7, 9, 10]) == "2 to 4; 7; 9 to 10"
     assert ranges([]) == ""
     assert stem("x/y/form.cif#0") == "form"
     assert stem("x/y/all.extxyz#12") == "all-12"

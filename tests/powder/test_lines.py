@@ -3,7 +3,8 @@ import pytest
 from ase.build import bulk
 
 from tlpot.errors import TlpotError
-from tlpot.powder.lines import WAVELENGTH, crystal_system, lines_of, symmetry
+from tlpot.powder.lines import WAVELENGTH, crystal_system, lines_of
+from tlpot.structure.symmetry import symmetry
 
 
 def test_every_line_is_where_bragg_puts_its_reflection(crystals):
@@ -18,7 +19,7 @@ def test_every_line_is_where_bragg_puts_its_reflection(crystals):
 def test_strain_keeps_the_crystal_system(crystals):
     random = np.random.default_rng(1)
     cubic, tetragonal = (
-        lines_of(crystals[name], symmetry(crystals[name], 0.1)["rotations"])
+        lines_of(crystals[name], symmetry(crystals[name], 0.1).rotations)
         for name in ("MgO_rocksalt", "MgO2_rutile")
     )
     for _ in range(3):
@@ -78,8 +79,8 @@ def test_crystal_systems_by_space_group(group, system):
 def test_symmetry_is_found_within_its_tolerance():
     silver = bulk("Ag", cubic=True)
     silver.rattle(0.01, seed=0)
-    assert symmetry(silver, 0.2)["number"] == 225
-    assert symmetry(silver, 1e-4)["number"] == 1
+    assert symmetry(silver, 0.2).number == 225
+    assert symmetry(silver, 1e-4).number == 1
     silver.positions[1] = silver.positions[0]
     with pytest.raises(TlpotError, match="no symmetry"):
         symmetry(silver, 0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -18,9 +19,12 @@ from tlpot.relax.relax import Relaxed, relax
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.molecules import Unit, density, find_molecules, find_unit
+from tlpot.structure.symmetry import Setting, standard_setting
 
 NORMAL_QUANTILE = 1.6449
 """Half-width of a 90 % interval, in standard deviations, where the model has no quantile."""
+SYMPREC = 0.1
+"""Å within which the symmetry of a crystal is found."""
 SHAKE = 0.02
 """Å: molecules are shaken before they relax; symmetry could hold them on a saddle."""
 CONFORMERS = 3
@@ -47,6 +51,8 @@ class Candidate:
         kJ/mol of formula units, energy by the reference method, from any zero; None: unknown.
     notes
         What else is known, by column name.
+    total
+        eV per cell, without pV; NaN: unknown.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Candidate:
     energies: np.ndarray
     reference: float | None = None
     notes: dict[str, float] = field(default_factory=dict)
+    total: float = float("nan")
 
     @property
     def energy(self) -> float:
@@ -65,6 +72,14 @@ class Candidate:
     def density(self) -> float:
         """g/cm³."""
         return density(self.atoms)
+
+    @cached_property
+    def setting(self) -> Setting | None:
+        """The crystal in the standard setting of its space group; None where none is found."""
+        try:
+            return standard_setting(self.atoms, SYMPREC)
+        except TlpotError:
+            return None
 
 
 class Energies:

@@ -1,30 +1,26 @@
-"""The files of a ranking: table, structures, picture, page."""
+"""The files of a ranking: table, structures, pictures, page."""
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import ase.io
-import numpy as np
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from tlpot import __version__
+from tlpot.csp.landscape import SYMPREC, Candidate
+from tlpot.csp.page import page
+from tlpot.csp.plots import landscape, reference_parity
 from tlpot.csp.ranking import Ranked
+from tlpot.data.cif_write import cif_text
 from tlpot.data.crystals import stem
-from tlpot.data.identity import short_names
 from tlpot.data.write import write_frames
-from tlpot.evaluation.plots import short, write
-from tlpot.evaluation.report import formula
+from tlpot.evaluation.plots import write
 from tlpot.files import at_work, begin_work, end_work, make_folder, table_text, write_whole
-from tlpot.palette import AFTER, BEFORE, FAINT
 from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.training.manifest import versions
@@ -33,7 +29,16 @@ COLUMNS = {
     "rank": "",
     "name": "",
     "status": "ranked, copy or refused",
+    "group": "numbers crystals that cannot be told from the first of their group (90 % interval)",
+    "space_group": "within 0.1 Å; cell, Z and cif/ are in its standard setting",
+    "Z_prime": "formula units in the asymmetric unit",
     "Z": "formula units in the cell",
+    "a_A": "",
+    "b_A": "",
+    "c_A": "",
+    "alpha_deg": "",
+    "beta_deg": "",
+    "gamma_deg": "",
     "density_g_cm3": "",
     "lattice_energy_kJ_mol": "per mole of formula units, against the relaxed gas molecule",
     "lattice_energy_std_kJ_mol": "spread of the ensemble",
@@ -51,19 +56,9 @@ COLUMNS = {
     "reason": "of what is not ranked",
 }
 """Columns of ``ranking.csv`` and what they are; a cell without a value is empty."""
-OPTIONAL = (
-    "free_energy_kJ_mol",
-    "lowest_phonon_THz",
-    "pattern_similarity",
-    "pattern_system_probability",
-    "rmsd_A",
-    "reference_kJ_mol",
-)
-"""Columns that the page shows where they are known."""
+CELL_COLUMNS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
 STRUCTURE_NOTES = ("name", "rank", "relative_kJ_mol", "relative_std_kJ_mol", "centred_std_kJ_mol")
 """What ``structures.extxyz`` says of each."""
-SHOWN_ROWS = 50
-"""Structures that the page lists."""
 TABLE = "ranking.csv"
 """Written last."""
 RANKING_PACKAGES = ("torch", "ase", "pymatgen")
@@ -72,8 +67,10 @@ RANKING_PACKAGES = ("torch", "ase", "pymatgen")
 def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
     """Write a ranking into a folder that is new, empty or holds its shards, which are taken away.
 
-    ``ranking.csv`` and ``.json``, ``ranking.html``, ``landscape.png``, the structures in order
-    (``structures.extxyz``, ``cif/``) and the relaxed molecules (``gas.extxyz``).
+    ``ranking.csv`` and ``.json``, ``ranking.html``, ``landscape.png``, with reference energies
+    ``parity.png``, the structures in order (``structures.extxyz`` as they were ranked, with the
+    model's energies; ``cif/`` moved onto their symmetry) and the relaxed molecules
+    (``gas.extxyz``).
 
     Raises
     ------
@@ -96,12 +93,11 @@ def write_ranking(ranked: Ranked, folder: str | Path) -> Path:
 def _write(ranked: Ranked, folder: Path) -> None:
     rows = table(ranked)
     frames, cifs = [], {}
+    labelled = {"engine": f"tlpot {__version__}", "settings": f"model {ranked.model}"}
     for i, one in enumerate(ranked.candidates):
-        row = rows[i]
-        frames.append(Frame(one.atoms, info={k: row[k] for k in STRUCTURE_NOTES}))
-        text = io.BytesIO()
-        ase.io.write(text, one.atoms, format="cif")
-        cifs[f"{i + 1:04d}_{stem(one.name)}.cif"] = text.getvalue()
+        notes = {k: rows[i][k] for k in STRUCTURE_NOTES}
+        frames.append(Frame(one.atoms, one.total, info=notes | labelled))
+        cifs[f"{i + 1:04d}_{stem(one.name)}.cif"] = _cif(one, int(rows[i]["Z"]))
     make_folder(folder / "cif")
     for stale in {file.name for file in (folder / "cif").iterdir()} - set(cifs):
         (folder / "cif" / stale).unlink()
@@ -109,19 +105,31 @@ def _write(ranked: Ranked, folder: Path) -> None:
         write_whole(folder / "cif" / name, content)
     write_frames(folder / "structures.extxyz", frames)
     write_frames(folder / "gas.extxyz", [Frame(molecule) for molecule in ranked.gas])
-    picture = io.BytesIO()
-    write(landscape(ranked), picture)
-    write_whole(folder / "landscape.png", picture.getvalue())
+    pictures = {"landscape": landscape(ranked)}
+    if ranked.scores["n"] > 1:
+        pictures["parity"] = reference_parity(ranked)
+    for name, picture in pictures.items():
+        write(picture, folder / f"{name}.png")
     write_whole(folder / "ranking.json", json.dumps(summary(ranked), indent=2) + "\n")
-    write_whole(folder / "ranking.html", page(ranked, rows, picture.getvalue()))
+    write_whole(folder / "ranking.html", page(ranked, rows, summary(ranked), pictures))
     write_whole(folder / TABLE, table_text(COLUMNS, rows, digits=6))
+
+
+def _cif(one: Candidate, z: int) -> bytes:
+    """The crystal with its symmetry, or where none is found the atoms of its cell."""
+    if one.setting is None:
+        text = io.BytesIO()
+        ase.io.write(text, one.atoms, format="cif")
+        return text.getvalue()
+    moved = f"moved onto its symmetry within {SYMPREC} Å; structures.extxyz has it as it was ranked"
+    return cif_text(stem(one.name), one.setting, z, moved).encode()
 
 
 def table(ranked: Ranked) -> list[dict[str, Any]]:
     """The rows of ``ranking.csv``: candidates in order, then copies, then what was refused."""
     nan = float("nan")
     empty = {name: nan for name in COLUMNS} | dict.fromkeys(
-        ("not_told_from", "experimental", "reason"), ""
+        ("not_told_from", "space_group", "experimental", "reason"), ""
     )
     factor = ranked.scale.factor if ranked.scale else 1.0
     matched = {id(m.candidate): (n, m.rmsd) for n, m in ranked.experimental.items() if m}
@@ -133,10 +141,10 @@ def table(ranked: Ranked) -> list[dict[str, Any]]:
         members = one.energies
         rows.append(
             empty
+            | _crystal(one)
             | {
                 "name": one.name,
                 "status": status,
-                "Z": one.z,
                 "density_g_cm3": one.density,
                 "lattice_energy_kJ_mol": one.energy,
                 "lattice_energy_std_kJ_mol": factor * members.std(ddof=1)
@@ -156,12 +164,29 @@ def table(ranked: Ranked) -> list[dict[str, Any]]:
         row["relative_std_kJ_mol"] = float(ranked.spread[0, i])
         row["centred_std_kJ_mol"] = float(ranked.doubt[i])
         row["not_told_from"] = "?" if doubt is None else ranges([j + 1 for j in doubt])
+    for number, group in enumerate(ranked.groups or [], start=1):
+        for i in group:
+            rows[i]["group"] = number
     for row, (_, kept) in zip(rows[len(ranked.candidates) :], ranked.copies, strict=True):
         row["reason"] = f"the same as {kept}"
     refused = [
         empty | {"name": r.name, "status": "refused", "reason": r.reason} for r in ranked.refused
     ]
     return rows + refused
+
+
+def _crystal(one: Candidate) -> dict[str, Any]:
+    """Space group, Z and cell of the standard setting; without one, of the cell as it is."""
+    setting = one.setting
+    atoms = one.atoms if setting is None else setting.atoms
+    z = one.z * len(atoms) / len(one.atoms)
+    row: dict[str, Any] = {
+        "Z": round(z),
+        **dict(zip(CELL_COLUMNS, atoms.cell.cellpar(), strict=True)),
+    }
+    if setting is not None:
+        row |= {"space_group": setting.symbol, "Z_prime": z / len(setting.operations)}
+    return row
 
 
 def summary(ranked: Ranked) -> dict[str, Any]:
@@ -195,77 +220,15 @@ def summary(ranked: Ranked) -> dict[str, Any]:
     return {k: _finite(v) for k, v in found.items()}
 
 
-def landscape(ranked: Ranked) -> Figure:
-    """Energy above the lowest against density; error bars of the differences to the lowest."""
-    figure = Figure(figsize=(7.2, 5.4), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    axis = figure.subplots()
-    axis.spines[["top", "right"]].set_visible(False)
-    density = np.array([c.density for c in ranked.candidates])
-    energy, bars = ranked.relative, np.nan_to_num(ranked.spread[0])
-    axis.errorbar(
-        density, energy, yerr=bars, fmt="none", ecolor=FAINT, elinewidth=0.7, alpha=0.5, zorder=1
-    )
-    axis.scatter(density, energy, s=28, color=AFTER, alpha=0.8, lw=0, zorder=2)
-    for name, match in ranked.experimental.items():
-        if match is None:
-            continue
-        i = ranked.place(match.candidate)
-        axis.scatter(density[i], energy[i], s=170, marker="*", color=BEFORE, lw=0, zorder=3)
-        axis.annotate(
-            stem(name),
-            (density[i], energy[i]),
-            xytext=(9, -4),
-            textcoords="offset points",
-            color=BEFORE,
-            fontsize=10,
-        )
-    axis.set_xlabel("density (g/cm³)")
-    axis.set_ylabel(f"lattice energy above the lowest (kJ/mol of {formula(str(ranked.unit))})")
-    kind = "calibrated" if ranked.scale else "raw"
-    if bars.any():
-        axis.set_title(
-            f"bars: {kind} standard deviation of the difference to the lowest",
-            fontsize=9,
-            color=FAINT,
-            loc="right",
-        )
-    top = float(energy.max(initial=0.0))
-    axis.set_ylim(-0.06 * (top or 1.0), 1.06 * (top or 1.0))
-    return figure
-
-
-def page(ranked: Ranked, rows: Sequence[Mapping[str, Any]], picture: bytes) -> str:
-    """``ranking.html``: one page with style and picture inside, that loads nothing."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    names = short_names(one.name for one in ranked.candidates)
-    environment.filters |= {"short": short, "stem": stem, "name": names.__getitem__}
-    source = files("tlpot.csp").joinpath("ranking.html.j2").read_text(encoding="utf-8")
-    ordered = [row for row in rows if row["status"] == "ranked"]
-    optional = [name for name in OPTIONAL if any(math.isfinite(row[name]) for row in ordered)]
-    return environment.from_string(source).render(
-        ranked=ranked,
-        unit=formula(str(ranked.unit)),
-        rows=ordered[:SHOWN_ROWS],
-        hidden=max(len(ordered) - SHOWN_ROWS, 0),
-        others=[row for row in rows if row["status"] != "ranked"],
-        optional=optional,
-        columns=COLUMNS,
-        summary=summary(ranked),
-        picture=base64.b64encode(picture).decode(),
-    )
-
-
 def ranges(numbers: Sequence[int]) -> str:
-    """``[2, 3, 4, 7]`` as ``2 to 4 and 7``, which no spreadsheet takes for a date."""
+    """``[2, 3, 4, 7]`` as ``2 to 4; 7``, which no spreadsheet takes for a date."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
             parts[-1] = [parts[-1][0], number]
         else:
             parts.append([number])
-    return " and ".join(" to ".join(map(str, part)) for part in parts)
+    return "; ".join(" to ".join(map(str, part)) for part in parts)
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,9 @@ from tlpot.data.crystals import Refused, origin, read_crystals, require_some
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
+from tlpot.optional import MissingLibraryError, require
 from tlpot.powder.classifier import Opinion
-from tlpot.powder.lines import crystal_system, symmetry
+from tlpot.powder.lines import crystal_system
 from tlpot.powder.opinion import classify
 from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
 from tlpot.structure.frames import Frame
@@ -44,10 +44,8 @@ from tlpot.structure.molecules import (
     wrong_unit,
 )
 from tlpot.structure.soundness import require_sound
+from tlpot.structure.symmetry import SYMMETRY_PURPOSE
 from tlpot.structure.units import KJ_PER_MOL
-
-SYMPREC = 0.1
-"""Å within which the symmetry of a relaxed crystal is found."""
 
 
 def rank(
@@ -118,7 +116,8 @@ def rank(
         if not np.isfinite(lattice).all():
             refused.append(Refused(origin(frame), "the model gives it no finite energy"))
             continue
-        candidates.append(Candidate(origin(frame), one.atoms, z, lattice, label))
+        total = float(one.energies.mean())
+        candidates.append(Candidate(origin(frame), one.atoms, z, lattice, label, total=total))
     require_some(candidates, refused)
     candidates.sort(key=lambda c: (c.energy, c.name))
     copies = find_duplicates(candidates) if settings.duplicates else {}
@@ -171,6 +170,10 @@ def _remarks(candidates: Sequence[Candidate], settings: Ranking) -> Iterator[str
             f"{unseen} of the structures have no reflection where the measured pattern is: their "
             "similarity with it is unknown. Are its axis and wavelength right?"
         )
+    try:
+        require("spglib", "use", SYMMETRY_PURPOSE)
+    except MissingLibraryError as error:
+        yield f"Space groups and Z′ are not known, and the CIFs have no symmetry: {error}."
     loose = [c for c in candidates if looseness(c.atoms) > LOOSE_VOLUME]
     if loose:
         yield (
@@ -284,8 +287,7 @@ def _compare_patterns(
         for i, one in enumerate(candidates):
             ours = simulate(one.atoms, measured.angles, measured.wavelength)
             one.notes["pattern_similarity"] = similarity(ours, measured, settings.shift)
-            if opinion is not None:
-                with suppress(TlpotError):  # a crystal without symmetry within the tolerance
-                    system = crystal_system(symmetry(one.atoms, SYMPREC)["number"])
-                    one.notes["pattern_system_probability"] = opinion.probabilities[system]
+            if opinion is not None and one.setting is not None:
+                system = crystal_system(one.setting.number)
+                one.notes["pattern_system_probability"] = opinion.probabilities[system]
             advance(i + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
@@ -92,6 +93,23 @@ class Ranked:
         close = gaps <= self.quantile * self.spread[place]
         close[place] = False
         return np.flatnonzero(close).tolist()
+
+    @cached_property
+    def groups(self) -> list[range] | None:
+        """Places of crystals that cannot be told apart, in order: each from the first of its group.
+
+        A group goes on to the first crystal that is told from its first one. None if the model
+        cannot say.
+        """
+        if np.isnan(self.spread).any():
+            return None
+        bounds = [0]
+        for place in range(1, len(self.candidates)):
+            gap = self.energies[place] - self.energies[bounds[-1]]
+            if gap > self.quantile * self.spread[bounds[-1], place]:
+                bounds.append(place)
+        bounds.append(len(self.candidates))
+        return list(map(range, bounds, bounds[1:]))
 
     @property
     def best_pattern(self) -> int | None:

@@ -14,8 +14,9 @@ from tlpot.data.table import MISSING, read_table
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError
 from tlpot.powder.config import PowderData
-from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of, symmetry
+from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of
 from tlpot.structure.frames import Frame
+from tlpot.structure.symmetry import symmetry
 
 TABLE_COLUMNS = ("id", "crystal_system")
 """Of a table; what its others hold is a note of the crystal."""
@@ -102,8 +103,8 @@ def prototype(frame: Frame, group: int, wyckoffs: Sequence[str]) -> str:
 
 def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: PowderData) -> Example:
     found = symmetry(frame.atoms, data.symprec)
-    system = crystal_system(found["number"])
-    frame.info["prototype"] = prototype(frame, found["number"], found["wyckoffs"])
+    system = crystal_system(found.number)
+    frame.info["prototype"] = prototype(frame, found.number, found.wyckoffs)
     if table is not None:
         row = table.get(frame.name)
         if row is None:
@@ -113,7 +114,7 @@ def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: Powder
         if not system:
             raise TlpotError(f"{data.table} has no crystal_system for id '{row['id']}'")
     frame.info["crystal_system"] = system
-    return Example(frame, lines_of(frame.atoms, found["rotations"]), SYSTEMS.index(system))
+    return Example(frame, lines_of(frame.atoms, found.rotations), SYSTEMS.index(system))
 
 
 def _read_table(path: str, frames: Sequence[Frame]) -> dict[str, dict[str, str]]:

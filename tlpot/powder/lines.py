@@ -129,25 +129,6 @@ def indexed(
     return Lines(two_theta, intensity, hkl[nearest], cell, np.asarray(rotations, dtype=float))
 
 
-def symmetry(atoms: Atoms, symprec: float) -> dict:
-    """Space-group ``number``, ``rotations``, ``wyckoffs`` and more, by spglib.
-
-    Raises
-    ------
-    TlpotError
-        If there is none within `symprec` (Å).
-    """
-    spglib = require("spglib", "use", "finding the symmetry of crystals")
-    given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    try:
-        found = spglib.get_symmetry_dataset(given, symprec=symprec)
-    except Exception as error:  # newer spglib raises, older returns None
-        raise TlpotError(f"has no symmetry within {symprec} Å ({error})") from None
-    if found is None:
-        raise TlpotError(f"has no symmetry within {symprec} Å")
-    return {"number": found.number, "rotations": found.rotations, "wyckoffs": found.wyckoffs}
-
-
 def crystal_system(group: int) -> str:
     """Crystal system of a space-group number."""
     return SYSTEMS[int(np.searchsorted(_LAST_GROUP, group))]

@@ -78,7 +78,8 @@ def choose_from_ranking(folder: str | Path, number: int, window: float = WINDOW)
 
     Returns
     -------
-    Frames, first pick first; ``info["doubt_near_top_kJ_mol"]`` is the score that decided.
+    Frames without the ranking's energies, first pick first; ``info["doubt_near_top_kJ_mol"]`` is
+    the score that decided.
 
     Raises
     ------
@@ -105,7 +106,9 @@ def choose_from_ranking(folder: str | Path, number: int, window: float = WINDOW)
         raise TlpotError(f"{number} structures are asked for, but {file} holds {len(frames)}")
     return [
         replace(
-            frames[i], info=frames[i].info | {"doubt_near_top_kJ_mol": round(float(scores[i]), 4)}
+            frames[i],
+            energy=None,
+            info=frames[i].info | {"doubt_near_top_kJ_mol": round(float(scores[i]), 4)},
         )
         for i in worst(scores, number)
     ]
