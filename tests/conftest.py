@@ -20,6 +20,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 from hypothesis import settings as hypothesis_settings
+from rich.progress import Progress
 
 from tlpot.backbones.aev import Architecture
 from tlpot.backbones.ani import ANI, LAYERS
@@ -68,6 +69,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def one_bar_at_a_time(monkeypatch) -> None:
+    """Two at once are an error before rich 14.1, in a terminal; here always."""
+    shown: list[Progress] = []
+    start, stop = Progress.start, Progress.stop
+
+    def checked_start(progress: Progress) -> None:
+        assert not shown, "a bar is begun inside another"
+        shown.append(progress)
+        start(progress)
+
+    def checked_stop(progress: Progress) -> None:
+        shown.clear()
+        stop(progress)
+
+    monkeypatch.setattr(Progress, "start", checked_start)
+    monkeypatch.setattr(Progress, "stop", checked_stop)
 
 
 @pytest.fixture(scope="session")

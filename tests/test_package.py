@@ -38,8 +38,8 @@ installed = cache(packages_distributions)
 
 
 def distributions(module: str) -> set[str]:
-    """Installed distributions that a module comes from."""
-    return {d.lower() for d in installed().get(module.partition(".")[0], [])}
+    """Installed distributions that a module comes from, spelt as in setup.cfg."""
+    return {d.lower().replace("_", "-") for d in installed().get(module.partition(".")[0], [])}
 
 
 def is_typing_only(node: ast.stmt) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -31,14 +32,19 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
     from tlpot.config.sections import load_section
     from tlpot.powder import run
     from tlpot.powder.config import PowderConfig
+    from tlpot.powder.prepare import PreparedClassifier
 
     settings = load_section(PowderConfig, config, overrides)
-    with (
-        stoppable(EPOCHS),
-        console.count_bar("crystals", err) as on_crystal,
-        TrainingDisplay(settings.training.epochs, print_prepared, err) as display,
-    ):
-        done = run.train(settings, resume, on_crystal, display.on_start, display.on_epoch)
+    display = TrainingDisplay(settings.training.epochs, print_prepared, err)
+    with stoppable(EPOCHS), ExitStack() as bar:
+
+        def on_start(prepared: PreparedClassifier) -> None:
+            bar.close()  # one at a time: before 14.1 rich shows no two
+            bar.enter_context(display)
+            display.on_start(prepared)
+
+        on_crystal = bar.enter_context(console.count_bar("crystals", err))
+        done = run.train(settings, resume, on_crystal, on_start, display.on_epoch)
     if done.metrics:
         print_run(done, out)
 
