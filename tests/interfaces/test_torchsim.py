@@ -116,3 +116,12 @@ def test_an_unknown_element_is_named(small):
     atoms = Atoms("Xe", cell=[4, 4, 4], pbc=True)
     with pytest.raises(TlpotError, match="Xe"):
         TorchSimModel(small())(state_of([atoms]))
+
+
+def test_a_model_by_name_and_a_device_that_is_not_there(mini, crystals):
+    expected = TorchSimModel(mini)(state_of(crystals[:1]))["energy"]
+    assert TorchSimModel("mini", device="cpu")(state_of(crystals[:1]))["energy"] == expected
+    with pytest.raises(TlpotError, match="cannot be used here"):
+        TorchSimModel("mini", device="cuda:77")
+    with pytest.raises(TlpotError, match="nowhere"):
+        TorchSimModel("nowhere")

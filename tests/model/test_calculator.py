@@ -151,6 +151,68 @@ def test_what_cannot_be_answered_is_an_error(small, urea):
     assert np.isfinite(urea.get_potential_energy())
 
 
+def test_keywords_that_do_not_exist_are_refused_with_those_that_do(small, urea):
+    for name in ("dtpye", "dtype", "label", "directory"):
+        with pytest.raises(TlpotError, match=f"'{name}'; it takes model, skin, device, atoms"):
+            TLPotCalculator(small(), **{name: "x"})
+    with pytest.raises(TlpotError, match="skin cannot be set"):
+        TLPotCalculator(small()).set(skin=1.0)
+    with pytest.raises(TlpotError, match="skin is -1"):
+        TLPotCalculator(small(), skin=-1)
+    calculator = TLPotCalculator(small(), atoms=urea)
+    assert urea.calc is calculator
+
+
+def test_a_gpu_is_taken_when_there_is_one(small, monkeypatch):
+    """By name or file; a potential stays where its owner put it."""
+    asked = []
+    monkeypatch.setattr("tlpot.model.load.usable", lambda name: asked.append(name) or "cpu")
+    TLPotCalculator("mini")
+    assert asked == ["auto"]
+    potential = small()
+    assert TLPotCalculator(potential).potential is potential
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:77", 9, torch.device("cuda", 88)])
+def test_a_device_that_is_not_there_is_named(small, device):
+    for model in ("mini", small()):
+        with pytest.raises(TlpotError, match=r"device: .*cannot be used here"):
+            TLPotCalculator(model, device=device)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_without_memory_it_says_what_helps(small, urea, monkeypatch, error):
+    potential = small()
+
+    def exhausted(*args, **kwargs):
+        raise error("out of memory")
+
+    monkeypatch.setattr("tlpot.model.potential.Potential.evaluate", exhausted)
+    urea.calc = TLPotCalculator(potential)
+    for ask in (urea.get_potential_energy, lambda: potential.predict(urea)):
+        with pytest.raises(TlpotError, match=r"out of memory.*smaller structure"):
+            ask()
+
+
+def test_structures_that_are_not_sound_are_refused(small, urea):
+    """An overlap gave NaN, a position that is none an error of the neighbour list's."""
+    potential = small()
+    nowhere, together, flat = urea.copy(), urea.copy(), urea.copy()
+    nowhere.positions[3] = np.nan
+    together.positions[1] = together.positions[0]
+    flat.set_cell([0, 0, 0])
+    for atoms, said in (
+        (nowhere, "not finite"),
+        (together, "overlap"),
+        (flat, "no volume"),
+        (Atoms(), "no atoms"),
+    ):
+        atoms.calc = TLPotCalculator(potential)
+        for ask in (atoms.get_potential_energy, lambda atoms=atoms: potential.predict(atoms)):
+            with pytest.raises(TlpotError, match=said):
+                ask()
+
+
 def test_no_gradient_of_the_weights_is_left_behind(small, urea):
     potential = small()
     potential.backbone.requires_grad_()

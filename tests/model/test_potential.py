@@ -422,3 +422,18 @@ def test_chunks_hold_everything_once_in_order_and_are_not_too_large(monkeypatch)
     groups = [[len(atoms) for atoms in group] for group in chunks([Atoms(n * "H") for n in sizes])]
     assert groups == [[3, 4], [1], [9], [2, 5], [1]]
     assert list(chunks([])) == []
+
+
+def test_one_structure_gives_one_prediction(small, urea):
+    """Atoms are a sequence of atoms; they are one structure all the same."""
+    potential = small()
+    (expected,) = potential.predict([urea])
+    for one in (urea, Frame(urea)):
+        found = potential.predict(one)
+        assert found.energy == expected.energy
+        np.testing.assert_array_equal(found.forces, expected.forces)
+    assert [p.energy for p in potential.predict(a for a in (urea, urea))] == [expected.energy] * 2
+    assert potential.predict([]) == []
+    for wrong in ("POSCAR", ["POSCAR"], urea[0], None, [[urea]]):
+        with pytest.raises(TlpotError, match=r"predict takes ase.Atoms or the frames"):
+            potential.predict(wrong)

@@ -30,6 +30,7 @@ from tlpot.powder.classifier import Opinion
 from tlpot.powder.lines import crystal_system
 from tlpot.powder.opinion import classify
 from tlpot.powder.pattern import Pattern, read_pattern, similarity, simulate
+from tlpot.structure.electrons import stated_open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import (
     LOOSE_VOLUME,
@@ -234,7 +235,10 @@ def _molecules(
             refused.append(Refused(frame.name, str(error)))
         else:
             found[frame.name] = molecules
-            flaws[frame.name] = ions_or_radicals(molecules) or gaseous(frame.atoms, molecules)
+            stated = stated_open_shell(frame.atoms, frame.info)
+            flaws[frame.name] = (
+                stated or ions_or_radicals(molecules) or gaseous(frame.atoms, molecules)
+            )
     require_some(found, refused)
     if given is None:
         whole = [name for name, flaw in flaws.items() if flaw is None] or list(found)

@@ -15,6 +15,7 @@ from tlpot.config.data import Keys
 from tlpot.data.constraints import simplified
 from tlpot.data.notes import DATABASE_NOTES, from_own, own_note
 from tlpot.errors import TlpotError
+from tlpot.structure.electrons import initial_state
 from tlpot.structure.frames import Frame, bare
 
 EnergyKind = Literal["free_energy", "energy"]
@@ -189,7 +190,9 @@ def _notes(atoms: Atoms) -> dict[str, object]:
     """What ``atoms.info`` says that is no label, and the magnetic moment."""
     notes: dict[str, object] = {}
     results = atoms.calc.results if atoms.calc else {}
-    known = {"magmom": results["magmom"]} if "magmom" in results else {}
+    known: dict[str, object] = {"magmom": results["magmom"]} if "magmom" in results else {}
+    if "magmom" not in atoms.info | known and "magmoms" in results:
+        known["magmom"] = float(np.linalg.norm(np.sum(results["magmoms"], axis=0)))
     pairs = atoms.info.get("key_value_pairs")
     for key, value in {**known, **atoms.info, **(pairs if isinstance(pairs, dict) else {})}.items():
         value = value.item() if isinstance(value, np.generic) else value
@@ -197,7 +200,8 @@ def _notes(atoms: Atoms) -> dict[str, object]:
         numbers = isinstance(value, np.ndarray) and value.dtype.kind in "bif"
         if (plain or numbers) and not label_of(key):
             notes[key] = value
-    return notes | from_own(own_note(atoms.info))
+    notes |= from_own(own_note(atoms.info))
+    return notes | initial_state(atoms, notes)
 
 
 def _choose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from vesin import NeighborList
 
 from tlpot.errors import TlpotError
+from tlpot.model.calculator import placed
 from tlpot.model.potential import Potential
 from tlpot.optional import require
 from tlpot.structure.frames import Batch
@@ -53,12 +55,14 @@ class TorchSimModel(torch.nn.Module):
     Parameters
     ----------
     potential
-        Computes on the device it is on.
+        Or the name or file of one, as for `tlpot.model.load.load`.
     elements
         All that will occur: networks and descriptors of others are left out. Default: keep all.
     skin
         Å beyond the cutoff kept in neighbour lists, which follow moving atoms and changing cells
         and are made anew, structure by structure, when a pair could have come within the cutoff.
+    device
+        Where it computes, as for `tlpot.model.calculator.placed`.
 
     Notes
     -----
@@ -70,11 +74,13 @@ class TorchSimModel(torch.nn.Module):
 
     def __init__(
         self,
-        potential: Potential,
+        potential: str | Path | Potential,
         elements: Collection[str] | None = None,
         skin: float = LIST_SKIN,
+        device: str | torch.device = "auto",
     ) -> None:
         super().__init__()
+        potential = placed(potential, device)
         self.potential = potential if elements is None else potential.for_elements(elements)
         self.skin = skin
         self.device, self.dtype = potential.device, torch.float64

@@ -21,6 +21,7 @@ from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder
 from tlpot.labelling.engines import Engine, EngineLabels
 from tlpot.parallel.processes import LOCAL, as_done
+from tlpot.structure.electrons import stated_open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
 
@@ -223,9 +224,8 @@ def _unfit(frame: Frame) -> str | None:
     """Why no engine should be asked."""
     if flaw := find_flaw(frame.atoms, shortest=0.0):
         return str(flaw)
-    charge = frame.info.get("charge", frame.info.get("total_charge", 0))
-    if isinstance(charge, int | float) and abs(charge) > 1e-3:
-        return f"total charge {charge:+g}: tlpot labels neutral structures"
+    if stated := stated_open_shell(frame.atoms, frame.info):
+        return f"{stated}: tlpot labels neutral closed-shell structures"
     return None
 
 

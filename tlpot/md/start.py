@@ -8,6 +8,7 @@ from ase import Atoms
 
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
+from tlpot.structure.electrons import require_closed_shell
 from tlpot.structure.soundness import require_sound
 
 
@@ -23,6 +24,8 @@ def read_start(file: str, supercell: str = "1x1x1") -> Atoms:
         raise TlpotError(f"supercell '{supercell}' must read like 2x2x3")
     frames = read_frames(file)
     require_sound(frames)
+    for frame in frames:
+        require_closed_shell(frame.atoms, frame.info, frame.name)
     if len(frames) > 1:
         raise TlpotError(f"{file} holds {len(frames)} structures; pick one, e.g. {file}@0")
     repeats = tuple(map(int, supercell.split("x")))

@@ -14,13 +14,37 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor
 
 from tlpot.engine.device import usable
+from tlpot.errors import TlpotError, short_of_memory
 from tlpot.model.load import load
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import voigt
 from tlpot.model.uncertainty import Calibration
+from tlpot.structure.electrons import require_closed_shell
 from tlpot.structure.frames import Batch, Frame
+from tlpot.structure.soundness import COINCIDENT, closest, find_flaw
 
 SKIN = 0.5
+KEYWORDS = ("model", "skin", "device", "atoms")
+"""Of `TLPotCalculator`."""
+
+
+def placed(model: str | Path | Potential, device: str | torch.device = "auto") -> Potential:
+    """A potential by name, from a file, or itself, on a device.
+
+    Parameters
+    ----------
+    device
+        ``auto``: a GPU when there is one, but a `Potential` stays where it is; ``cpu``,
+        ``cuda:1`` …: a `Potential` is copied there.
+
+    Raises
+    ------
+    TlpotError
+        As `tlpot.model.load.load`.
+    """
+    if not isinstance(model, Potential):
+        return load(model, str(device))
+    return model if device == "auto" else copy.deepcopy(model).to(usable(str(device)))
 
 
 class TLPotCalculator(Calculator):
@@ -34,10 +58,20 @@ class TLPotCalculator(Calculator):
         Å beyond the cutoff kept in the neighbour list; it is rebuilt when an atom has moved more
         than half of it, or when cell, periodicity or elements change.
     device
-        Where torch computes, on a copy of a `Potential`; None: where it is, and on the CPU else.
+        Where torch computes, as for `placed`.
+    atoms
+        Structure that gets this calculator.
+
+    Raises
+    ------
+    TlpotError
+        If the model cannot be loaded, the device cannot be used here, or a keyword is unknown.
 
     Notes
     -----
+    A structure that states a charge or a spin (``atoms.info``, initial charges, initial magnetic
+    moments) is refused, as it is in training: the models know neutral closed-shell systems only.
+
     Properties: ``energy`` and ``free_energy`` (eV, equal), ``forces`` (eV/Å), ``stress`` (Voigt,
     eV/Å³, ASE's sign), ``energies`` (eV per atom), ``energy_std`` (eV) and ``forces_std`` (eV/Å
     per component). The last two are standard deviations over the members, scaled to the size of
@@ -59,18 +93,36 @@ class TLPotCalculator(Calculator):
         self,
         model: str | Path | Potential,
         skin: float = SKIN,
-        device: str | torch.device | None = None,
-        **kwargs: Any,
+        device: str | torch.device = "auto",
+        atoms: Atoms | None = None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        potential = model if isinstance(model, Potential) else load(model)
-        if device is not None:
-            potential = copy.deepcopy(potential).to(usable(str(device)))
-        self.potential = potential
+        for name in unknown:
+            raise TlpotError(
+                f"TLPotCalculator has no keyword '{name}'; it takes {', '.join(KEYWORDS)}"
+            )
+        if not skin >= 0:
+            raise TlpotError(f"TLPotCalculator: skin is {skin}; give 0 Å or more")
+        super().__init__()
+        self.potential = placed(model, device)
         self.skin = skin
         self._list: _SkinList | None = None
         self._compact: Potential | None = None
         self._elements: set[str] = set()
+        if atoms is not None:
+            atoms.calc = self
+
+    def set(self, **unknown: Any) -> dict[str, Any]:
+        """Refuse parameters, which nothing would heed; ASE calls it without any.
+
+        Raises
+        ------
+        TlpotError
+            Naming the first.
+        """
+        for name in unknown:
+            raise TlpotError(f"TLPotCalculator: {name} cannot be set; make another calculator")
+        return {}
 
     @property
     def calibration(self) -> Calibration | None:
@@ -86,12 +138,14 @@ class TLPotCalculator(Calculator):
         """Fill ``results``; ASE calls this."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
+        require_closed_shell(self.atoms)
         if "stress" in properties and not self.atoms.pbc.all():
             raise PropertyNotImplementedError("stress needs a cell periodic in three directions")
         batch = self._batch(self.atoms)
         assert self._compact is not None
         members = "forces_std" in properties
-        output = self._compact.evaluate(batch, members=members)
+        with short_of_memory("use a smaller structure, or another device"):
+            output = self._compact.evaluate(batch, members=members)
         energy = output.energy.mean().item()
         self.results = {
             "energy": energy,
@@ -114,6 +168,8 @@ class TLPotCalculator(Calculator):
 
     def _batch(self, atoms: Atoms) -> Batch:
         if self._list is None or not self._list.covers(atoms):
+            if flaw := find_flaw(atoms, shortest=None):
+                raise TlpotError(f"{atoms.get_chemical_formula()}: {flaw}")
             symbols = set(atoms.symbols)
             if self._compact is None or symbols != self._elements:
                 self._compact, self._elements = self.potential.for_elements(symbols), symbols
@@ -127,6 +183,8 @@ class _SkinList:
     def __init__(self, potential: Potential, atoms: Atoms, skin: float) -> None:
         self.atoms, self.skin = atoms.copy(), skin
         self._template = Batch.of_frame(Frame(self.atoms), potential.backbone.cutoff + skin)
+        if (self._template.vectors.norm(dim=1) < COINCIDENT).any():
+            raise TlpotError(f"{atoms.get_chemical_formula()}: {closest(atoms, COINCIDENT)}")
         first, second = self._template.pairs
         positions = torch.from_numpy(self.atoms.positions)
         self._shifts = self._template.vectors - (positions[second] - positions[first])

@@ -24,7 +24,7 @@ BUNDLED = Path(__file__).parents[1] / "backbones"
 """Weights that come with tlpot, ``<base>.safetensors``."""
 
 
-def load(model: str | Path) -> Potential:
+def load(model: str | Path, device: str = "cpu") -> Potential:
     """A potential by name or from a file.
 
     Parameters
@@ -32,12 +32,20 @@ def load(model: str | Path) -> Potential:
     model
         Path of a model file or run folder, or ``ani2x``, ``ani1x``, ``ani1ccx`` (torchani's
         weights, downloaded and cached by torchani), or ``mini`` (ships with tlpot).
+    device
+        Where it computes: ``cpu``, ``cuda:1`` …; ``auto`` takes a GPU when there is one.
 
     Raises
     ------
     TlpotError
-        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file.
+        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file. If the
+        device cannot be used here.
     """
+    where = usable(str(device))
+    return _load(model).to(where)
+
+
+def _load(model: str | Path) -> Potential:
     name = str(model)
     if isinstance(model, Path) and model.exists():
         return Potential.load(model)
@@ -64,15 +72,8 @@ def load(model: str | Path) -> Potential:
 
 
 def load_onto(model: str | Path, device: str = "auto") -> Potential:
-    """As `load`, on a device as torch calls it; ``auto`` takes a GPU when there is one.
-
-    Raises
-    ------
-    TlpotError
-        As `load`, and if the device cannot be used here.
-    """
-    where = usable(device)
-    return load(model).to(where)
+    """As `load`, on a GPU when there is one."""
+    return load(model, device)
 
 
 def supported_elements(model: str | Path, asked: Collection[str] = ()) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from tlpot.backbones.base import Backbone, find_backbone
 from tlpot.backbones.published import to_torchani
 from tlpot.elements.donors import require_elements
 from tlpot.engine.threads import own_threads
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, short_of_memory
 from tlpot.model.file import read_model, write_model
 from tlpot.model.prediction import Output, Prediction, voigt
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
+from tlpot.structure.electrons import require_closed_shell
 from tlpot.structure.frames import Batch, Frame
+from tlpot.structure.soundness import require_sound
 
 CHUNK = 1024
 """Atoms evaluated together by `Potential.predict`."""
@@ -43,6 +45,20 @@ def chunks(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
         atoms += size
     if chunk:
         yield chunk
+
+
+def _as_frame(structure: Frame | Atoms, place: int) -> Frame:
+    """A structure that a potential can be asked of."""
+    if isinstance(structure, Atoms):
+        structure = Frame(structure, index=place)
+    if not isinstance(structure, Frame):
+        raise TlpotError(
+            f"predict takes ase.Atoms or the frames of tlpot.read_frames, not {structure!r}; read "
+            "files with tlpot.read_frames"
+        )
+    require_sound([structure])
+    require_closed_shell(structure.atoms, structure.info, structure.name)
+    return structure
 
 
 class Potential:
@@ -140,16 +156,44 @@ class Potential:
         """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
         return member_spread(members) * factor(self.calibration, quantity)
 
+    @overload
+    def predict(self, structures: Frame | Atoms, members: bool = False) -> Prediction: ...
+    @overload
     def predict(
-        self, structures: Sequence[Frame | Atoms], members: bool = False
-    ) -> list[Prediction]:
-        """Energy, forces, stress and spread of many structures, evaluated in batches.
+        self, structures: Iterable[Frame | Atoms], members: bool = False
+    ) -> list[Prediction]: ...
+    def predict(
+        self, structures: Frame | Atoms | Iterable[Frame | Atoms], members: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Energy, forces, stress and spread of structures, evaluated in batches.
 
-        With `members` also the spread of the forces, at the cost of every member's forces.
+        Parameters
+        ----------
+        structures
+            One structure, or as many as you like, cells and sizes mixed.
+        members
+            Whether to give the spread of the forces too, at the cost of every member's forces.
+
+        Returns
+        -------
+        Prediction or list of Prediction
+            One for one structure; for several a list in their order.
+
+        Raises
+        ------
+        TlpotError
+            If a structure is not sound, holds an element that the potential does not know, or
+            states a charge or a spin (`tlpot.structure.electrons`); if something else than
+            structures is given; or if memory does not suffice.
         """
-        frames = [Frame(s) if isinstance(s, Atoms) else s for s in structures]
-        batches = (self.batch(chunk) for chunk in chunks(frames))
-        return [p for batch in batches for p in self._predict(batch, members)]
+        if isinstance(structures, Frame | Atoms):
+            return self.predict([structures], members)[0]
+        if isinstance(structures, str) or not isinstance(structures, Iterable):
+            structures = [structures]
+        frames = [_as_frame(structure, i) for i, structure in enumerate(structures)]
+        with short_of_memory("use a smaller structure, or another device"):
+            batches = (self.batch(chunk) for chunk in chunks(frames))
+            return [p for batch in batches for p in self._predict(batch, members)]
 
     def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
         """As `predict`, of one `Batch` a structure; kept descriptors are not computed again."""

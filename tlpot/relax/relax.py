@@ -17,6 +17,7 @@ from tlpot.model.potential import Potential
 from tlpot.relax.ending import Minimum, deforms
 from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import symmetrised
+from tlpot.structure.electrons import stated_open_shell
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw
 
@@ -136,14 +137,18 @@ def _start(frame: Frame, number: int, potential: Potential, settings: Relaxation
         hold(atoms, fixed_components(frame.atoms))
     except TlpotError as error:
         reason = str(error)
-    reason = reason or unfit(atoms, potential) or _unmoved(atoms, settings)
+    reason = reason or unfit(frame.atoms, potential, frame.info) or _unmoved(atoms, settings)
     return Relaxed(name, atoms, atoms, reason=reason or _unsymmetric(atoms, settings))
 
 
-def unfit(atoms: Atoms, potential: Potential) -> str | None:
-    """Why the model should not even be asked, or None."""
+def unfit(
+    atoms: Atoms, potential: Potential, info: Mapping[str, object] | None = None
+) -> str | None:
+    """Why the model should not even be asked, or None; `info` as for `stated_open_shell`."""
     if flaw := find_flaw(atoms, potential.elements, periodic="whole"):
         return str(flaw)
+    if stated := stated_open_shell(atoms, info):
+        return f"{stated}; the models know neutral closed-shell systems only"
     if reason := too_close(atoms, {}):
         return f"too close for any model: {reason}"
     return None

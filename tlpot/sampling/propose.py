@@ -13,6 +13,7 @@ from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
 from tlpot.sampling.geometries import sample_md, sample_modes, sample_rattle, take
 from tlpot.sampling.settings import Method, Proposal
+from tlpot.structure.electrons import require_closed_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import SHORTEST, require_sound
 
@@ -68,6 +69,8 @@ def propose(
         raise TlpotError(f"sampling by {method} needs a model")
     calculator = None if model is None else TLPotCalculator(model)
     require_sound(frames)
+    for frame in frames if model is not None else ():
+        require_closed_shell(frame.atoms, frame.info, frame.name)
     how = {"strain": strain, "rattle": rattle}
     how = how if method == "rattle" else {"temperature": temperature}
     found: list[Frame] = []

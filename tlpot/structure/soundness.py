@@ -46,7 +46,7 @@ def find_flaw(
     atoms: Atoms,
     elements: Collection[str] | None = None,
     periodic: Literal["any", "whole", "crystal"] = "any",
-    shortest: float = SHORTEST,
+    shortest: float | None = SHORTEST,
 ) -> Flaw | None:
     """The first flaw of a structure, or None.
 
@@ -58,7 +58,8 @@ def find_flaw(
         ``any`` is all right, slabs and wires too; ``whole``: in three directions or none;
         ``crystal``: in three.
     shortest
-        Å, images included, below which atoms overlap; 0: only those at the same place do.
+        Å, images included, below which atoms overlap; 0: only those at the same place do; None:
+        they are not looked for.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def find_flaw(
         return Flaw("broken cell", "its cell has no volume: no vector along a periodic direction")
     if abs(atoms.cell.complete().volume) < LEAST_VOLUME:
         return Flaw("broken cell", "its cell has no volume")
-    close = closest(atoms, max(shortest, COINCIDENT))
+    close = None if shortest is None else closest(atoms, max(shortest, COINCIDENT))
     return None if close is None else Flaw("overlapping atoms", close)
 
 
