@@ -131,7 +131,7 @@ def test_what_is_done_is_kept(crystals, uninterrupted, tmp_path, verb, how):
 
 
 def test_several_workers_lose_what_they_have_in_hand(crystals, tmp_path):
-    """Two, each with half of a shard that goes on: both journals are taken up."""
+    """Two, each with a shard that goes on: both are taken up, in batches of another size."""
     folder, log = tmp_path / "out", tmp_path / "log"
     call = f"relax_files({str(crystals)!r}, 'mini', {str(folder)!r}, "
     call += "Relaxation(batch_atoms=1, fmax=0.05), workers=2, device='cpu', shard=2)"
@@ -150,7 +150,7 @@ def test_several_workers_lose_what_they_have_in_hand(crystals, tmp_path):
     process.wait()
     seen: list[tuple[int, int]] = []
     outcome = relax_files(
-        *(crystals, "mini", folder, Relaxation(batch_atoms=1, fmax=0.05)),
+        *(crystals, "mini", folder, Relaxation(batch_atoms=500, fmax=0.05)),
         workers=2,
         device="cpu",
         shard=2,

@@ -91,6 +91,12 @@ def test_nobody_trains_on_predictions_without_knowing(call, labelled, tmp_path):
     settings = Data(files=[str(bare)])
     with pytest.raises(TlpotError, match="no energy and no forces"):
         check_frames(read_data(settings), settings)
+    relaxed = ["relax", f"{labelled}@0:2", "--model", "mini", "--output", tmp_path / "relaxed"]
+    assert call(*relaxed, "engine=ase", "fmax=0.3", "smax=1")[0] == 0
+    settings = Data(files=[str(tmp_path / "relaxed/relaxed.extxyz")])
+    (remark,) = check_frames(read_data(settings), settings).remarks
+    assert "2 frames have the energies of a tlpot model, not of DFT" in remark
+    assert "model mini" in remark
     for name in ("predicted_energy", "pred_forces", "prediction_stress", "energy_predicted"):
         assert not label_of(name), name
     assert label_of("dft_energy") == label_of("ref_energy") == "energy"

@@ -185,6 +185,13 @@ def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
             f"{len(bands)} frames are images of an elastic band, as {bands[0].name}: some versions "
             "of VASP add the springs to their forces. Single points of them are safe."
         )
+    guesses = [frame for frame in frames if str(frame.info.get("engine")).startswith("tlpot ")]
+    if guesses:
+        yield (
+            f"{len(guesses)} frames have the energies of a tlpot model, not of DFT, as "
+            f"{guesses[0].name} ({guesses[0].info.get('settings', 'of tlpot md')}): what trains on "
+            "them learns a model's guesses. tlpot label gives them labels."
+        )
     polarised = ("ISPIN = 2", "non-collinear", "spin-orbit")
     silent = [
         frame

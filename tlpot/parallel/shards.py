@@ -25,6 +25,8 @@ SHARD = 64
 """Structures that go to a process together."""
 PERIOD = 0.5
 """Seconds after which it is looked again how far other processes are."""
+PACE = ("batch_atoms",)
+"""Settings that an interrupted call may go on without."""
 
 Work = Callable[[str, str, dict[str, Any], list[Frame]], Iterator[Mapping[int, str]]]
 """``(model, device, settings, structures)``, importable; as some structures are done it yields
@@ -236,6 +238,15 @@ def _identity(
         "structures": len(frames),
         "geometry": geometry.hexdigest(),
         "model": sha256(file) if file.is_file() else hashlib.sha256(model.encode()).hexdigest(),
-        "settings": settings,
+        "settings": _decisive(settings),
         "shard": shard,
+    }
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """Less what changes the pace alone: what ran out of memory goes on with smaller batches."""
+    return {
+        name: _decisive(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in PACE
     }
