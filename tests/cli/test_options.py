@@ -125,7 +125,7 @@ ALWAYS: dict[str, set[str]] = {
         *("model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"),
         *("output", "parity"),
     },
-    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key"},
+    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path", "examples"},
     "validate": {"config", "overrides"},
@@ -209,6 +209,32 @@ ROOTS += (Sweep, Ranking, Dynamics, Proposal)
 
 IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
     (Config, "model.schnet", {"model": {"base": "mini", "schnet": {}}}, "with base: mini"),
+    *(
+        (
+            Config,
+            f"data.groups.{key}",
+            {"data": {"groups": [{"files": "x", key: value}]}},
+            "without table",
+        )
+        for key, value in {"column": "E", "unit": "eV", "per": "atom", "relative": True}.items()
+    ),
+    (
+        Config,
+        "data.groups.keys",
+        {
+            "data": {
+                "groups": [{"files": "x", "table": "t", "relaxed": True, "keys": {"energy": "E"}}]
+            }
+        },
+        "with table: t",
+    ),
+    (Config, "data.leaks", {"data": {"files": "x", "leaks": "drop"}}, "without validation or test"),
+    (
+        Config,
+        "data.max_frames",
+        {"data": {"train": "x", "max_frames": 3}},
+        "without files or groups",
+    ),
     (Config, "label.dispersion", {"label": {"engine": "vasp", "dispersion": "PBE"}}, "vasp"),
     (Config, "label.replicate", {"label": {"engine": "vasp", "replicate": 9}}, "engine: vasp"),
     (Config, "label.stress", {"label": {"engine": "vasp", "stress": True}}, "engine: vasp"),
@@ -280,10 +306,10 @@ JUDGED_LATER = {"training.fine_angles", "training.keep_gb", "training.stress_wei
 EFFECTIVE: dict[str, str] = {
     "Config": "data.files data.relaxed data.energy_only data.groups data.keys.energy "
     "data.keys.forces data.keys.stress data.energy data.bad_frames data.duplicates data.max_force "
-    "data.min_distance data.max_frames data.train_fraction data.split.test data.split.validation "
-    "data.split.seed data.groups.files data.groups.relaxed "
+    "data.min_distance data.train data.validation data.test data.train_fraction data.split.test "
+    "data.split.validation data.split.seed data.groups.files data.groups.relaxed "
     "data.groups.energy_only data.groups.keys.energy data.groups.keys.forces "
-    "data.groups.keys.stress data.groups.weight model.base model.schnet.cutoff "
+    "data.groups.keys.stress data.groups.weight data.groups.table model.base model.schnet.cutoff "
     "model.schnet.features model.schnet.interactions model.schnet.gaussians model.schnet.members "
     "model.elements.donor model.elements.kind model.train model.freeze model.init "
     "training.epochs training.batch_size training.learning_rate training.weight_decay "
