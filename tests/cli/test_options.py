@@ -119,19 +119,19 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
 """Options that others decide about: commands in which each must be refused, and why."""
 
 ALWAYS: dict[str, set[str]] = {
-    "finetune": {"config", "overrides", "resume"},
+    "finetune": {"config", "overrides", "resume", "refused"},
     "ablate": {"sweep", "workers", "scheduler"},
     "evaluate": {
         *("model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"),
-        *("output", "parity"),
+        *("output", "parity", "refused"),
     },
-    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model"},
+    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model", "refused"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path", "examples"},
-    "validate": {"config", "overrides"},
+    "validate": {"config", "overrides", "refused"},
     "sample propose": {"files", "method", "number", "output", "min_distance", "seed"},
     "sample choose": {"files", "by", "number", "output"},
-    "sample learn": {"config", "overrides", "output", "number"},
+    "sample learn": {"config", "overrides", "output", "number", "refused"},
     "label": {"files", "output", "collect"},
     "schema": set(),
     "rank": {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -20,7 +21,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from tlpot.cli.show.data import checked_table, refused_listed
 from tlpot.config.run import Config
+from tlpot.data.check import Checked
 from tlpot.errors import TlpotError
 from tlpot.md.dynamics import Pace
 from tlpot.sampling.active import Round, active_learning
@@ -141,8 +144,13 @@ def md_bar(steps: int, console: Console) -> Iterator[Callable[[Pace], None]]:
         yield lambda now: progress.move(now.step, note=f"{now.ns_per_day:.3g} ns/day")
 
 
-def show_learning(config: Config, number: int | None, console: Console) -> list[Frame]:
-    """Active learning with one line a round; the frames it chose."""
+def show_learning(
+    config: Config, number: int | None, refused: Path | None, console: Console
+) -> list[Frame]:
+    """Active learning with one line a round; the frames it chose.
+
+    What is refused is shown, and listed in a table if there is a path for it.
+    """
 
     def show(done: Round) -> None:
         console.print(
@@ -152,4 +160,11 @@ def show_learning(config: Config, number: int | None, console: Console) -> list[
             soft_wrap=True,
         )
 
-    return active_learning(config, number, show)[0]
+    with refused_listed(refused, console) as listed:
+
+        def say(checked: Checked) -> None:
+            listed(checked.rejected)
+            if checked.rejected:
+                console.print(checked_table(checked))
+
+        return active_learning(config, number, show, say)[0]

@@ -21,6 +21,7 @@ from tlpot.cli.shared import (
     Device,
     FileNames,
     Overrides,
+    RefusedTable,
     Resume,
     Verbs,
     err,
@@ -78,16 +79,30 @@ def root(version: Version = False) -> None:
 
 
 @app.command()
-def finetune(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
+def finetune(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    refused: RefusedTable = None,
+) -> None:
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
+    from tlpot.cli.show.data import refused_listed
     from tlpot.cli.show.potential import print_prepared, print_run
     from tlpot.cli.training import TrainingDisplay
     from tlpot.finetuning import run
 
-    epochs = settings.training.epochs
-    with stoppable(EPOCHS), TrainingDisplay(epochs, print_prepared, err) as display:
-        done = run.finetune(settings, resume, display.on_start, display.on_epoch)
+    with (
+        stoppable(EPOCHS),
+        refused_listed(refused, err) as listed,
+        TrainingDisplay(settings.training.epochs, print_prepared, err) as display,
+    ):
+
+        def on_start(prepared: run.PreparedPotential) -> None:
+            listed(prepared.checked.rejected)
+            display.on_start(prepared)
+
+        done = run.finetune(settings, resume, on_start, display.on_epoch)
     if done.metrics:
         print_run(done, out)
 
@@ -133,6 +148,7 @@ def evaluate(
     forces_key: LabelKey = None,
     stress_key: LabelKey = None,
     device: Device = "auto",
+    refused: RefusedTable = None,
 ) -> None:
     """Judge a model on labelled structures.
 
@@ -143,7 +159,7 @@ def evaluate(
     Energies of a base that was never tuned count from another zero than the labels: it is fitted
     to these frames, which is said.
     """
-    from tlpot.cli.show.data import checked_table, print_seen
+    from tlpot.cli.show.data import checked_table, print_seen, refused_listed
     from tlpot.cli.show.potential import print_evaluation
     from tlpot.data.check import check_frames
     from tlpot.data.fingerprints import model_lines
@@ -161,7 +177,9 @@ def evaluate(
     potential = load_onto(model, device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
-    checked = check_frames(read_data(settings), settings, potential.elements)
+    with refused_listed(refused, err) as listed:
+        checked = check_frames(read_data(settings), settings, potential.elements)
+        listed(checked.rejected)
     assessment = assess(potential, checked.frames)
     result = assessment.metrics
     print_seen(model_lines(result["seen"]), err if as_json else out)
@@ -197,16 +215,19 @@ def inspect(
         str | None,
         typer.Option(help="model to judge units by; left out: ani2x, without its weights mini"),
     ] = None,
+    refused: RefusedTable = None,
 ) -> None:
     """Show what is in the data, what would be refused and why, and whether units are eV and Å."""
-    from tlpot.cli.show.data import print_inspection, print_lines
+    from tlpot.cli.show.data import print_inspection, print_lines, refused_listed
     from tlpot.data.inspect import inspect_files
     from tlpot.finetuning.units import inspect_units
 
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     output = output or free_path("inspect")
     settings = Data(files=files, keys=keys, energy_only=True)
-    inspection = inspect_files(files, output, settings)
+    with refused_listed(refused, out) as listed:
+        inspection = inspect_files(files, output, settings)
+        listed(inspection.checked.rejected + inspection.broken)
     print_inspection(inspection, out)
     print_lines(inspect_units(inspection.checked.plausible(), model), out)
 
@@ -262,13 +283,17 @@ def init(
 
 
 @app.command()
-def validate(config: ConfigPath, overrides: Overrides = None) -> None:
+def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
     """Check config, data, elements, split, weights, device and output without training."""
     settings = load_config(config, overrides)
+    from tlpot.cli.show.data import refused_listed
     from tlpot.cli.show.potential import print_prepared
     from tlpot.finetuning import run
 
-    print_prepared(run.validate(settings), out)
+    with refused_listed(refused, err) as listed:
+        prepared = run.validate(settings)
+        listed(prepared.checked.rejected)
+    print_prepared(prepared, out)
     out.print(f"{config} is ready to run")
 
 

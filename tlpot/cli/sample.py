@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlpot.cli.options import described
-from tlpot.cli.shared import ConfigPath, FileNames, Overrides, Verbs, err, out
+from tlpot.cli.shared import ConfigPath, FileNames, Overrides, RefusedTable, Verbs, err, out
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
 from tlpot.sampling.settings import Method, Proposal
@@ -192,6 +192,7 @@ def learn(
     number: Annotated[
         int | None, typer.Option(min=1, help="at most so many frames", show_default=False)
     ] = None,
+    refused: RefusedTable = None,
 ) -> None:
     """Choose labelled frames by training: add the worst, round by round, until few are in doubt.
 
@@ -203,7 +204,7 @@ def learn(
     from tlpot.data.write import refuse_to_overwrite
 
     refuse_to_overwrite(output)
-    _write(output, console.show_learning(load_config(config, overrides), number, err))
+    _write(output, console.show_learning(load_config(config, overrides), number, refused, err))
 
 
 def _write(output: Path, frames: list[Frame]) -> None:

@@ -25,6 +25,10 @@ Overrides = Annotated[
 ]
 Resume = Annotated[bool, typer.Option(help="continue an interrupted run")]
 FileNames = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+RefusedTable = Annotated[
+    Path | None,
+    typer.Option("--refused", help="CSV to write: file, index and reason of every frame refused"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 EPOCHS = "finished epochs are kept: continue with --resume"

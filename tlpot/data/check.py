@@ -14,6 +14,7 @@ from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
 from tlpot.errors import TlpotError
+from tlpot.files import table_text
 from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import NO_ATOMS, find_flaw
@@ -32,6 +33,9 @@ SMALL = [unit for unit, size in FORCE_UNITS.items() if size < 1.0]
 FORCE_GUESS = 20.0
 """eV/Å up to which a converted force is a likely explanation of one that is too large."""
 
+FRAMES_LISTED = 5
+"""Frames that a refusal lists."""
+
 MENDS = {
     "unreadable": "mend the file, or leave it out",
     "no atoms": "leave the frame out; file@start:stop picks others",
@@ -45,7 +49,7 @@ MENDS = {
     "non-finite": "the calculation broke down; repeat it or leave the frame out",
     "broken cell": "give the frame a cell, or set its pbc to false",
     "unknown element": "name the element in the file, or leave the frame out",
-    "unsupported element": "let another element stand in through model.elements, e.g. {Cu: S}",
+    "unsupported element": "let another element stand in through model.elements",
     "overlapping atoms": "look at the geometry; data.min_distance sets the bound",
     "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
     "not relaxed": "data.relaxed is for minima; put other frames into a group of their own",
@@ -69,6 +73,14 @@ class Rejection:
     def mend(self) -> str:
         """What a user can do about it."""
         return MENDS[self.reason]
+
+
+class RefusedFramesError(TlpotError):
+    """Frames that cannot be used; the message shows a few, `rejected` holds them all."""
+
+    def __init__(self, message: str, rejected: Sequence[Rejection]) -> None:
+        super().__init__(message)
+        self.rejected = list(rejected)
 
 
 @dataclass(frozen=True)
@@ -147,14 +159,30 @@ def check_frames(
     }
     for kind in reversed(kinds):
         if kinds[kind] and getattr(settings, kind) == "refuse":
-            raise TlpotError(_refusal(kinds[kind], len(frames), f"data.{kind}: drop"))
+            message = _refusal(kinds[kind], len(frames), f"data.{kind}: drop")
+            raise RefusedFramesError(message, checked.rejected)
     if not checked.frames:
-        raise TlpotError(
-            _refusal(checked.rejected, len(frames), None)
-            if checked.rejected
-            else "the files hold no frame at all."
+        message = _refusal(checked.rejected, len(frames), None)
+        raise RefusedFramesError(
+            message if checked.rejected else "the files hold no frame at all.", checked.rejected
         )
     return checked
+
+
+def refused_table(rejected: Sequence[Rejection]) -> str:
+    """Every frame that is not used as CSV: file, index, formula, reason, what was seen, mend."""
+    rows = [
+        {
+            "file": r.frame.source,
+            "index": r.frame.index,
+            "formula": r.frame.formula,
+            "reason": r.reason,
+            "seen": r.detail,
+            "mend": r.mend,
+        }
+        for r in rejected
+    ]
+    return table_text(("file", "index", "formula", "reason", "seen", "mend"), rows)
 
 
 def sort_frames(
@@ -208,8 +236,8 @@ def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
 def _refusal(rejected: list[Rejection], total: int, setting: str | None) -> str:
     few = len(rejected) < total
     head = f"{len(rejected)} of {total} frames cannot be used" if few else "no frame can be used"
-    lines = [f"{r.frame.name}: {r.reason} — {r.detail}" for r in rejected[:5]]
-    if len(rejected) > 5:
+    lines = [f"{r.frame.name}: {r.reason} — {r.detail}" for r in rejected[:FRAMES_LISTED]]
+    if len(rejected) > FRAMES_LISTED:
         counts = Counter(r.reason for r in rejected)
         lines.append("in all: " + ", ".join(f"{n} × {reason}" for reason, n in counts.items()))
     mends = [f"{r.reason}: {r.mend}." for r in {r.reason: r for r in rejected}.values()]

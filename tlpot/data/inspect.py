@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ase import Atoms
+
 from tlpot.config.data import Data
-from tlpot.data.check import Checked, sort_frames
+from tlpot.data.check import Checked, Rejection, sort_frames
 from tlpot.data.groups import marked
 from tlpot.data.levels import level_text, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
@@ -31,8 +33,8 @@ class Inspection:
         Good and bad frames; nothing is refused.
     groups
         The frames by file, kind and composition.
-    unreadable
-        Why files could not be read, one message each.
+    broken
+        Files that could not be read, a frame without atoms each, and why.
     pictures
         PNG files written.
     conflict
@@ -43,10 +45,15 @@ class Inspection:
 
     checked: Checked
     groups: list[FrameGroup]
-    unreadable: list[str]
+    broken: list[Rejection]
     pictures: list[Path] = field(default_factory=list)
     conflict: str = ""
     levels: list[str] = field(default_factory=list)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Why files could not be read, one message each."""
+        return [rejection.detail for rejection in self.broken]
 
 
 def inspect_files(
@@ -78,13 +85,14 @@ def inspect_files(
         for name in PICTURES:
             require_absent(output / name, "name another folder with --output")
     frames: list[Frame] = []
-    unreadable = []
+    broken: list[Rejection] = []
     for path, index in find_files(files):
         try:
             found = read_file(path, index, settings.keys, settings.energy)
             frames += [marked(frame, settings) for frame in found]
         except TlpotError as error:
-            unreadable.append(str(error))
+            empty = Frame(Atoms(), source=str(path))
+            broken.append(Rejection(empty, "unreadable", str(error)))
     checked = sort_frames(frames, settings.model_copy(update={"max_frames": None}), supported)
     groups = group_frames(frames, checked.frames)
     pictures = []
@@ -96,9 +104,7 @@ def inspect_files(
         for name, draw in zip(PICTURES, drawn, strict=False):
             draw([group for group in groups if group.frames]).savefig(output / name)
             pictures.append(output / name)
-    return Inspection(
-        checked, groups, unreadable, pictures, _conflict(frames), list(_levels(frames))
-    )
+    return Inspection(checked, groups, broken, pictures, _conflict(frames), list(_levels(frames)))
 
 
 def _levels(frames: Sequence[Frame]) -> Iterator[str]:

@@ -129,7 +129,7 @@ def require_elements(
             lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
             mend = f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
         prefix = f"{where}: " if where else ""
+        what = "not an element" if len(unknown) == 1 else "not elements"
         raise TlpotError(
-            f"{prefix}{', '.join(unknown)}: not an element of this model ({', '.join(known)}). "
-            + mend
+            f"{prefix}{', '.join(unknown)}: {what} of this model ({', '.join(known)}). {mend}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -11,7 +11,7 @@ import torch
 
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
-from tlpot.data.check import Checked, check_frames
+from tlpot.data.check import Checked, RefusedFramesError, check_frames
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
@@ -103,7 +103,7 @@ def prepare(
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
-    present = {s for f in chain(*parts.values(), replay) for s in f.atoms.symbols}
+    present = _elements(chain(*parts.values(), replay))
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     small = compact(base, present, device)
     batches = [small.batch([frame]) for frame in parts["train"]]
@@ -141,12 +141,29 @@ def _base(config: Config) -> tuple[Potential, list[LayerState]]:
 def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) -> Checked:
     remarks: list[str] = []
     frames = read_data(config.data, frames, remarks.append)
-    if config.data.bad_frames == "refuse":
-        for frame in frames:
-            present = set(frame.atoms.symbols)
-            base.require_elements(present, frame.name)
-    checked = check_frames(frames, config.data, base.elements)
-    return replace(checked, remarks=[*remarks, *checked.remarks])
+    lacking = _lacking(base, frames)
+    try:
+        checked = check_frames(frames, config.data, base.elements)
+    except RefusedFramesError as error:
+        raise RefusedFramesError("\n".join([*lacking, str(error)]), error.rejected) from None
+    return replace(checked, remarks=[*remarks, *lacking, *checked.remarks])
+
+
+def _lacking(base: Potential, frames: Sequence[Frame]) -> list[str]:
+    """What to say of all elements that the base does not know, with donors; nothing: none."""
+    foreign = [frame for frame in frames if _elements([frame]) - set(base.elements)]
+    if not foreign:
+        return []
+    try:
+        where = f"{len(foreign)} of {len(frames)} frames, first {foreign[0].name}"
+        base.require_elements(_elements(foreign), where)
+    except TlpotError as error:
+        return [str(error)]
+    return []
+
+
+def _elements(frames: Iterable[Frame]) -> set[str]:
+    return {symbol for frame in frames for symbol in frame.atoms.symbols}
 
 
 def _require_labels(
@@ -161,7 +178,7 @@ def _require_labels(
 
 
 def _networks(base: Potential, checked: Checked) -> set[str]:
-    return base.backbone.networks_of({s for f in checked.frames for s in f.atoms.symbols})
+    return base.backbone.networks_of(_elements(checked.frames))
 
 
 def compact(
@@ -207,9 +224,8 @@ def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]
         require_sound(frames, shortest)
     except TlpotError as error:
         raise TlpotError(f"training.replay.files: {error}") from None
-    for frame in frames:
-        present = set(frame.atoms.symbols)
-        base.require_elements(present, frame.name)
+    if lacking := _lacking(base, frames):
+        raise TlpotError(f"training.replay.files: {lacking[0]}")
     return frames
 
 

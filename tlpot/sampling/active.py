@@ -11,7 +11,7 @@ import numpy as np
 
 from tlpot.config.run import Config, load_config
 from tlpot.config.sections import no_effect
-from tlpot.data.check import check_frames
+from tlpot.data.check import Checked, check_frames
 from tlpot.data.groups import read_data, without_files
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune
@@ -54,6 +54,7 @@ def active_learning(
     config: Config,
     number: int | None = None,
     on_round: Callable[[Round], None] = lambda done: None,
+    on_checked: Callable[[Checked], None] = lambda checked: None,
 ) -> tuple[list[Frame], list[Round]]:
     """Grow a training set from the frames of ``config.data`` until few others are in doubt.
 
@@ -87,7 +88,9 @@ def active_learning(
     settings, folder = config.active, Path(config.output)
     base = load_base(config.model.base, config.model.elements, config.model.sizes)
     pool = read_data(config.data)
-    pool = check_frames(pool, config.data, base.elements).frames
+    checked = check_frames(pool, config.data, base.elements)
+    on_checked(checked)
+    pool = checked.frames
     limit = min(number or len(pool), len(pool))
     first, step = (max(1, round(share * len(pool))) for share in (settings.start, settings.add))
     random = np.random.default_rng(config.data.split.seed)

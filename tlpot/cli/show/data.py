@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tlpot.data.check import Checked
+from tlpot.data.check import FRAMES_LISTED, Checked, RefusedFramesError, Rejection, refused_table
 from tlpot.data.inspect import FrameGroup, Inspection
+from tlpot.errors import TlpotError
+from tlpot.files import make_folder, require_absent, write_whole
 
 NO_FORCES = (
     "{} frames have no forces: finetune learns from them with data.relaxed: true if they are DFT "
@@ -36,6 +40,35 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     if bare := sum(frame.labels == "energy" for frame in inspection.checked.frames):
         console.print(NO_FORCES.format(bare), soft_wrap=True, highlight=False)
     print_lines((f"wrote {picture}" for picture in inspection.pictures), console)
+
+
+@contextmanager
+def refused_listed(
+    path: Path | None, console: Console
+) -> Iterator[Callable[[Sequence[Rejection]], None]]:
+    """Write the table of refused frames: what the function it yields is given, or what is raised.
+
+    Raises
+    ------
+    TlpotError
+        If the table exists already; as what goes on meanwhile, with how to see all frames.
+    """
+    if path is not None:
+        require_absent(path, "name another table with --refused")
+
+    def write(rejected: Sequence[Rejection]) -> None:
+        if path is not None:
+            make_folder(path.parent)
+            write_whole(path, refused_table(rejected))
+            print_lines([f"wrote {path}: {len(rejected)} frames refused"], console)
+
+    try:
+        yield write
+    except RefusedFramesError as error:
+        write(error.rejected)
+        if path is not None or len(error.rejected) <= FRAMES_LISTED:
+            raise
+        raise TlpotError(f"{error}\n  All {len(error.rejected)}: --refused refused.csv") from None
 
 
 def checked_table(checked: Checked) -> Table:
