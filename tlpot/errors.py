@@ -16,6 +16,14 @@ class TlpotError(ValueError):
     """Bad input: says which file, frame or field is wrong and how to mend it."""
 
 
+class OutOfMemoryError(TlpotError):
+    """There was no more memory; who knows better what to lower says so in its place."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"out of memory ({reason}); {mend}")
+        self.reason = reason
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is no more memory, on a GPU or beside it."""
     said = str(error).lower()
@@ -30,12 +38,14 @@ def short_of_memory(mend: str) -> Iterator[None]:
 
     Raises
     ------
-    TlpotError
-        Saying `mend`, what to lower.
+    OutOfMemoryError
+        Saying `mend`, what to lower; in place of what was said within.
     """
     try:
         yield
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(error.reason, mend) from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TlpotError(f"out of memory ({first_line(error)[:120]}); {mend}") from None
+        raise OutOfMemoryError(first_line(error)[:120], mend) from None

@@ -144,7 +144,7 @@ class TLPotCalculator(Calculator):
         batch = self._batch(self.atoms)
         assert self._compact is not None
         members = "forces_std" in properties
-        with short_of_memory("use a smaller structure, or another device"):
+        with short_of_memory("use a smaller structure, or another device (device=…, --device)"):
             output = self._compact.evaluate(batch, members=members)
         energy = output.energy.mean().item()
         self.results = {

@@ -191,7 +191,7 @@ class Potential:
         if isinstance(structures, str) or not isinstance(structures, Iterable):
             structures = [structures]
         frames = [_as_frame(structure, i) for i, structure in enumerate(structures)]
-        with short_of_memory("use a smaller structure, or another device"):
+        with short_of_memory("use a smaller structure, or another device (device=…, --device)"):
             batches = (self.batch(chunk) for chunk in chunks(frames))
             return [p for batch in batches for p in self._predict(batch, members)]
 
