@@ -125,7 +125,8 @@ ALWAYS: dict[str, set[str]] = {
         *("model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"),
         *("output", "parity", "refused"),
     },
-    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model", "refused"},
+    "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model", "device"}
+    | {"refused"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"path", "examples"},
     "validate": {"config", "overrides", "refused"},

@@ -161,6 +161,7 @@ def test_every_verb_that_computes_with_a_model_takes_a_device():
     "words",
     [
         ["evaluate", "mini", "water.xyz"],
+        ["inspect", "water.xyz"],
         [
             *("sample", "propose", "water.xyz", "--method", "md"),
             *("--number", "2", "--output", "new.extxyz"),

@@ -215,13 +215,16 @@ def inspect(
         str | None,
         typer.Option(help="model to judge units by; left out: ani2x, without its weights mini"),
     ] = None,
+    device: Device = "auto",
     refused: RefusedTable = None,
 ) -> None:
     """Show what is in the data, what would be refused and why, and whether units are eV and Å."""
     from tlpot.cli.show.data import print_inspection, print_lines, refused_listed
     from tlpot.data.inspect import inspect_files
+    from tlpot.engine.device import usable
     from tlpot.finetuning.units import inspect_units
 
+    usable(device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     output = output or free_path("inspect")
     settings = Data(files=files, keys=keys, energy_only=True)
@@ -229,7 +232,7 @@ def inspect(
         inspection = inspect_files(files, output, settings)
         listed(inspection.checked.rejected + inspection.broken)
     print_inspection(inspection, out)
-    print_lines(inspect_units(inspection.checked.plausible(), model), out)
+    print_lines(inspect_units(inspection.checked.plausible(), model, device), out)
 
 
 @app.command()

@@ -103,19 +103,23 @@ def find_doubts(
     return doubts
 
 
-def inspect_units(frames: Sequence[Frame], model: str | None) -> Iterator[str]:
+def inspect_units(
+    frames: Sequence[Frame], model: str | None, device: str = "auto"
+) -> Iterator[str]:
     """What a pretrained model has against the units of labels, of a sample of frames.
 
     Parameters
     ----------
     model
         As for `tlpot.model.load.load`; None: ANI-2x if its weights are on this machine, else mini.
+    device
+        Where it computes.
     """
     name = model or ("ani2x" if has_weights("ani2x") else "mini")
     if model is None and name == "mini":
         yield "the weights of ani2x are not on this machine: mini, which is rougher, judges units"
     try:
-        potential = load(name)
+        potential = load(name, device)
     except TlpotError as error:
         yield f"units are not checked: {error}"
         return
