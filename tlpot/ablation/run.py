@@ -19,7 +19,7 @@ from tlpot.evaluation.plots import read_history
 from tlpot.files import locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
-from tlpot.parallel.processes import as_done
+from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.run_log import log, logged
 from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
@@ -60,6 +60,7 @@ def ablate(
         If the sweep is not sound, its data or base changed since a point finished, or another
         process is at it.
     """
+    require_scheduler(sweep.scheduler)
     folder = Path(sweep.output)
     make_folder(folder)
     begun = (folder / "points").exists()

@@ -20,7 +20,7 @@ from tlpot.data.write import LABEL_KEYS, to_text, write_frames
 from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder
 from tlpot.labelling.engines import Engine, EngineLabels
-from tlpot.parallel.processes import LOCAL, as_done
+from tlpot.parallel.processes import LOCAL, as_done, require_scheduler
 from tlpot.structure.electrons import stated_open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
@@ -155,6 +155,7 @@ def label_frames(
         If the engine is not at hand or refuses its settings, `output` holds frames of another
         level or another process is at it, or a frame has a note that no file can keep.
     """
+    require_scheduler(scheduler)
     engine = Engine(settings)
     engine.check()
     with _alone(Path(output)):
