@@ -188,7 +188,7 @@ def test_absorbing_an_untrained_self_changes_nothing(small):
 
 @pytest.mark.parametrize("frozen", [(), ("input",), ("H.input", "O.hidden1")])
 def test_training_a_smaller_self_is_training_the_whole(small, plain, labelled, frozen):
-    """AdamW with decay, on kept descriptors of H and O alone, against the plain path of it all."""
+    """AdamW with decay, on the descriptors of H and O alone, against the plain path of it all."""
     frames = [f for f in labelled(8) if set(f.atoms.symbols) == {"H", "O"}][:4]
     settings = Training.model_validate({"lambda": 0.3, "stress_weight": 0.1})
     whole, part = small(), small()
@@ -197,10 +197,9 @@ def test_training_a_smaller_self_is_training_the_whole(small, plain, labelled, f
             parameter.requires_grad_(not any(f"{layer}." in name for layer in frozen))
     compact = part.for_elements({"H", "O"})
 
-    def train(model: Potential, weights: list, kept: bool) -> None:
+    def train(model: Potential, weights: list) -> None:
         optimiser = AdamW([w for w in weights if w.requires_grad], lr=1e-3, weight_decay=0.5)
         batch = model.batch(frames)
-        batch = model.backbone.keep(batch) if kept else batch
         for _ in range(6):
             optimiser.zero_grad()
             loss(model.evaluate(batch, training=True), batch, settings).total.backward()
@@ -214,8 +213,8 @@ def test_training_a_smaller_self_is_training_the_whole(small, plain, labelled, f
         for name, p in whole.backbone.named_parameters()
         if name.startswith(("networks.H.", "networks.O."))
     ]
-    train(plain(whole), occurring, kept=False)
-    train(compact, list(compact.backbone.parameters()), kept=True)
+    train(plain(whole), occurring)
+    train(compact, list(compact.backbone.parameters()))
     start = small().backbone.state_dict()
     part.backbone.absorb(compact.backbone)
     moved = 0

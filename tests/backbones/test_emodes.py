@@ -116,31 +116,16 @@ def test_only_the_vectors_tell_elements_apart(small_emodes):
 def test_every_road_to_energies_and_slopes_agrees(small_emodes, plain):
     potential, frames = small_emodes(), [Frame(atoms) for atoms in many()]
     batch = potential.batch(frames)
-    kept = Batch.join([potential.backbone.keep(potential.batch([f])) for f in frames])
     expected = plain(potential).evaluate(batch, members=True)
-    for found in (
-        potential.evaluate(batch, members=True),
-        potential.evaluate(kept, members=True),
-        potential.evaluate(kept.to("cpu"), training=True, members=True),
-    ):
-        torch.testing.assert_close(found.atomic, expected.atomic, rtol=0, atol=1e-9)
-        torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-9)
-    mean = potential.evaluate(kept, training=True)
+    for training in (False, True):
+        output = potential.evaluate(batch, training=training, members=True)
+        torch.testing.assert_close(output.atomic, expected.atomic, rtol=0, atol=1e-9)
+        torch.testing.assert_close(output.forces, expected.forces, rtol=0, atol=1e-9)
+    mean = potential.evaluate(batch, training=True)
     torch.testing.assert_close(mean.slope[0], expected.slope.mean(dim=0), rtol=0, atol=1e-9)
 
 
-def test_frames_of_the_same_elements_are_kept_side_by_side(small_emodes, plain):
-    potential = small_emodes()
-    several = [molecule(n) for n in ("CH3OH", "CH3CH2OH", "H2CO", "SiH4", "Si2H6")]
-    kept = Batch.join([potential.backbone.keep(potential.batch([Frame(a)])) for a in several])
-    assert [len(part.values) for part in kept.kept.parts] == [6 + 9 + 4, 5 + 8]
-    assert kept.kept.nbytes > 0
-    found = potential.evaluate(kept).forces
-    expected = plain(potential).evaluate(potential.batch([Frame(a) for a in several])).forces
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
-
-
-def test_training_on_kept_descriptors_is_training_by_plain_autograd(small_emodes, plain):
+def test_training_is_training_by_plain_autograd(small_emodes, plain):
     frames = [
         Frame(atoms, float(i), np.random.default_rng(i).normal(size=(len(atoms), 3)))
         for i, atoms in enumerate(many())
@@ -152,8 +137,6 @@ def test_training_on_kept_descriptors_is_training_by_plain_autograd(small_emodes
         potential.backbone.requires_grad_(True)
         optimiser = AdamW(potential.backbone.parameters(), lr=1e-3)
         batch = potential.batch(frames)
-        if road is not plain:
-            batch = potential.backbone.keep(batch)
         for _ in range(3):
             optimiser.zero_grad()
             output = road(potential).evaluate(batch, training=True, members=True)

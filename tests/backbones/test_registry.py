@@ -132,7 +132,6 @@ def test_resumed_is_uninterrupted(config, tmp_path):
         ("model", {"init": "pretrained"}, "toy has no pretrained weights"),
         ("model", {"elements": {"Si": "C"}}, "no weights of an element"),
         ("model", {"train": "new"}, "init: scratch"),
-        ("training", {"keep_gb": 1.0}, "keep_gb has no effect with toy"),
         ("training", {"fine_angles": True}, "fine_angles: true has no effect with toy"),
     ],
 )

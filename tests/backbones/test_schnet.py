@@ -25,7 +25,6 @@ from tlpot.model.load import load, load_base
 from tlpot.model.potential import Potential
 from tlpot.sampling.choose import frame_features
 from tlpot.structure.frames import Batch, Frame
-from tlpot.training.cache import DescriptorCache
 from tlpot.training.loss import loss
 
 UREA = Path(__file__).parents[2] / "datasets" / "urea" / "urea.extxyz"
@@ -195,12 +194,6 @@ def test_energies_alone_are_learned_without_slopes(small_schnet, fit):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="neither forces nor virial"):
         _ = potential.evaluate(batch, slope=False).forces
-
-
-def test_runs_that_share_descriptors_have_none_to_share(small_schnet, urea):
-    potential = small_schnet()
-    batch = potential.batch([Frame(urea)])
-    assert DescriptorCache().keep(potential, [[batch]], 1.0)[0][0].kept is None
 
 
 # --- elements ------------------------------------------------------------------------------------

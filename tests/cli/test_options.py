@@ -301,7 +301,7 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
 ]
 """Fields that others decide about, and settings in which each must be refused."""
 
-JUDGED_LATER = {"training.fine_angles", "training.keep_gb", "training.stress_weight"}
+JUDGED_LATER = {"training.fine_angles", "training.stress_weight"}
 """Fields of a `Config` that the base or the frames decide about, in `prepare`."""
 
 EFFECTIVE: dict[str, str] = {
@@ -494,7 +494,6 @@ def test_what_the_base_or_the_frames_decide_is_refused(
     for fine in (True, False):
         why = f"fine_angles: {str(fine).lower()} has no effect with schnet"
         refused(why, model=schnet, training={"fine_angles": fine})
-    refused("keep_gb has no effect with schnet", model=schnet, training={"keep_gb": 1.0})
     refused(
         "fine_angles: true has no effect with model.freeze: input",
         model={"freeze": ["input"]},

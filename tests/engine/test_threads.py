@@ -62,11 +62,10 @@ def test_results_do_not_depend_on_the_number_of_threads(small, labelled, fit, th
     potential = small()
     settings = Training.model_validate({"fit": fit, "lambda": 0.4})
     batch = potential.batch(labelled(4))
-    kept = potential.backbone.keep(batch)
     weights = list(potential.backbone.requires_grad_().parameters())
 
     def results() -> list[torch.Tensor]:
-        output = potential.evaluate(kept, training=True, members=fit == "members")
+        output = potential.evaluate(batch, training=True, members=fit == "members")
         gradients = torch.autograd.grad(loss(output, batch, settings).total, weights)
         inferred = potential.evaluate(batch)
         return [inferred.energy, inferred.forces, inferred.virial, output.forces, *gradients]

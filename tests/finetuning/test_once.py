@@ -1,11 +1,10 @@
-"""A run predicts each part once with each model, and computes no kept descriptor again."""
+"""A run predicts each part once with each model."""
 
 from collections import Counter
 
 import pytest
 
 import tlpot
-from tlpot.backbones.ani import ANI
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import judge
 from tlpot.finetuning.prepare import prepare
@@ -46,21 +45,6 @@ def test_base_and_tuned_predict_each_frame_once(settings, predicted):
     assert len({weights for weights, _ in predicted}) == 2
     assert len(predicted) == 2 * frames
     assert set(predicted.values()) == {1}
-
-
-def test_descriptors_of_training_and_validation_are_computed_once(settings, monkeypatch):
-    kept: Counter = Counter()
-    keep = ANI.keep
-
-    def counted(self, batch):
-        kept[batch.vectors.numpy().tobytes()] += 1
-        return keep(self, batch)
-
-    monkeypatch.setattr(ANI, "keep", counted)
-    run = tlpot.finetune(settings)
-    sizes = (run.metrics["finetuned"][part]["n_frames"] for part in ("train", "validation"))
-    assert len(kept) == sum(sizes)
-    assert set(kept.values()) == {1}
 
 
 def numbers(values: object, name: str = "") -> dict[str, float]:

@@ -123,7 +123,7 @@ def test_evaluate_tells_seen_frames_from_others(
     expected = evaluate(load(finished.folder), held_out)
     assert "by_seen" not in expected
     for key in ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_vector"):
-        assert result["by_seen"]["unseen"][key] == pytest.approx(expected[key], rel=1e-6)
+        assert result["by_seen"]["unseen"][key] == pytest.approx(expected[key], rel=1e-5)
         assert result["by_seen"]["trained on"][key] < result[key]
 
 

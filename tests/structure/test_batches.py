@@ -56,12 +56,9 @@ def test_join_is_associative_and_keeps_every_label(frames, places):
 
 
 @settings(fixtures_once, max_examples=15)
-@given(places, st.booleans())
-def test_frames_in_one_batch_do_not_see_each_other(potential, frames, places, kept):
-    backbone = potential.backbone
+@given(places)
+def test_frames_in_one_batch_do_not_see_each_other(potential, frames, places):
     batches = [potential.batch([frames[i] for i in some]) for some in places]
-    if kept:
-        batches = [backbone.keep(batch) for batch in batches]
     together = potential.evaluate(Batch.join(batches))
     alone = [potential.evaluate(potential.batch([frames[i]])) for some in places for i in some]
     energy = torch.cat([output.energy for output in alone], dim=1)

@@ -63,7 +63,7 @@ def test_a_run_begun_on_a_gpu_resumes_on_a_cpu(settings, tmp_path, monkeypatch):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "tlpot", "finetune", str(path), "--resume"]
-    changed = ["training.keep_gb=0.001"]
+    changed = ["training.device=cpu"]
     done = subprocess.run(command + changed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert same_weights(folder, whole.folder)

@@ -8,6 +8,7 @@ import torch
 
 from tlpot.config.run import Training
 from tlpot.errors import TlpotError
+from tlpot.structure.frames import Batch
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.loss import loss
 from tlpot.training.potential import PotentialTask
@@ -75,7 +76,7 @@ def test_the_reported_losses_are_those_of_the_data(trainer):
     """One step an epoch: the training loss is that of the weights before it."""
     made = trainer(epochs=1, batch_size=7, ema=0)
     settings, potential = made.settings, made.task.potential
-    whole = made.task.join(made.task.train)
+    whole = Batch.join(made.task.train)
     before = loss(potential.evaluate(whole, members=True), whole, settings)
     (row,) = made.fit().history
     assert row["train_loss"] == pytest.approx(before.total.item(), rel=1e-9)
@@ -90,7 +91,7 @@ def test_the_best_epoch_is_the_lowest_validation_loss_and_its_weights_are_left(t
     assert losses[progress.best_epoch - 1] == min(losses) == progress.best_loss
     assert progress.best_epoch < 12, "the test needs a run whose last epoch is not its best"
     settings = made.settings.model_copy(update={"fit": "mean"})
-    batch = made.task.join(made.task.validation)
+    batch = Batch.join(made.task.validation)
     judged = loss(made.task.potential.evaluate(batch), batch, settings).total
     assert judged.item() == pytest.approx(min(losses), rel=1e-9)
 
@@ -164,18 +165,6 @@ def test_stress_weight_has_an_effect(trainer):
     assert not torch.equal(without, with_stress)
     assert torch.isfinite(with_stress).all()
     assert history[0]["train_loss"] > 0.2 * history[0]["train_force_loss"]
-
-
-def test_recomputing_descriptors_is_keeping_them(trainer):
-    kept = trainer(keep_gb=1.0)
-    assert all(b.kept is not None for b in [*kept.task.train, *kept.task.validation])
-    some = trainer(keep_gb=2 * kept.task.train[0].kept.nbytes / 1e9)
-    assert 0 < sum(b.kept is not None for b in some.task.train) < 7
-    none = trainer(keep_gb=0)
-    assert all(b.kept is None for b in [*none.task.train, *none.task.validation])
-    expected, _ = trained(kept)
-    for other in (some, none):
-        torch.testing.assert_close(trained(other)[0], expected, rtol=0, atol=1e-9)
 
 
 def test_without_validation_the_last_epoch_is_left(trainer):
@@ -287,6 +276,9 @@ def test_a_transposed_gradient_is_followed_like_any_other(tmp_path):
 
         def named_parameters(self):
             return iter([("weight", self.weight)])
+
+        def settled(self):
+            return []
 
         def step(self, mine, chosen):
             return {"loss": torch.bmm(x, self.weight.mT).pow(3).sum()}

@@ -21,14 +21,10 @@ from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
 from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.run_log import log, logged
-from tlpot.training.cache import DescriptorCache
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.trainer import Row
 
 OnEpoch = Callable[[Point, Row], None]
-
-_cache = DescriptorCache()
-"""Of this process: its points share the descriptors of the frames that they share."""
 
 
 def ablate(
@@ -157,7 +153,7 @@ def finished(sweep: Sweep) -> list[Outcome]:
 def run_point(config: Config, folder: str, keep_model: bool) -> None:
     """Fine-tune one point in this process."""
     config = config.model_copy(update={"output": folder})
-    finetune(config, cache=_cache)
+    finetune(config)
     if not keep_model:
         (Path(folder) / MODEL).unlink()
 

@@ -19,23 +19,43 @@ FINE = Angles(
     sections=tuple((i + 0.5) * pi / 16 for i in range(16)),
 )
 """Angular terms four times as fine in the angle as ANI-2x's, half as fine in the distance."""
+COMPONENTS = 64
+"""Of the fine columns around a centre, what enters its network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Constants):
     """Everything but the weights: enough to rebuild the backbone from a model file.
 
-    The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers.
+    The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers. With
+    `components` the networks see that many projections of the finer angular columns, not these.
     """
 
     symbols: tuple[str, ...]
     widths: tuple[tuple[int, ...], ...]
     members: int
+    components: int | None = None
 
     @property
     def elements(self) -> int:
         """Number of elements with channels of their own."""
         return len(self.symbols)
+
+    @property
+    def own(self) -> int:
+        """Angular columns of an element pair that are ANI's own."""
+        return len(self.angular_shifts) * len(self.angular_sections)
+
+    @property
+    def entering(self) -> int:
+        """Angular columns of an element pair that enter the networks by themselves."""
+        return self.angular if self.components is None else self.own
+
+    @property
+    def features(self) -> int:
+        """Inputs of the networks."""
+        columns = self.elements * self.radial + self.element_pairs * self.entering
+        return columns + (self.components or 0)
 
     def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
         """The same descriptors and widths for other elements, each sized as its donor."""

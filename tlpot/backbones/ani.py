@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -12,12 +12,13 @@ from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
-from tlpot.backbones.aev import FINE, Architecture
+from tlpot.backbones.aev import COMPONENTS, FINE, Architecture
 from tlpot.backbones.base import Backbone, from_plain
 from tlpot.engine.constants import Angles
-from tlpot.engine.descriptors import keep
-from tlpot.engine.environment import Descriptor, Environment
+from tlpot.engine.descriptors import Descriptors, terms
+from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
+from tlpot.engine.projection import Projection, principal_components
 from tlpot.structure.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
@@ -61,8 +62,8 @@ class ANI(Backbone):
 
     kind = "ani"
     takes_donors = True
-    keeps_descriptors = True
     exports = ("torchani", "metatomic")
+    analytic = True
 
     def __init__(self, architecture: Architecture, donors: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class ANI(Backbone):
         self.aev = architecture.aev_computer()
         self.networks = nn.ModuleDict()
         for symbol, widths in zip(self.symbols, architecture.widths, strict=True):
-            sizes = (self.aev.out_dim, *widths, 1)
+            sizes = (architecture.features, *widths, 1)
             self.networks[symbol] = nn.ModuleDict(
                 {
                     name: Layer(self.members, n_in, n_out)
@@ -88,51 +89,67 @@ class ANI(Backbone):
         self.register_buffer("species", species, persistent=False)
         self.species: Tensor
         self.left_out: nn.Parameter | None = None
+        self.register_buffer("projection", None)
+        self.projection: Tensor | None
+        """``[elements, components, fine columns]``, orthonormal rows."""
+        if architecture.components is not None:
+            columns = architecture.element_pairs * (architecture.angular - architecture.own)
+            self.projection = torch.zeros(len(self.symbols), architecture.components, columns)
 
     def atomic_energies(self, batch: Batch) -> Tensor:
         """``Tensor[members, atoms]`` eV, without any reference energy."""
         species = self.species[batch.numbers]
         return self.network_energies(species, self.descriptors(species, batch))
 
-    @torch.no_grad()
-    def keep(self, batch: Batch) -> Batch:
-        """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
-        return replace(batch, kept=keep(self._environment(batch)))
-
     def energy_and_slope(
         self, batch: Batch, training: bool = False, members: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """As `Backbone.energy_and_slope`; with kept descriptors no descriptor is computed."""
-        if training and batch.kept is None:
-            batch = self.keep(batch)
-        descriptor = batch.kept or Descriptor(self._environment(batch))
+        """As `Backbone.energy_and_slope`."""
+        species = self.species[batch.numbers]
+        vectors = batch.vectors.to(self.dtype)
+        order = species.argsort(stable=True)
+        counts = species.bincount(minlength=len(self.symbols)).tolist()
+        with torch.no_grad():
+            around = surroundings(self.architecture, species, batch.pairs, vectors)
+            projection = None
+            if self.projection is not None:
+                projection = Projection(self.projection, order, counts)
+            descriptors = Descriptors(around, projection)
         with torch.set_grad_enabled(training):
-            species = self.species[batch.numbers]
-            order = species.argsort(stable=True)
             energies, slope = energy_and_slope(
-                descriptor.values[order],
-                species.bincount(minlength=len(self.symbols)).tolist(),
+                descriptors.values[order],
+                counts,
                 [self._weights(symbol) for symbol in self.symbols],
                 ALPHA,
                 members,
             )
             back = order.argsort()
             slope = slope.index_select(1, back) * Hartree
-            return energies.index_select(1, back) * Hartree, descriptor.slope(slope)
+            return energies.index_select(1, back) * Hartree, descriptors.slope(slope)
 
     def _weights(self, symbol: str) -> list[Tensor]:
         return [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
 
-    def _environment(self, batch: Batch) -> Environment:
-        species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
-        return Environment(self.architecture, species, batch.pairs, vectors)
-
     def descriptors(self, species: Tensor, batch: Batch) -> Tensor:
-        """Atomic environment vectors ``Tensor[atoms, features]``, torchani's own."""
+        """Atomic environment vectors ``Tensor[atoms, features]``, torchani's own, projected."""
         vectors = batch.vectors.to(self.dtype)
         neighbours = Neighbors(batch.pairs, vectors.norm(dim=1), -vectors)
         unused_positions = vectors.new_empty(1, len(species), 3)
-        return self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[0]
+        all_columns = self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[
+            0
+        ]
+        if self.projection is None:
+            return all_columns
+        own, fine = self._parted(all_columns)
+        components = torch.einsum("acf,af->ac", self.projection[species], fine)
+        return torch.cat([own, components], dim=1)
+
+    def _parted(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """``[..., columns]`` of torchani's descriptor: those of ANI's own terms, and fine ones."""
+        first, about = self.aev.radial_len, self.architecture
+        pairs = columns[..., first:].unflatten(-1, (about.element_pairs, -1))
+        own, fine = (part.flatten(-2) for part in pairs.tensor_split([about.own], dim=-1))
+        return torch.cat([columns[..., :first], own], dim=-1), fine
 
     def network_energies(self, species: Tensor, features: Tensor) -> Tensor:
         """``[atoms]``, ``[atoms, features]`` to ``[members, atoms]`` eV."""
@@ -150,7 +167,14 @@ class ANI(Backbone):
 
     def describe(self) -> dict[str, Any]:
         """As `Backbone.describe`."""
-        return {"architecture": asdict(self.architecture), "elements": self.donors}
+        about = asdict(self.architecture)
+        if self.projection is None:
+            del about["components"]  # unknown to models without any
+        return {"architecture": about, "elements": self.donors}
+
+    def settled(self) -> dict[str, Tensor]:
+        """As `Backbone.settled`."""
+        return {} if self.projection is None else {"projection": self.projection}
 
     @classmethod
     def restore(cls, header: Mapping[str, Any]) -> ANI:
@@ -181,27 +205,94 @@ class ANI(Backbone):
         return self.architecture.fine is not None
 
     @torch.no_grad()
-    def with_fine_angles(self, fine: Angles = FINE) -> ANI:
+    def with_fine_angles(self, fine: Angles = FINE, components: int | None = COMPONENTS) -> ANI:
         """The same potential with more angular terms, which so far have no weight.
 
         Their first-layer columns are zero, so that energies do not change before training
-        (function-preserving widening, Chen, Goodfellow, Shlens 2016).
+        (function-preserving widening, Chen, Goodfellow, Shlens 2016). They enter as so many
+        `components`, which `fit_components` is to say; with None, by themselves.
         """
-        other = ANI(replace(self.architecture, fine=fine), self.donors)
-        n_old, n_new = self.architecture.angular, other.architecture.angular
-        blocks = self.architecture.element_pairs
+        other = ANI(replace(self.architecture, fine=fine, components=components), self.donors)
+        other.to(self.species.device, self.dtype)
+        entering = other.architecture.entering
         radial = torch.arange(self.aev.radial_len)
-        angular = torch.arange(blocks)[:, None] * n_new + torch.arange(n_old)
+        blocks = torch.arange(self.architecture.element_pairs)[:, None] * entering
+        angular = blocks + torch.arange(self.architecture.angular)
         columns = torch.cat([radial, len(radial) + angular.flatten()])
         for symbol in self.symbols:
-            for name in LAYERS:
-                own, new = self.layer(symbol, name), other.layer(symbol, name)
-                new.bias.copy_(own.bias)
-                if name == "input":
-                    new.weight[..., columns] = own.weight.to(new.weight)
-                else:
-                    new.weight.copy_(own.weight)
-        return other.requires_grad_(False).to(self.species.device, self.dtype)
+            other._take(symbol, self, lambda weight: weight, into=columns)
+        return other.requires_grad_(False)
+
+    @torch.no_grad()
+    def fit_components(self, batches: Iterable[Batch], new: Collection[str] | None = None) -> None:
+        """Let components be the principal ones of the fine columns of `batches`.
+
+        For each centre element that has none yet: the directions in which its columns vary most.
+
+        Parameters
+        ----------
+        new
+            Only what sees one of these is to train (`train_only`): columns around other centres
+            that see none of them have no part in a component.
+        """
+        if self.projection is None:
+            return
+        about = self.architecture
+        columns = self.projection.shape[2]
+        sums = torch.zeros(len(self.symbols), columns, dtype=torch.float64)
+        products = torch.zeros(len(self.symbols), columns, columns, dtype=torch.float64)
+        counts = torch.zeros(len(self.symbols), dtype=torch.float64)
+        for batch in batches:
+            species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
+            around = surroundings(about, species, batch.pairs, vectors)
+            fine = terms(about)[-1].values(around).flatten(1).double().cpu()
+            for element in species.unique().tolist():
+                some = fine[(species == element).cpu()]
+                counts[element] += len(some)
+                sums[element] += some.sum(0)
+                products[element] += some.T @ some
+        seen = [symbol in (new or ()) for symbol in self.symbols]
+        first, second = torch.triu_indices(len(seen), len(seen))
+        seen_by_pair = torch.tensor(seen)[first] | torch.tensor(seen)[second]
+        unseen = ~seen_by_pair.repeat_interleave(columns // len(first))
+        for element in counts.nonzero().flatten().tolist():
+            if self.projection[element].any():
+                continue
+            mean = sums[element] / counts[element]
+            covariance = products[element] / counts[element] - torch.outer(mean, mean)
+            if new is not None and not seen[element]:
+                covariance[unseen], covariance[:, unseen] = 0.0, 0.0
+            self.projection[element] = principal_components(covariance, self.projection.shape[1])
+
+    @torch.no_grad()
+    def unprojected(self) -> ANI:
+        """The same potential, whose networks see every fine column: what other programs take."""
+        if self.projection is None:
+            return self
+        other = ANI(replace(self.architecture, components=None), self.donors)
+        other.to(self.species.device, self.dtype)
+        own, fine = self._parted(torch.arange(self.aev.out_dim))
+        columns = torch.cat([own, fine])
+        for symbol, matrix in zip(self.symbols, self.projection, strict=True):
+
+            def spelt_out(weight: Tensor, matrix: Tensor = matrix) -> Tensor:
+                direct, components = weight.tensor_split([-len(matrix)], dim=-1)
+                return torch.cat([direct, components @ matrix], dim=-1)
+
+            other._take(symbol, self, spelt_out, into=columns)
+        return other.requires_grad_(False)
+
+    def _take(
+        self, symbol: str, other: ANI, first: Callable[[Tensor], Tensor], into: Tensor
+    ) -> None:
+        """Take over the networks of an element, what `first` makes of the first layer `into`."""
+        for name in LAYERS:
+            own, given = self.layer(symbol, name), other.layer(symbol, name)
+            own.bias.copy_(given.bias)
+            if name == "input":
+                own.weight[..., into] = first(given.weight)
+            else:
+                own.weight.copy_(given.weight)
 
     def with_donors(self, donors: Mapping[str, str]) -> ANI:
         """The same weights, with these for its donors."""
@@ -231,6 +322,11 @@ class ANI(Backbone):
                 new.weight.requires_grad_(own.weight.requires_grad)
                 new.bias.requires_grad_(own.bias.requires_grad)
                 new.trained = None if own.trained is None else own.trained[columns]
+        if self.projection is not None:
+            assert other.projection is not None
+            donors_of = self._donors_of(other.architecture)
+            fine = self._blocks(other.architecture, self.projection.shape[2])
+            other.projection = self.projection[donors_of][..., fine].clone()
         if not set(self.symbols) <= set(symbols):
             other.left_out = nn.Parameter(torch.ones(1))
         return other.to(self.species.device, self.dtype)
@@ -243,6 +339,13 @@ class ANI(Backbone):
         to any weight without one: the first-layer columns that the smaller model left out.
         """
         columns = self._columns(trained.architecture)
+        if self.projection is not None:
+            assert trained.projection is not None
+            fine = self._blocks(trained.architecture, self.projection.shape[2])
+            for element, matrix in zip(
+                self._donors_of(trained.architecture), trained.projection, strict=True
+            ):
+                self.projection[element][:, fine] = matrix.to(self.projection)
         for symbol in trained.symbols:
             for name in LAYERS:
                 own, new = self.layer(symbol, name), trained.layer(symbol, name)
@@ -258,13 +361,21 @@ class ANI(Backbone):
 
     def _columns(self, other: Architecture) -> Tensor:
         """For each descriptor column of `other`, the column of ours that it repeats."""
-        donor = [self.symbols.index(self.donors.get(s, s)) for s in other.symbols]
-        n_radial, n_angular = self.architecture.radial, self.architecture.angular
-        radial = [torch.arange(n_radial) + n_radial * s for s in donor]
-        index, first = self.aev.triu_index, self.aev.radial_len
+        about = self.architecture
+        radial = [torch.arange(about.radial) + about.radial * s for s in self._donors_of(other)]
+        angular = self.aev.radial_len + self._blocks(other, about.element_pairs * about.entering)
+        components = torch.arange(about.features - (about.components or 0), about.features)
+        return torch.cat([*radial, angular, components])
+
+    def _donors_of(self, other: Architecture) -> list[int]:
+        """For each element of `other`, which of ours it repeats."""
+        return [self.symbols.index(self.donors.get(s, s)) for s in other.symbols]
+
+    def _blocks(self, other: Architecture, columns: int) -> Tensor:
+        """For each column of the element pairs of `other`, which of our `columns` it repeats."""
+        donor, size = self._donors_of(other), columns // self.architecture.element_pairs
         pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
-        angular = [torch.arange(n_angular) + first + n_angular * index[s, t] for s, t in pairs]
-        return torch.cat(radial + angular)
+        return torch.cat([torch.arange(size) + size * self.aev.triu_index[s, t] for s, t in pairs])
 
     def train_only(self, symbols: Collection[str]) -> None:
         """Of the trainable weights, leave only those that belong to `symbols`.
@@ -276,8 +387,9 @@ class ANI(Backbone):
         new = torch.tensor([s in symbols for s in self.symbols])
         radial = new.repeat_interleave(self.architecture.radial)
         first, second = torch.triu_indices(len(new), len(new))
-        angular = (new[first] | new[second]).repeat_interleave(self.architecture.angular)
-        columns = torch.cat([radial, angular]).to(self.species.device)
+        angular = (new[first] | new[second]).repeat_interleave(self.architecture.entering)
+        components = torch.ones(self.architecture.components or 0, dtype=torch.bool)
+        columns = torch.cat([radial, angular, components]).to(self.species.device)
         for symbol in set(self.symbols) - set(symbols):
             for name in LAYERS:
                 layer = self.layer(symbol, name)

@@ -23,8 +23,7 @@ class Backbone(nn.Module, ABC):
 
     A backbone must have the attributes below, `atomic_energies`, `describe` and `restore`, and
     `new` if it can be trained from scratch. All else has a default, which is right for a network
-    that all elements share and that keeps nothing between steps; override what can be faster or
-    more.
+    that all elements share; override what can be faster or more.
 
     Attributes
     ----------
@@ -45,8 +44,8 @@ class Backbone(nn.Module, ABC):
     kind: ClassVar[str]
     takes_donors: ClassVar[bool] = False
     """Whether a new element may begin on another's weights: `with_donors`, `train_only`."""
-    keeps_descriptors: ClassVar[bool] = False
-    """Whether `keep` computes anything."""
+    analytic: ClassVar[bool] = False
+    """Whether `energy_and_slope` is written out, and so faster than `atomic_energies`."""
     exports: ClassVar[Collection[str]] = ()
     """Formats of ``tlpot export`` that can hold it."""
 
@@ -92,6 +91,21 @@ class Backbone(nn.Module, ABC):
         """The same potential with finer angular terms, yet without weight."""
         return self
 
+    def fit_components(self, batches: Iterable[Batch], new: Collection[str] | None = None) -> None:
+        """Settle, before training, what the networks see of the geometry of `batches`.
+
+        By default there is nothing to settle.
+
+        Parameters
+        ----------
+        new
+            Elements that alone are to train (`train_only`); None: all are.
+        """
+
+    def settled(self) -> dict[str, Tensor]:
+        """What `fit_components` settles, by name in a model file."""
+        return {}
+
     def energy_and_slope(
         self, batch: Batch, training: bool = False, members: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -102,10 +116,6 @@ class Backbone(nn.Module, ABC):
         `plain_energy_and_slope` is the reference to agree with.
         """
         return plain_energy_and_slope(self, batch, training, members)
-
-    def keep(self, batch: Batch) -> Batch:
-        """The batch with all that does not depend on weights computed once, for training."""
-        return batch
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Descriptors ``Tensor[atoms, features]`` and which network each atom enters."""

@@ -14,7 +14,7 @@ in a frame, and then contracted with their vectors: the same numbers, and one en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
@@ -25,11 +25,11 @@ from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, LAYERS, Layer, celu
 from tlpot.backbones.base import Backbone, from_plain
-from tlpot.backbones.weighted import Kept, Part, Species
+from tlpot.backbones.weighted import Species, WeightedDescriptors
 from tlpot.elements.modes import vectors
 from tlpot.engine.constants import Constants
-from tlpot.engine.descriptors import keep
-from tlpot.engine.environment import Descriptor, Environment
+from tlpot.engine.descriptors import Descriptors
+from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
 from tlpot.structure.frames import Batch
 
@@ -92,7 +92,7 @@ class EModes(Backbone):
     """
 
     kind = "emodes"
-    keeps_descriptors = True
+    analytic = True
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -134,36 +134,27 @@ class EModes(Backbone):
             x = celu(self.layer(name)(x))
         return self.layer("output")(x).squeeze(2)
 
-    @torch.no_grad()
-    def keep(self, batch: Batch) -> Batch:
-        """The batch with its descriptors and their Jacobian computed once (see `tlpot.engine`)."""
-        species = self.species_of(batch)
-        return replace(batch, kept=Kept([Part(species, keep(self._environment(species, batch)))]))
-
     def energy_and_slope(
         self, batch: Batch, training: bool = False, members: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """As `Backbone.energy_and_slope`; with kept descriptors no descriptor is computed."""
-        if training and batch.kept is None:
-            batch = self.keep(batch)
-        descriptor = batch.kept
-        if descriptor is None:
-            species = self.species_of(batch)
-            descriptor = Part(species, Descriptor(self._environment(species, batch)))
+        """As `Backbone.energy_and_slope`."""
+        with torch.no_grad():
+            descriptors = self._descriptors(batch)
         with torch.set_grad_enabled(training):
             weights = [w for name in LAYERS for w in self.layer(name).parameters()]
-            x = descriptor.values
+            x = descriptors.values
             energies, slope = energy_and_slope(x, [len(x)], [weights], ALPHA, members)
-            return energies, descriptor.slope(slope)
+            return energies, descriptors.slope(slope)
 
     def species_of(self, batch: Batch) -> Species:
         """The elements of a batch, lightest first."""
         numbers, index = batch.numbers.unique(return_inverse=True)
         return Species(self.architecture, index, self.table[numbers].to(self.dtype))
 
-    def _environment(self, species: Species, batch: Batch) -> Environment:
-        vectors = batch.vectors.to(self.dtype)
-        return Environment(species.constants, species.index, batch.pairs, vectors)
+    def _descriptors(self, batch: Batch) -> WeightedDescriptors:
+        species, vectors = self.species_of(batch), batch.vectors.to(self.dtype)
+        around = surroundings(species.constants, species.index, batch.pairs, vectors)
+        return WeightedDescriptors(species, Descriptors(around))
 
     def layer(self, name: str) -> Layer:
         """One layer (`LAYERS`)."""
@@ -171,9 +162,7 @@ class EModes(Backbone):
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `Backbone.features`."""
-        species = self.species_of(batch)
-        values = Part(species, Descriptor(self._environment(species, batch))).values
-        return values, torch.zeros_like(batch.numbers)
+        return self._descriptors(batch).values, torch.zeros_like(batch.numbers)
 
     def describe(self) -> dict[str, Any]:
         """As `Backbone.describe`."""

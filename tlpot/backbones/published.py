@@ -117,7 +117,7 @@ def to_torchani(backbone: Backbone, self_energies: Mapping[str, float]) -> torch
         eV for each element of the result.
     """
     assert isinstance(backbone, ANI)
-    full = backbone.with_elements((*backbone.symbols, *backbone.donors))
+    full = backbone.unprojected().with_elements((*backbone.symbols, *backbone.donors))
     symbols = full.symbols
     members = []
     for m in range(full.members):

@@ -6,17 +6,13 @@ with the elements' vectors gives the weighted ones, at a cost that depends on th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from tlpot.engine.constants import Constants
 from tlpot.engine.descriptors import Descriptors
-from tlpot.engine.environment import Descriptor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,63 +70,19 @@ class Species:
         return torch.cat(back, dim=2)
 
 
-@dataclass
-class Part:
-    """Frames of the same elements: ANI's sums, kept or not, and what the atoms are."""
+class WeightedDescriptors:
+    """ANI's sums over the atoms of a batch, weighted.
 
-    species: Species
-    sums: Descriptor | Descriptors
+    Attributes
+    ----------
+    values
+        ``Tensor[atoms, features]``.
+    """
 
-    def __post_init__(self) -> None:
-        self.values = self.species.features(self.sums.values)
+    def __init__(self, species: Species, sums: Descriptors) -> None:
+        self._species, self._sums = species, sums
+        self.values = species.features(sums.values)
 
     def slope(self, slope: Tensor) -> Tensor:
-        """∂E/∂vectors ``[k, pairs, 3]`` from ∂E/∂features."""
-        return self.sums.slope(self.species.sums_slope(slope))
-
-    @classmethod
-    def join(cls, parts: Sequence[Part]) -> Part:
-        """One after the other; all hold the elements of the first."""
-        first = parts[0].species
-        index = torch.cat([part.species.index for part in parts])
-        sums = Descriptors.join([cast(Descriptors, part.sums) for part in parts])
-        return cls(Species(first.constants, index, first.vectors), sums)
-
-
-@dataclass
-class Kept:
-    """Descriptors of a batch with their Jacobian, frames of the same elements side by side."""
-
-    parts: list[Part]
-
-    @property
-    def values(self) -> Tensor:
-        """``Tensor[atoms, features]``."""
-        return torch.cat([part.values for part in self.parts])
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that they take, bytes."""
-        return sum(cast(Descriptors, part.sums).nbytes for part in self.parts)
-
-    def slope(self, features_slope: Tensor) -> Tensor:
         """∂E/∂vectors ``[k, pairs, 3]`` from ∂E/∂features, differentiable in it."""
-        blocks = features_slope.split([len(part.values) for part in self.parts], dim=1)
-        return torch.cat([p.slope(s) for p, s in zip(self.parts, blocks, strict=True)], dim=1)
-
-    def to(self, device: torch.device | str) -> Kept:
-        """The same on another device."""
-
-        def moved(part: Part) -> Part:
-            s = part.species
-            species = Species(s.constants, s.index.to(device), s.vectors.to(device))
-            return Part(species, cast(Descriptors, part.sums).to(device))
-
-        return Kept([moved(part) for part in self.parts])
-
-    @classmethod
-    def join(cls, several: Sequence[Kept]) -> Kept:
-        """One after the other; neighbours that hold the same elements become one part."""
-        parts = [part for kept in several for part in kept.parts]
-        runs = groupby(parts, key=lambda part: part.species.vectors.tolist())
-        return cls([Part.join([*run]) for _, run in runs])
+        return self._sums.slope(self._species.sums_slope(slope))

@@ -176,15 +176,17 @@ class Training(Optimisation):
     replay: Replay | None = Field(
         None, description="mix in structures that the base labels, against forgetting"
     )
-    keep_gb: float = Field(
-        8.0, ge=0, description="memory for kept descriptors, GB; the rest is recomputed each step"
-    )
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        if "keep_gb" in values:
+            raise ValueError(
+                "keep_gb is no setting any more: descriptors take no memory between steps; remove "
+                "it. A run that was begun with it is finished by the tlpot that began it"
+            )
         if "force_share" in values:
             values = {**values, "lambda": values["force_share"]}
             del values["force_share"]

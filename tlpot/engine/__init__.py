@@ -1,1 +1,1 @@
-"""The fast path of ANI: constant descriptors kept with their Jacobians, networks fused."""
+"""The fast path of ANI: descriptors by terms and networks by ensembles, compiled or in torch."""

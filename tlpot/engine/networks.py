@@ -7,18 +7,22 @@ once per product it is needed in, nothing is stored twice, and threads share out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tlpot.engine.compiled import compiled
 from tlpot.engine.threads import available, shares, spread
 
 Weights = Sequence[Tensor]
 """weight and bias of each layer in turn: ``[members, out, in]``, ``[members, out]``."""
 T = TypeVar("T")
+MANY = 256
+"""Atoms of an element from which on general products are as fast as the kernels."""
 
 
 def energy_and_slope(
@@ -58,15 +62,16 @@ class _Ensemble(torch.autograd.Function):
         energies = x.new_empty(size, len(x))
         slope = x.new_empty(size if members else len(parts), *x.shape)
         training = any(ctx.needs_input_grad[4:])
+        ways = [_way(x_e) for x_e in xs]
 
-        def work(part: int) -> list[_Passed]:
+        def work(part: int) -> list[Any]:
             mine, passed = parts[part], []
             into = slope[mine] if members else slope[part]
             by_element = energies[mine].split(counts, 1), into.split(counts, -2)
-            for x_e, weights, e, s in zip(xs, networks, *by_element, strict=True):
-                one = _up(x_e, [w[mine] for w in weights], alpha, e, s)
+            for (up, _), x_e, weights, e, s in zip(ways, xs, networks, *by_element, strict=True):
+                left = up(x_e, [w[mine] for w in weights], alpha, e, s, training)
                 if training:
-                    passed.append(one)
+                    passed.append(left)
             return passed
 
         passed = spread(work, range(len(parts)))
@@ -95,7 +100,8 @@ class _Ensemble(torch.autograd.Function):
                 x_e, weights, passed, e_bar, s_bar, grads = each
                 weights = [w[mine] for w in weights]
                 grads = [None if g is None else g[mine] for g in grads]
-                _down(x_e, weights, ctx.alpha, passed, e_bar, s_bar, grads)
+                _, down = _way(x_e)
+                down(x_e, weights, ctx.alpha, passed, e_bar, s_bar, grads)
 
         spread(work, range(len(ctx.parts)))
         return None, None, None, None, *gradients
@@ -113,7 +119,21 @@ Each ``[members, atoms, out]``.
 """
 
 
-def _up(x: Tensor, weights: list[Tensor], alpha: float, energies: Tensor, slope: Tensor) -> _Passed:
+def _way(x: Tensor) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Up and down for so many atoms of an element: compiled, or by torch's products."""
+    if len(x) < MANY and compiled(x.device, x.dtype):
+        return _compiled_up, _compiled_down
+    return _up, _down
+
+
+def _up(
+    x: Tensor,
+    weights: list[Tensor],
+    alpha: float,
+    energies: Tensor,
+    slope: Tensor,
+    training: bool = True,
+) -> _Passed:
     """Fills `energies` and `slope`: every member's, or the sum over these members."""
     matrices, biases = weights[0::2], weights[1::2]
     first, depth = matrices[0].flatten(0, 1), len(matrices) - 1
@@ -176,6 +196,58 @@ def _down(
             _outer(slopes[layer], rises[layer], z_bar, below_a, matrix_bar)
         if layer:
             a_bar = torch.bmm(z_bar, matrices[layer])
+
+
+def _compiled_up(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    alpha: float,
+    energies: Tensor,
+    slope: Tensor,
+    training: bool,
+) -> list[np.ndarray]:
+    """As `_up`, by a kernel."""
+    from tlpot.engine import network_kernels
+
+    arrays = _arrays(weights)
+    members, rows, each = len(arrays[0]), len(x), slope.dim() == 3
+    kept = members if training else 1
+    hidden = [array.shape[1] for array in arrays[0:-2:2]]
+    passed = [np.empty((kept, rows, width), np.float32) for width in 3 * hidden]
+    energy = np.empty((members, rows), np.float32)
+    slopes = np.zeros((members if each else 1, *x.shape), np.float32)
+    network_kernels.up(*_arrays([x]), arrays, np.float32(alpha), energy, slopes, tuple(passed))
+    energies.copy_(torch.from_numpy(energy))
+    slope.copy_(torch.from_numpy(slopes if each else slopes[0]))
+    return passed
+
+
+def _compiled_down(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    alpha: float,
+    passed: Sequence[np.ndarray],
+    energy_bar: Tensor,
+    slope_bar: Tensor,
+    gradients: Sequence[Tensor | None],
+) -> None:
+    """As `_down`, by a kernel."""
+    from tlpot.engine import network_kernels
+
+    e_bar, s_bar = _arrays([energy_bar, slope_bar.reshape(-1, *x.shape)])
+    bars = tuple(
+        np.zeros(w.shape if g is not None else (0,) * w.dim(), np.float32)
+        for w, g in zip(weights, gradients, strict=True)
+    )
+    given = (*_arrays([x]), _arrays(weights), np.float32(alpha), tuple(passed), e_bar, s_bar)
+    network_kernels.down(*given, bars)
+    for bar, gradient in zip(bars, gradients, strict=True):
+        if gradient is not None:
+            gradient.copy_(torch.from_numpy(bar))
+
+
+def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    return tuple(t.detach().contiguous().numpy() for t in tensors)
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:

@@ -19,12 +19,11 @@ from tlpot.data.split import split_data, thin
 from tlpot.errors import TlpotError
 from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
-from tlpot.model.potential import Potential
+from tlpot.model.potential import Potential, chunks
 from tlpot.model.prediction import Prediction
 from tlpot.model.reference import moved, refitted, require_determined
 from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import require_sound
-from tlpot.training.cache import DescriptorCache
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.job import Prepared
 
@@ -73,7 +72,6 @@ def prepare(
     config: Config,
     frames: Sequence[Frame] | None = None,
     device: torch.device | str = "cpu",
-    cache: DescriptorCache | None = None,
 ) -> PreparedPotential:
     """Read, check and split the data, load the base, fit the reference, freeze.
 
@@ -83,8 +81,6 @@ def prepare(
         As `finetune`'s.
     device
         Where the training frames go.
-    cache
-        Keeps their descriptors for the training.
 
     Raises
     ------
@@ -104,11 +100,11 @@ def prepare(
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
     present = _elements(chain(*parts.values(), replay))
+    new = set(base.clones) if config.model.train == "new" else None
+    base.backbone.fit_components((base.batch(some) for some in chunks(parts["train"])), new)
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     small = compact(base, present, device)
     batches = [small.batch([frame]) for frame in parts["train"]]
-    if cache is not None:
-        (batches,) = cache.keep(small, [batches], config.training.keep_gb)
     predictions = small.predict_batches(batches)
     if config.model.init == "pretrained":
         check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)
@@ -193,8 +189,6 @@ def _require_effect(config: Config, base: Potential) -> None:
     """Refuse what was set and does nothing with this base, that of `config` made ready."""
     settings, name, backbone = config.training, config.model.base, base.backbone
     given = settings.changed()
-    if not backbone.keeps_descriptors and "keep_gb" in given:
-        raise TlpotError(no_effect("training.keep_gb", f"with {name}, which keeps no descriptors"))
     if "fine_angles" not in given or settings.fine_angles is None:
         return
     lacking = ""

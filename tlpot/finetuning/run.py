@@ -20,7 +20,6 @@ from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
-from tlpot.training.cache import DescriptorCache
 from tlpot.training.job import Job, Run
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Row
@@ -53,7 +52,6 @@ def finetune(
     resume: bool = False,
     on_start: Callable[[PreparedPotential], None] = lambda prepared: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
-    cache: DescriptorCache | None = None,
     frames: Sequence[Frame] | None = None,
 ) -> PotentialRun:
     """Fine-tune as the config says and write the run folder.
@@ -64,8 +62,6 @@ def finetune(
         A `Config`, the same as nested dict, or the path of a YAML file.
     resume, on_start, on_epoch
         As `Job`'s.
-    cache
-        Descriptors that runs in one process share.
     frames
         Data in memory instead of what ``data.files`` and ``data.groups`` hold, with the labels
         and the weight that each `Frame` states; ``data.files`` may be left out. To resume, give
@@ -79,14 +75,10 @@ def finetune(
     if frames is not None and isinstance(config, Mapping):
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
     config = as_section(Config, config)
-    settings, cache = config.training, cache or DescriptorCache()
-    mend = (
-        f"; with ANI networks training.keep_gb ({settings.keep_gb:g}; a resumed run may change it)"
-        ", or set training.fine_angles: false;"
-    )
+    mend = "; with ANI networks set training.fine_angles: false"
     job = Job(config, resume, on_start, on_epoch, mend)
     with job.at_work() as device:
-        prepared = prepare(config, frames, device, cache)
+        prepared = prepare(config, frames, device)
         manifest = own_part(prepared, in_memory=frames is not None)
         warnings = prepared.checked.remarks
         job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")
@@ -95,7 +87,7 @@ def finetune(
             [trained.batch([frame]) for frame in some]
             for some in (prepared.parts["validation"], prepared.replay)
         )
-        task = PotentialTask(trained, prepared.batches, validation, settings, replay, cache)
+        task = PotentialTask(trained, prepared.batches, validation, config.training, replay)
         writer = job.fit(task, trained.backbone.trained_columns())
         potential = _whole(prepared.potential, trained)
         if not writer:

@@ -67,6 +67,7 @@ class ScriptedEnergies(torch.nn.Module):
         super().__init__()
         backbone = potential.backbone
         assert isinstance(backbone, ANI)
+        backbone = backbone.unprojected()
         self.aev = backbone.architecture.aev_computer().to(backbone.dtype)
         self.networks = torch.nn.ModuleList(
             [ScriptedNetwork(backbone, s) for s in backbone.symbols]

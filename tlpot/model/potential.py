@@ -140,11 +140,11 @@ class Potential:
 
         Forces and virial are −∂E/∂r and ∂E/∂strain, assembled from ∂E/∂vectors: of the mean
         energy, or with `members` of every member. With `training` the result can be
-        differentiated in the weights. Without `slope` a backbone that keeps no descriptors is
-        spared the derivatives, and the output has energies alone.
+        differentiated in the weights. Without `slope` a backbone that differentiates
+        automatically is spared that, and the output has energies alone.
         """
         slopes: Tensor | None = None
-        if slope or batch.kept is not None:
+        if slope or self.backbone.analytic:
             atomic, slopes = self.backbone.energy_and_slope(batch, training, members)
         else:
             with torch.set_grad_enabled(training):
@@ -196,7 +196,7 @@ class Potential:
             return [p for batch in batches for p in self._predict(batch, members)]
 
     def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
-        """As `predict`, of one `Batch` a structure; kept descriptors are not computed again."""
+        """As `predict`, of one `Batch` a structure."""
         together = (Batch.join(chunk) for chunk in chunks(batches))
         return [p for batch in together for p in self._predict(batch, members)]
 
@@ -287,7 +287,8 @@ class Potential:
         }
         own = dict(self.backbone.named_parameters())
         weights = {name: own[name] for name in own if name.startswith("networks.")}
-        return write_model(path, header, weights)
+        tensors = {**weights, **self.backbone.settled()}
+        return write_model(path, header, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:
@@ -306,12 +307,13 @@ class Potential:
             reference = EnergyReference(**header["reference"])
             dtype = next(iter(weights.values())).dtype
             missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+            own = {n for n, _ in backbone.named_parameters() if n.startswith("networks.")}
             metadata = dict(header["metadata"])
             calibration = Calibration.from_dict(header.get("calibration"))
         except TlpotError as error:
             raise TlpotError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
-        if unexpected or any(name.startswith("networks.") for name in missing):
+        if unexpected or set(missing) & {*own, *backbone.settled()}:
             raise TlpotError(f"{path}: the weights do not fit the architecture it states")
         return cls(backbone.requires_grad_(False), reference, metadata, calibration)

@@ -70,6 +70,10 @@ class PowderTask:
         """As `Task.named_parameters`."""
         return self.network.named_parameters()
 
+    def settled(self) -> list[Tensor]:
+        """As `Task.settled`: nothing."""
+        return []
+
     def threads(self) -> AbstractContextManager[None]:
         """As `Task.threads`."""
         return nullcontext() if self.classifier.how.convolutions else own_threads()

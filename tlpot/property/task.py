@@ -54,6 +54,10 @@ class PropertyTask:
         """As `Task.named_parameters`."""
         return self.network.named_parameters()
 
+    def settled(self) -> list[Tensor]:
+        """As `Task.settled`: nothing."""
+        return []
+
     def threads(self) -> nullcontext[None]:
         """As `Task.threads`."""
         return nullcontext()

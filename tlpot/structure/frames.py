@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -117,8 +117,6 @@ class Batch:
         Labels, NaN where missing: ``[frames]`` eV, ``[atoms, 3]`` eV/Å, ``[frames, 3, 3]`` eV/Å³.
     weight
         ``Tensor[frames]`` of the squared errors in the loss.
-    kept
-        What a backbone computed of this geometry once and keeps (`Backbone.keep`), or None.
     """
 
     numbers: Tensor
@@ -130,7 +128,6 @@ class Batch:
     forces: Tensor
     stress: Tensor
     weight: Tensor
-    kept: Any = None
 
     @property
     def n_frames(self) -> int:
@@ -149,8 +146,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {k: v if v is None else v.to(device) for k, v in vars(self).items()}
-        return Batch(**moved)
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
     @classmethod
     def of_frame(cls, frame: Frame, cutoff: float) -> Batch:
@@ -178,19 +174,13 @@ class Batch:
 
     @classmethod
     def join(cls, batches: Sequence[Batch]) -> Batch:
-        """One batch out of several; atom and frame indices are renumbered.
-
-        What is kept stays only where all of them keep it.
-        """
+        """One batch out of several; atom and frame indices are renumbered."""
         atoms = np.cumsum([0] + [len(b.numbers) for b in batches])
         frames = np.cumsum([0] + [b.n_frames for b in batches])
         joined = {name: [getattr(b, name) for b in batches] for name in vars(batches[0])}
         joined["frame"] = [b.frame + int(n) for b, n in zip(batches, frames[:-1], strict=True)]
         joined["pairs"] = [b.pairs + int(n) for b, n in zip(batches, atoms[:-1], strict=True)]
-        kept = joined.pop("kept")
-        tensors = {k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()}
-        whole = all(one is not None for one in kept)
-        return cls(**tensors, kept=type(kept[0]).join(kept) if whole else None)
+        return cls(**{k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()})
 
 
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])

@@ -12,7 +12,6 @@ from tlpot.config.run import Training
 from tlpot.engine.threads import own_threads
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Batch
-from tlpot.training.cache import DescriptorCache
 from tlpot.training.epoch import Epochs
 from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
 
@@ -27,13 +26,11 @@ class PotentialTask:
     potential
         Its backbone's parameters with ``requires_grad`` are trained.
     train, validation
-        One `Batch` a frame. Descriptors are kept up to `settings.keep_gb`, the others recomputed.
+        One `Batch` a frame.
     settings
         The config's ``training`` section.
     replay
         Frames that the base labelled itself, mixed in as ``settings.replay`` says.
-    cache
-        Descriptors that runs share.
     """
 
     terms: tuple[str, ...] = ("loss", "force_loss", "energy_loss")
@@ -45,19 +42,20 @@ class PotentialTask:
         validation: Sequence[Batch],
         settings: Training,
         replay: Sequence[Batch] = (),
-        cache: DescriptorCache | None = None,
     ) -> None:
         self.potential, self.settings = potential, settings
         share = settings.replay.share if settings.replay else 0.0
         self.epochs = Epochs(train, settings.weighting, len(replay), share)
-        self.train, self.validation = (cache or DescriptorCache()).keep(
-            potential, ([*train, *replay], validation), settings.keep_gb
-        )
+        self.train, self.validation = [*train, *replay], [*validation]
         self.counts = expected_counts(self.train, self.epochs.expected())
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As `Task.named_parameters`."""
         return self.potential.backbone.named_parameters()
+
+    def settled(self) -> list[Tensor]:
+        """As `Task.settled`."""
+        return list(self.potential.backbone.settled().values())
 
     def threads(self) -> AbstractContextManager[None]:
         """As `Task.threads`."""
@@ -72,7 +70,7 @@ class PotentialTask:
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> dict[str, Tensor]:
         """As `Task.step`."""
-        batch = self.join([self.train[i] for i in mine])
+        batch = Batch.join([self.train[i] for i in mine])
         counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
         output = self.potential.evaluate(
             batch, training=True, members=self.settings.fit == "members", slope=has_slopes(counts)
@@ -89,15 +87,10 @@ class PotentialTask:
         counts = count_labels(self.validation)
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(self.validation), VALIDATED_AT_ONCE):
-            batch = self.join(self.validation[start : start + VALIDATED_AT_ONCE])
+            batch = Batch.join(self.validation[start : start + VALIDATED_AT_ONCE])
             output = self.potential.evaluate(batch, slope=has_slopes(counts))
             terms = loss(output, batch, judge, counts)
             sums += torch.stack([terms.total, terms.energy, terms.forces]).cpu()
         total, energy, forces = sums.tolist()
         force_rmse = 1e3 * (forces / 3) ** 0.5 if counts[0] else None
         return dict(zip(names, (total, 1e3 * energy**0.5, force_rmse), strict=True))
-
-    def join(self, batches: Sequence[Batch]) -> Batch:
-        """One batch of several, with its descriptors."""
-        keep = self.potential.backbone.keep
-        return Batch.join([b if b.kept is not None else keep(b) for b in batches])

@@ -40,7 +40,7 @@ PRODUCT = "report.html"
 """What it writes last; then it takes its checkpoint away."""
 
 
-FREE = ("output", "training.device", "training.keep_gb", "training.tensorboard")
+FREE = ("output", "training.device", "training.tensorboard")
 """Settings that a resumed run may change: where it is, and on what."""
 
 

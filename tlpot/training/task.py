@@ -20,6 +20,10 @@ class Task(Protocol):
         """The model's weights; those with ``requires_grad`` train."""
         ...
 
+    def settled(self) -> list[Tensor]:
+        """What was computed of the data before training and must stay as it is while it lasts."""
+        ...
+
     def threads(self) -> AbstractContextManager[None]:
         """What to train within: `own_threads`, or nothing where single operations are large."""
         ...

@@ -71,6 +71,10 @@ class Trainer:
         self.task, self.settings, self.folder = task, settings, folder
         named = dict(task.named_parameters())
         self.parameters = [p for p in named.values() if p.requires_grad]
+        self.settled = task.settled()
+        mine = [t if self.team.writer else torch.zeros_like(t) for t in self.settled]
+        if mine:  # other processes may have other processors, and so other roundings
+            torch._foreach_copy_(self.settled, self.team.add(mine))
         self.fixed = []
         for name, trained in (columns or {}).items():
             at = (~trained).nonzero().squeeze(1)
@@ -117,6 +121,8 @@ class Trainer:
         """Take up the folder's checkpoint; what follows is bit-identical to no interruption."""
         state = load_checkpoint(self.folder)
         self._assign(state["weights"])
+        if self.settled:
+            torch._foreach_copy_(self.settled, state["settled"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rate.load_state_dict(state["rate"])
         if self.plateau is not None:
@@ -228,6 +234,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {
             "weights": self._values(),
+            "settled": self.settled,
             "optimiser": self.optimiser.state_dict(),
             "rate": self.rate.state_dict(),
             "plateau": None if self.plateau is None else self.plateau.state_dict(),

@@ -1,0 +1,60 @@
+"""Added columns of a descriptor as a few components: a fixed linear map for each centre element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Projection:
+    """Columns to components and back, for the atoms of one batch.
+
+    Parameters
+    ----------
+    matrices
+        ``Tensor[elements, components, columns]``.
+    order, counts
+        The atoms sorted by element, and how many there are of each.
+    """
+
+    def __init__(self, matrices: Tensor, order: Tensor, counts: Sequence[int]) -> None:
+        self.components = matrices.shape[1]
+        self._matrices = [m for m, count in zip(matrices, counts, strict=True) if count]
+        self._order, self._back = order, order.argsort()
+        self._counts = [count for count in counts if count]
+
+    def down(self, columns: Tensor) -> Tensor:
+        """``[..., atoms, columns]`` to ``[..., atoms, components]``."""
+        return self._apply(columns, [matrix.T for matrix in self._matrices])
+
+    def up(self, components: Tensor) -> Tensor:
+        """``[..., atoms, components]`` to ``[..., atoms, columns]``: the transposed map."""
+        return self._apply(components, self._matrices)
+
+    def _apply(self, values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+        if not matrices:
+            return values.new_zeros(*values.shape[:-1], 0)
+        by_element = values.index_select(-2, self._order).split(self._counts, dim=-2)
+        mapped = [v @ matrix for v, matrix in zip(by_element, matrices, strict=True)]
+        return torch.cat(mapped, dim=-2).index_select(-2, self._back)
+
+
+def principal_components(covariance: Tensor, count: int) -> Tensor:
+    """The directions ``[count, columns]`` of largest variance, largest first; zeros past the rank.
+
+    Signs are such that the largest entry of each is positive.
+    """
+    out = covariance.new_zeros(count, len(covariance))
+    varies = covariance.diagonal() > 0
+    if varies.any():
+        some = covariance[varies][:, varies]
+        variance, directions = torch.linalg.eigh(some)
+        directions = directions.flip(1)[:, :count].T
+        directions = directions[variance.flip(0)[: len(directions)] > 1e-12 * variance.max()]
+        largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+        rows = torch.zeros(len(directions), len(covariance), dtype=covariance.dtype)
+        rows[:, varies] = directions * largest.sign()
+        out[: len(rows)] = rows
+    return out
