@@ -3,7 +3,7 @@
     python -m tests.golden.make FOLDER
 
 writes files as this version does. Those in the repository are never written anew: they stand for
-the files of users. A changed format gets a folder of its own beside `model-1`.
+the files of users. A changed format, or a later kind, gets a folder of its own beside `model-1`.
 """
 
 from __future__ import annotations
@@ -138,6 +138,14 @@ def ani_fine(path: Path) -> None:
     potential(ANI(Architecture(**ANI_SIZES, fine=FINE))).save(path)
 
 
+def ani_components(path: Path) -> None:
+    backbone = ANI(Architecture(**ANI_SIZES, fine=FINE, components=8))
+    shape = backbone.projection.shape
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    backbone.projection = torch.linalg.qr(rows.mT).Q.mT.float()
+    potential(backbone).save(path)
+
+
 def ani_calibrated(path: Path) -> None:
     calibration = Calibration(Scale(2.5, 1.8, 40), Scale(1.5, None, 40))
     potential(ANI(Architecture(**ANI_SIZES, fine=None)), calibration).save(path)
@@ -196,7 +204,16 @@ def powder(path: Path, network: Network) -> None:
 
 
 MODELS: tuple[Callable[[Path], None], ...] = (
-    *(ani, ani_fine, ani_calibrated, ani_new_elements, emodes, schnet, schnet_clone),
+    *(
+        ani,
+        ani_fine,
+        ani_components,
+        ani_calibrated,
+        ani_new_elements,
+        emodes,
+        schnet,
+        schnet_clone,
+    ),
     *(property_network, property_gated, powder_lines, powder_pattern),
 )
 
