@@ -113,7 +113,7 @@ class TlpotTraining:
 
     def kept_bytes(self) -> int:
         """What the trainer keeps of the frames of one step."""
-        return sum(b.kept.nbytes for b in self.task.train) // self.steps
+        return sum(t.nbytes for b in self.task.train for t in vars(b).values()) // self.steps
 
     def sample(self) -> float:
         """Seconds of one step."""
