@@ -137,8 +137,8 @@ def test_long_numbers_fit_into_80_columns(epochs):
     """The bar itself, drawn in 80 columns with numbers as they come."""
     console = Console(width=80, force_terminal=True, color_system=None, record=True)
     display = TrainingDisplay(epochs, lambda prepared, console: None, console)
-    display.bar.disable = False
-    display.bar.update(display.bar.task, visible=True)
+    display.disable = False
+    display.update(display.task, visible=True)
     row = {
         "epoch": epochs - 1,
         "seconds": 3600.0 * epochs,
@@ -149,7 +149,7 @@ def test_long_numbers_fit_into_80_columns(epochs):
     }
     display.on_epoch(row)
     with console.capture() as capture:
-        console.print(display.bar.get_renderable())
+        console.print(display.get_renderable())
     (line,) = capture.get().splitlines()
     for words in (f"epoch {epochs - 1}/{epochs} ", "loss 0.000123 · validation"):
         assert words in line, line

@@ -18,7 +18,7 @@ from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import Descriptors, terms
 from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
-from tlpot.engine.projection import Projection, principal_components
+from tlpot.engine.projection import Covariances, Projection, principal_components
 from tlpot.structure.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
@@ -239,27 +239,19 @@ class ANI(Backbone):
             return
         about = self.architecture
         columns = self.projection.shape[2]
-        sums = torch.zeros(len(self.symbols), columns, dtype=torch.float64)
-        products = torch.zeros(len(self.symbols), columns, columns, dtype=torch.float64)
-        counts = torch.zeros(len(self.symbols), dtype=torch.float64)
+        covariances = Covariances(len(self.symbols), columns)
         for batch in batches:
             species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
             around = surroundings(about, species, batch.pairs, vectors)
-            fine = terms(about)[-1].values(around).flatten(1).double().cpu()
-            for element in species.unique().tolist():
-                some = fine[(species == element).cpu()]
-                counts[element] += len(some)
-                sums[element] += some.sum(0)
-                products[element] += some.T @ some
+            covariances.add(species, terms(about)[-1].values(around).flatten(1))
         seen = [symbol in (new or ()) for symbol in self.symbols]
         first, second = torch.triu_indices(len(seen), len(seen))
         seen_by_pair = torch.tensor(seen)[first] | torch.tensor(seen)[second]
         unseen = ~seen_by_pair.repeat_interleave(columns // len(first))
-        for element in counts.nonzero().flatten().tolist():
+        for element in covariances.counts.nonzero().flatten().tolist():
             if self.projection[element].any():
                 continue
-            mean = sums[element] / counts[element]
-            covariance = products[element] / counts[element] - torch.outer(mean, mean)
+            covariance = covariances.of(element)
             if new is not None and not seen[element]:
                 covariance[unseen], covariance[:, unseen] = 0.0, 0.0
             self.projection[element] = principal_components(covariance, self.projection.shape[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -41,7 +40,7 @@ def seconds_left(row: Row, epochs: int) -> float:
     return (row["seconds"] or 0.0) / done * max(epochs - done, 0)
 
 
-class TrainingDisplay:
+class TrainingDisplay(Bar):
     """What was prepared, and then each epoch.
 
     Parameters
@@ -53,30 +52,18 @@ class TrainingDisplay:
     """
 
     def __init__(self, epochs: int, show: Callable[[Any, Console], None], console: Console) -> None:
-        self.epochs, self.show, self.console = epochs, show, console
-        self.bar = Bar("epoch", console, epochs, visible=False, each=True)
-
-    def __enter__(self) -> TrainingDisplay:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
+        super().__init__("epoch", console, epochs, visible=False, each=True)
+        self.epochs, self.show = epochs, show
 
     def on_start(self, prepared: Any) -> None:
         """Say what is about to train, and show the bar."""
         self.show(prepared, self.console)
-        self.bar.update(self.bar.task, visible=True)
+        self.update(self.task, visible=True)
 
     def on_epoch(self, row: Row) -> None:
         """Move the bar, with the errors of the epoch."""
         left = seconds_left(row, self.epochs)
-        self.bar.move(int(row["epoch"] or 0), note=losses(row), seconds=left)
+        self.move(int(row["epoch"] or 0), note=losses(row), seconds=left)
 
 
 @contextmanager

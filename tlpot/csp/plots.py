@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tlpot.csp.ranking import Ranked
@@ -25,15 +26,7 @@ def landscape(ranked: Ranked) -> Figure:
         if match is None:
             continue
         i = ranked.place(match.candidate)
-        axis.scatter(density[i], energy[i], s=170, marker="*", color=BEFORE, lw=0, zorder=3)
-        axis.annotate(
-            stem(name),
-            (density[i], energy[i]),
-            xytext=(9, -4),
-            textcoords="offset points",
-            color=BEFORE,
-            fontsize=10,
-        )
+        _star(axis, name, density[i], energy[i])
     axis.set_xlabel("density (g/cm³)")
     axis.set_ylabel(f"lattice energy above the lowest (kJ/mol of {formula(str(ranked.unit))})")
     kind = "calibrated" if ranked.scale else "raw"
@@ -70,15 +63,15 @@ def reference_parity(ranked: Ranked) -> Figure:
     for name, match in ranked.experimental.items():
         if match is not None and match.candidate.reference is not None:
             at = known.index(ranked.place(match.candidate))
-            axis.scatter(theirs[at], ours[at], s=170, marker="*", color=BEFORE, lw=0, zorder=3)
-            axis.annotate(
-                stem(name),
-                (theirs[at], ours[at]),
-                xytext=(9, -4),
-                textcoords="offset points",
-                color=BEFORE,
-                fontsize=10,
-            )
+            _star(axis, name, theirs[at], ours[at])
     axis.set_xlabel("reference, above its lowest (kJ/mol)")
     axis.set_ylabel("model, less the mean difference (kJ/mol)")
     return figure
+
+
+def _star(axis: Axes, name: str, x: float, y: float) -> None:
+    """Mark what an experimental structure matches."""
+    axis.scatter(x, y, s=170, marker="*", color=BEFORE, lw=0, zorder=3)
+    axis.annotate(
+        *(stem(name), (x, y), (9, -4)), textcoords="offset points", color=BEFORE, fontsize=10
+    )

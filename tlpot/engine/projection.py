@@ -41,6 +41,35 @@ class Projection:
         return torch.cat(mapped, dim=-2).index_select(-2, self._back)
 
 
+class Covariances:
+    """Of columns, over many batches, by the element of the centre.
+
+    Parameters
+    ----------
+    elements, columns
+        How many there are.
+    """
+
+    def __init__(self, elements: int, columns: int) -> None:
+        self.counts = torch.zeros(elements, dtype=torch.float64)
+        self._sums = torch.zeros(elements, columns, dtype=torch.float64)
+        self._products = torch.zeros(elements, columns, columns, dtype=torch.float64)
+
+    def add(self, species: Tensor, columns: Tensor) -> None:
+        """Atoms more: ``[atoms]`` and ``[atoms, columns]``."""
+        species, columns = species.cpu(), columns.double().cpu()
+        for element in species.unique().tolist():
+            some = columns[species == element]
+            self.counts[element] += len(some)
+            self._sums[element] += some.sum(0)
+            self._products[element] += some.T @ some
+
+    def of(self, element: int) -> Tensor:
+        """``[columns, columns]`` around the mean."""
+        mean = self._sums[element] / self.counts[element]
+        return self._products[element] / self.counts[element] - torch.outer(mean, mean)
+
+
 def principal_components(covariance: Tensor, count: int) -> Tensor:
     """The directions ``[count, columns]`` of largest variance, largest first; zeros past the rank.
 

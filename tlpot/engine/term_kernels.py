@@ -113,6 +113,22 @@ def cosine_of(outward, a, b):  # type: ignore[no-untyped-def]
     return min(max(x + y + outward[a, 2] * outward[b, 2], -ONE), ONE)
 
 
+@njit(inline="always")
+def factors(a, b, edges, tables, shifts, sections, out):  # type: ignore[no-untyped-def]
+    """Factors and slopes of the terms of two edges; the cosine between them."""
+    _, _, outward, length, fade, _ = edges
+    by_length, by_cosine, scale = tables
+    radial, steep, angle, bend = out
+    cosine, both = cosine_of(outward, a, b), fade[a, 0] * fade[b, 0]
+    at, t = place((length[a] + length[b]) * HALF * scale)
+    values_at(by_length, at, t, shifts, ONE, radial)
+    slopes_at(by_length, at, t, shifts, HALF * scale * both, steep)
+    at, t = place((cosine + ONE) * PER_COSINE)
+    values_at(by_cosine, at, t, sections, ONE, angle)
+    slopes_at(by_cosine, at, t, sections, PER_COSINE * both, bend)
+    return cosine
+
+
 @lru_cache
 def radial(columns: int) -> tuple[Callable[..., Any], ...]:
     """Values, pull and push of radial terms of so many columns."""
@@ -182,19 +198,13 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
 
     def pull(first, last, edges, tables, slopes, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
-        by_length, by_cosine, scale = tables
         radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
         angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
+        scratch = (radial, steep, angle, bend)
         for i in range(first, last):
             for b in range(start[i] + 1, start[i + 1]):
                 for a in range(start[i], b):
-                    cosine, both = cosine_of(outward, a, b), fade[a, 0] * fade[b, 0]
-                    at, t = place((length[a] + length[b]) * HALF * scale)
-                    values_at(by_length, at, t, shifts, ONE, radial)
-                    slopes_at(by_length, at, t, shifts, HALF * scale * both, steep)
-                    at, t = place((cosine + ONE) * PER_COSINE)
-                    values_at(by_cosine, at, t, sections, ONE, angle)
-                    slopes_at(by_cosine, at, t, sections, PER_COSINE * both, bend)
+                    cosine = factors(a, b, edges, tables, shifts, sections, scratch)
                     row = block[other[a], other[b]]
                     fade_a, fade_b = fade[a, 1] * fade[b, 0], fade[a, 0] * fade[b, 1]
                     for m in range(len(slopes)):
@@ -216,24 +226,16 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
 
     def push(first, last, edges, tables, pair, sign, moves, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
-        by_length, by_cosine, scale = tables
         radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
         angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
-        term, longer = (
-            np.empty(shifts * sections, np.float32),
-            np.empty(shifts * sections, np.float32),
-        )
-        wider = np.empty(shifts * sections, np.float32)
+        scratch = (radial, steep, angle, bend)
+        columns = shifts * sections
+        term, longer = np.empty(columns, np.float32), np.empty(columns, np.float32)
+        wider = np.empty(columns, np.float32)
         for i in range(first, last):
             for b in range(start[i] + 1, start[i + 1]):
                 for a in range(start[i], b):
-                    cosine, both = cosine_of(outward, a, b), fade[a, 0] * fade[b, 0]
-                    at, t = place((length[a] + length[b]) * HALF * scale)
-                    values_at(by_length, at, t, shifts, ONE, radial)
-                    slopes_at(by_length, at, t, shifts, HALF * scale * both, steep)
-                    at, t = place((cosine + ONE) * PER_COSINE)
-                    values_at(by_cosine, at, t, sections, ONE, angle)
-                    slopes_at(by_cosine, at, t, sections, PER_COSINE * both, bend)
+                    cosine = factors(a, b, edges, tables, shifts, sections, scratch)
                     outer(radial, angle, shifts, sections, term)
                     outer(steep, angle, shifts, sections, longer)
                     outer(radial, bend, shifts, sections, wider)
@@ -249,7 +251,7 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
                         up, vp, uq, vq = sign[a] * up, sign[a] * vp, sign[b] * uq, sign[b] * vq
                         turn = (vp - cosine * up) / length[a] + (uq - cosine * vq) / length[b]
                         level, stretch = fade_a * up + fade_b * vq, up + vq
-                        for k in range(shifts * sections):
+                        for k in range(columns):
                             change = level * term[k] + stretch * longer[k] + turn * wider[k]
                             out[m, i, row, k] += change
 

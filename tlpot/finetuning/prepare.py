@@ -100,11 +100,12 @@ def prepare(
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
     present = _elements(chain(*parts.values(), replay))
-    new = set(base.clones) if config.model.train == "new" else None
-    base.backbone.fit_components((base.batch(some) for some in chunks(parts["train"])), new)
-    potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     small = compact(base, present, device)
     batches = [small.batch([frame]) for frame in parts["train"]]
+    new = set(base.clones) if config.model.train == "new" else None
+    small.backbone.fit_components(map(Batch.join, chunks(batches)), new)
+    base.backbone.absorb(copy.deepcopy(small.backbone).to(base.device))
+    potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     predictions = small.predict_batches(batches)
     if config.model.init == "pretrained":
         check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)

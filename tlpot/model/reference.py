@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,7 +36,11 @@ class EnergyReference:
     why: str
 
     def table(self) -> Tensor:
-        """``Tensor[119]`` float64, eV by atomic number; NaN where undefined."""
+        """``Tensor[119]`` float64, eV by atomic number; NaN where undefined. Not to be changed."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> Tensor:
         table = torch.full((119,), float("nan"), dtype=torch.float64)
         for symbol, value in self.values.items():
             table[atomic_numbers[symbol]] = value
