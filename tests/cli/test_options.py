@@ -148,6 +148,7 @@ ALWAYS: dict[str, set[str]] = {
         *("timestep", "seed", "log_every", "frame_every", "save_every", "max_temperature"),
         *("max_energy", "max_spread", "bonds", "settings", "device"),
     },
+    "info": {"model", "as_json"},
     "export": {"model", "to", "output", "elements"},
     "property train": {"config", "overrides", "resume"},
     "property predict": {"files", "model", "output", "drop_bad", "device"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -105,6 +106,22 @@ def md(job: DynamicsJob) -> None:
     print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="model file or run folder of any kind, or base")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say what a model is: base, elements, level of theory, data, recipe, errors, licence."""
+    from tlpot.cli.show.card import print_card
+    from tlpot.model.card import card
+
+    about = card(model)
+    if as_json:
+        print(json.dumps(about, indent=2))
+    else:
+        print_card(about, out)
 
 
 @app.command()

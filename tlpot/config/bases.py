@@ -35,19 +35,24 @@ class Base:
         What a report calls it; left out, its name.
     labels
         Level of theory of the labels that it was trained on.
+    licence
+        Of its weights.
     """
 
     backbone: str
     weights: Literal["torchani", "bundled"] | None = None
     title: str | None = None
     labels: str | None = None
+    licence: str | None = None
 
+
+TORCHANI = "MIT, as torchani distributes it"
 
 BASES: dict[str, Base] = {
-    "ani2x": Base("ani", "torchani", "ANI-2x", "wB97X"),
-    "ani1x": Base("ani", "torchani", "ANI-1x", "wB97X"),
-    "ani1ccx": Base("ani", "torchani", "ANI-1ccx", "CCSD(T)"),
-    "mini": Base("ani", "bundled", labels="wB97X"),
+    "ani2x": Base("ani", "torchani", "ANI-2x", "wB97X", TORCHANI),
+    "ani1x": Base("ani", "torchani", "ANI-1x", "wB97X", TORCHANI),
+    "ani1ccx": Base("ani", "torchani", "ANI-1ccx", "CCSD(T)", TORCHANI),
+    "mini": Base("ani", "bundled", labels="wB97X", licence="MIT, as tlpot; distilled from ANI-2x"),
     "emodes": Base("emodes"),
     "schnet": Base("schnet"),
 }

@@ -62,6 +62,7 @@ def write_report(
     manifest: Mapping[str, Any],
     history: History,
     figures: Mapping[str, Figure],
+    card: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Write ``report.html``: one page with style and pictures inside, that loads nothing.
 
@@ -80,6 +81,8 @@ def write_report(
         The columns of ``history.csv``, as `read_history` gives them.
     figures
         As `figures` gives them; those that are missing are left out.
+    card
+        As `tlpot.model.card.card_rows` gives it.
     """
     part = judged_part(metrics)
     before, after = (metrics[model][part] for model in MODELS)
@@ -103,6 +106,7 @@ def write_report(
         best=_best_epoch(history),
         config=config,
         manifest=manifest,
+        card=list(card),
     )
     write_whole(path, page)
 

@@ -17,6 +17,7 @@ from tlpot.evaluation.plots import figures, read_history, write
 from tlpot.evaluation.report import write_report
 from tlpot.finetuning.manifest import own_part
 from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
+from tlpot.model.card import card, card_rows
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
@@ -162,4 +163,5 @@ def _report(
         manifest=manifest,
         history=history,
         figures=pictures,
+        card=card_rows(card(folder)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,26 @@ from tlpot.files import write_whole
 FORMAT = "tlpot-model-1"
 MODEL = "model.safetensors"
 """In a run folder."""
+FOLDERS = re.compile(
+    r"(?<![\w.)\]])(?:~[\w.-]*|\$\{?\w+\}?|[A-Za-z]:)?[/\\](?=[^\s/\\])(?:[^/\\\s'\":,;]+[/\\])*"
+)
+"""Of an absolute path, all but its last part."""
+
+
+def anonymous(value: Any) -> Any:
+    """Plain data with absolute paths cut to their last part: folders are named after people."""
+    if isinstance(value, Mapping):
+        return {anonymous(k): v if k == "seen" else anonymous(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [anonymous(item) for item in value]
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def write_model(path: str | Path, header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Path:
     """Write a model atomically, making folders as needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = json.dumps({"format": FORMAT, **header})
+    about = json.dumps(anonymous({"format": FORMAT, **header}))
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     return write_whole(path, serialise(tensors, {"tlpot": about}))
 

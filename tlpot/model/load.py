@@ -49,7 +49,7 @@ def _load(model: str | Path) -> Potential:
     name = str(model)
     if isinstance(model, Path) and model.exists():
         return Potential.load(model)
-    _require_unshadowed(name)
+    require_unshadowed_base(name)
     weights = BASES[name].weights if name in BASES else None
     if weights == "torchani":
         backbone, energies = load_published(name)
@@ -89,7 +89,7 @@ def supported_elements(model: str | Path, asked: Collection[str] = ()) -> tuple[
         if not potential.takes_donors:
             potential.require_elements(asked)
         return potential.elements
-    _require_unshadowed(str(model))
+    require_unshadowed_base(str(model))
     return SYMBOLS[str(model)]
 
 
@@ -118,7 +118,7 @@ def load_base(
         As `load`, and as `tlpot.elements.donors.check_elements`.
     """
     if untrained(name):
-        _require_unshadowed(str(name))
+        require_unshadowed_base(str(name))
     base = _untrained(str(name), sizes) if untrained(name) else load(name)
     if not elements:
         return base
@@ -150,7 +150,7 @@ def _untrained(name: str, sizes: Section | None) -> Potential:
     return Potential(backbone.requires_grad_(False), reference, {"base": name})
 
 
-def _require_unshadowed(name: str) -> None:
+def require_unshadowed_base(name: str) -> None:
     """Refuse the name of a base that is also a model here."""
     if name in BASES:
         require_unshadowed(name, f"the base {name}", located(name))

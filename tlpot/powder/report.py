@@ -14,6 +14,7 @@ from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.plots import History, read_history, write
 from tlpot.evaluation.report import environment, inline
 from tlpot.files import write_whole
+from tlpot.model.card import card, card_rows
 from tlpot.palette import AFTER, BEFORE, HELD_OUT
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.judge import Metrics
@@ -39,6 +40,7 @@ def write_report(
         .render(
             config=config,
             manifest=manifest,
+            card=list(card_rows(card(folder))),
             part=part,
             shown=shown,
             temperature=metrics["temperature"],

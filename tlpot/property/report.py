@@ -22,6 +22,7 @@ from tlpot.evaluation.plots import (
 )
 from tlpot.evaluation.report import environment, inline
 from tlpot.files import write_whole
+from tlpot.model.card import card, card_rows
 from tlpot.property.evaluate import flat
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def write_report(
             epochs=len(history["epoch"]),
             config=prepared.config,
             manifest=manifest,
+            card=list(card_rows(card(folder))),
         )
     )
     write_whole(folder / "report.html", page)

@@ -11,7 +11,7 @@ import numpy as np
 from tlpot.config.sections import as_section
 from tlpot.data.read import find_files
 from tlpot.property.config import PropertyConfig
-from tlpot.property.data import Crystals, by_id
+from tlpot.property.data import Crystals
 from tlpot.property.evaluate import Metrics, errors
 from tlpot.property.memory import keep_memory
 from tlpot.property.model import PropertyModel
@@ -70,7 +70,6 @@ def train(
             "trained": _judge(data.values, predicted, parts),
         }
         about = _elements(prepared) | {
-            "data": {k: job.manifest["data"][k] for k in ("property", "unit", "crystals")},
             "test": metrics["trained"]["test"],
             "validation": _validation(prepared, predicted),
         }
@@ -94,7 +93,9 @@ def _validation(prepared: PreparedProperty, predicted: np.ndarray) -> dict[str, 
     """Label and prediction of each validation crystal by its id, for intervals of ensembles."""
     at, values = prepared.splits.validation, prepared.crystals.values
     numbers = zip(values[at].tolist(), predicted[at].tolist(), strict=True)
-    return dict(zip(by_id(prepared.frames("validation")), map(list, numbers), strict=True))
+    frames = prepared.frames("validation")
+    names = (str(frame.info.get("id", Path(frame.name).name)) for frame in frames)
+    return dict(zip(names, map(list, numbers), strict=True))
 
 
 def _judge(

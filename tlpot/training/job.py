@@ -19,7 +19,7 @@ from tlpot.optional import require
 from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame
 from tlpot.training.freeze import LayerState
-from tlpot.training.manifest import common_part
+from tlpot.training.manifest import about_data, common_part, recipe, without_folders
 from tlpot.training.parallel import Team
 from tlpot.training.run_folder import CHECKPOINT, begin, choose_device, claimed, fit, write_json
 from tlpot.training.task import Task
@@ -202,8 +202,9 @@ class Job:
         metrics = {"seen_by_base": prepared.seen_by_base, **metrics}
         seen = prepared.known.with_frames(prepared.frames("train"), prepared.frames("validation"))
         model.metadata |= {
-            "training": self.config.model_dump(by_alias=True, mode="json"),
-            "data": manifest["data"],
+            "training": recipe(self.config),
+            "inputs": without_folders(manifest["inputs"]),
+            "data": about_data(manifest["data"]),
             "versions": manifest["versions"],
             "seen": seen.as_dict(),
             **about,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +16,7 @@ import torch
 
 from tlpot import __version__
 from tlpot.config.data import Split
+from tlpot.config.sections import Section
 from tlpot.data.groups import IN_MEMORY
 from tlpot.data.split import Splits
 from tlpot.engine.threads import cores
@@ -67,6 +68,50 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def about_file(path: str | Path) -> dict[str, Any]:
     """A file's path and what identifies its content."""
     return {"path": str(path), "sha256": sha256(path)}
+
+
+PLACES = ("files", "train", "validation", "test")
+"""Fields of a config that list where something is."""
+LISTED = 50
+"""Files that a model file names at most."""
+
+
+def recipe(config: Section) -> dict[str, Any]:
+    """What a model file keeps of a config: nothing that says where files are."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, list):
+            return [kept(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        places = {k for k in PLACES if isinstance(value.get(k), list)} | {"table", "output"}
+        return {k: kept(v) for k, v in value.items() if k not in places}
+
+    values: dict[str, Any] = kept(config.model_dump(by_alias=True, mode="json"))
+    if (base := values["model"]["base"]) is not None:
+        values["model"]["base"] = located(base).name
+    return values
+
+
+def without_folders(about: Any) -> Any:
+    """Of `about_file`, the name alone; of lists and mappings, in each."""
+    if isinstance(about, Mapping):
+        named = {"name": Path(about["path"]).name} if "path" in about else {}
+        return named | {k: without_folders(v) for k, v in about.items() if k != "path"}
+    return [without_folders(item) for item in about] if isinstance(about, list) else about
+
+
+def about_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model file keeps of a manifest's ``data``: no folders, nothing that was left out.
+
+    Of many files their number alone; ``sha256`` is that of the hashes of all.
+    """
+    left_out = ("checked", "rejected", "refused")
+    files = data["files"]
+    hashes = "".join(sorted(file["sha256"] for file in files))
+    about: dict[str, Any] = without_folders({k: v for k, v in data.items() if k not in left_out})
+    about["files"] = about["files"] if len(files) <= LISTED else len(files)
+    return about | {"sha256": hashlib.sha256(hashes.encode()).hexdigest()}
 
 
 def about_frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
