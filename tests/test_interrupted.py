@@ -20,7 +20,7 @@ from ase.build import bulk, molecule
 from tlpot.cli.main import main
 from tlpot.files import begin_work
 
-TIMES = ("report.html", "run.log", "table.md")
+TIMES = ("report.html", "run.log", "table.md", "last.pt")
 """Files that say how long something took."""
 
 
@@ -85,25 +85,28 @@ def content(folder: Path) -> dict[str, object]:
     return found
 
 
-def check(tmp_path, monkeypatch, arguments, expected: set[str], ends: int = 0) -> None:
-    """`arguments` write a folder or file ``out`` in the working folder."""
+def check(
+    tmp_path, monkeypatch, arguments, expected: set[str], ends: int = 0, before: tuple = ()
+) -> None:
+    """`arguments` write a folder or file ``out`` in the working folder, `before` comes first."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
+    for folder in (cut, whole):
         folder.mkdir()
-    monkeypatch.chdir(whole)
+        monkeypatch.chdir(folder)
+        assert not before or run(before) == 0
     assert run(arguments) == ends
     monkeypatch.chdir(cut)
     with monkeypatch.context() as patch:
         stops = Stops(cut, patch)
         for _ in range(80):
-            before = len(stops.met)
+            many = len(stops.met)
             try:
                 assert run(arguments) == ends
             except Stop:
-                assert len(stops.met) == before + 1
+                assert len(stops.met) == many + 1
                 continue
             break
-    assert len(stops.met) == before, "it never ended"
+    assert len(stops.met) == many, "it never ended"
     assert expected <= {name for _, name in stops.met}
     found, wanted = content(cut), content(whole)
     assert list(found) == list(wanted)
@@ -124,6 +127,13 @@ def config(tmp_path: Path, values: dict) -> Path:
 def test_finetune(tmp_path, monkeypatch, settings):
     path = config(tmp_path, settings | {"output": "out"})
     check(tmp_path, monkeypatch, ["finetune", path], TRAINED | {"parity.png"})
+
+
+def test_more_epochs_of_a_finished_run(tmp_path, monkeypatch, settings):
+    path = config(tmp_path, settings | {"output": "out"})
+    more = ["finetune", path, "--resume", "training.epochs=3"]
+    expected = TRAINED - {"out"} | {"last.pt", "parity.png"}
+    check(tmp_path, monkeypatch, more, expected, before=("finetune", path))
 
 
 def test_property(tmp_path, monkeypatch):

@@ -24,6 +24,10 @@ class OutOfMemoryError(TlpotError):
         self.reason = reason
 
 
+class TlpotWarning(UserWarning):
+    """What a user should know of a result that is given all the same."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is no more memory, on a GPU or beside it."""
     said = str(error).lower()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,6 +25,20 @@ log.setLevel(logging.INFO)
 log.propagate = False
 log.addHandler(logging.NullHandler())
 _open: ContextVar[_RunLog | None] = ContextVar("run log", default=None)
+
+
+ENDING = ("SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+"""Signals that end a process unless it hears them: batch systems send them before they kill."""
+
+
+class Terminated(SystemExit):
+    """One of the `ENDING` signals came."""
+
+    code: int
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number).name
 
 
 class _RunLog(logging.Handler):
@@ -54,7 +70,7 @@ def logged(folder: str | Path, wanted: bool = True, begun: bool = False) -> Iter
 
     An earlier log is added to. A run that makes nothing else in its folder leaves no log either,
     unless it has `begun` before; one inside another has its own. Of several processes at one run,
-    one may have `wanted` it.
+    one may have `wanted` it. A signal that would end the process unheard becomes `Terminated`.
     """
     around = _open.get()
     if not wanted or (around is not None and around.path == Path(folder) / RUN_LOG):
@@ -72,9 +88,10 @@ def logged(folder: str | Path, wanted: bool = True, begun: bool = False) -> Iter
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     log.info("tlpot %s, Python %s: %s", version("tlpot"), sys.version.split()[0], command)
     try:
-        yield
+        with _heard():
+            yield
     except (KeyboardInterrupt, SystemExit) as error:
-        log.error("interrupted (%s)", type(error).__name__)
+        log.error("interrupted (%s)", getattr(error, "signal", type(error).__name__))
         raise
     except TlpotError as error:
         log.error("failed: %s", error)
@@ -88,3 +105,23 @@ def logged(folder: str | Path, wanted: bool = True, begun: bool = False) -> Iter
         warnings.showwarning = show
         _open.reset(before)
         log.removeHandler(handler)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Turn `ENDING` signals that nobody else hears into `Terminated` meanwhile."""
+    numbers = []
+    if threading.current_thread() is threading.main_thread():  # the only one that may
+        there = (getattr(signal, name) for name in ENDING if hasattr(signal, name))
+        numbers = [n for n in there if signal.getsignal(n) is signal.SIG_DFL]
+
+    def stop(number: int, frame: Any) -> None:
+        raise Terminated(number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

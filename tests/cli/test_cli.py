@@ -71,7 +71,7 @@ def test_finetune_prints_before_and_after(call, config, settings):
     model = tlpot.load(settings["output"])
     assert model.metadata["training"]["training"]["epochs"] == 1
     refused(call("finetune", config, "training.epochs=1"), "already holds a run")
-    refused(call("finetune", config, "--resume"), "finished run")
+    refused(call("finetune", config, "training.epochs=1", "--resume"), "finished run")
 
 
 def test_mini_ships_with_tlpot_and_fine_tunes(call, config, settings):

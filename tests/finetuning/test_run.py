@@ -21,7 +21,7 @@ import tlpot
 from tlpot import finetune, load
 from tlpot.backbones.aev import COMPONENTS, FINE
 from tlpot.config.run import load_config, parse_config
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, TlpotWarning
 from tlpot.evaluation.metrics import evaluate
 from tlpot.finetuning.manifest import own_part
 from tlpot.finetuning.prepare import prepare
@@ -37,6 +37,7 @@ FILES = {
     "report.html",
     "manifest.json",
     "run.log",
+    "last.pt",
 }
 METRICS = {
     "energy_rmse_meV_per_atom",
@@ -430,7 +431,7 @@ def whole(long_settings) -> tlpot.finetuning.run.PotentialRun:
     return tlpot.finetune(long_settings)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
     folder, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(long_settings | {"output": str(folder)}))
@@ -438,19 +439,27 @@ def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
     # shells start background jobs deaf to Ctrl-C, and children inherit that
     hears = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hears) as process:
-        while not (folder / "history.csv").exists():
+        while not (folder / "model.safetensors").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
         process.send_signal(how)
         message = process.stderr.read()
-    if how == signal.SIGINT:
-        assert process.returncode == 130
+    if how == signal.SIGKILL:
+        assert process.returncode == -how
+    else:
+        assert process.returncode == 128 + how
         assert "continue with --resume" in message
         assert "Traceback" not in message
-    else:
-        assert process.returncode == -signal.SIGKILL
-    assert not (folder / "model.safetensors").exists(), "it had finished before the kill"
-    assert len(history(folder)) < 50
+        ended = "KeyboardInterrupt" if how == signal.SIGINT else "SIGTERM"
+        assert f"interrupted ({ended})" in (folder / "run.log").read_text()
+    assert not (folder / "report.html").exists(), "it had finished before the kill"
+    done = len(history(folder))
+    assert done < 50
+    with pytest.warns(TlpotWarning, match=r"unfinished run: epoch \d+ of 50"):
+        so_far = tlpot.load(folder).metadata["unfinished"]
+    assert so_far["epoch"] <= done
+    if how != signal.SIGKILL:
+        assert so_far["epoch"] == done
 
     resumed = tlpot.finetune(config, resume=True)
     assert {file.name for file in folder.iterdir()} == FILES
@@ -458,6 +467,7 @@ def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
     assert all(torch.equal(a[name], b[name]) for name in b)
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics == whole.metrics
+    assert "unfinished" not in tlpot.load(folder).metadata
 
 
 def test_replayed_structures_keep_the_bases_answers(settings, tmp_path):

@@ -28,7 +28,7 @@ def test_the_command_trains_and_classifies(tmp_path, settings, crystals, folder)
     there = {p.name for p in run.iterdir()}
     assert there == {
         "config.yaml", "manifest.json", "history.csv", "model.safetensors", "metrics.json",
-        "report.html", "confusion.png", "run.log",
+        "report.html", "confusion.png", "run.log", "last.pt",
     }  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["ideal"]["n"] == 7

@@ -58,6 +58,7 @@ def test_train_writes_a_whole_run_folder(call, config, settings):
         "parity.png",
         "model.safetensors",
         "run.log",
+        "last.pt",
     }
     page = (folder / "report.html").read_text()
     assert "data:image/png" in page

@@ -21,6 +21,7 @@ from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
 from tlpot.parallel.processes import as_done, require_scheduler
 from tlpot.run_log import log, logged
+from tlpot.training.checkpoint import LAST
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.trainer import Row
 
@@ -78,8 +79,8 @@ def _ablate(
     log.info("%d points, %d of them finished before", len(wanted), len(done))
     waiting = [point for point in wanted if point.name not in by_name]
     for point in wanted:
-        if point.name in by_name and not sweep.keep_models:  # it may have been stopped before that
-            (folders[point.name] / MODEL).unlink(missing_ok=True)
+        if point.name in by_name:  # it may have been stopped before that
+            _tidy(folders[point.name], sweep.keep_models)
     on_point(done, len(wanted))
     pieces = [(p.config, str(folders[p.name].absolute()), sweep.keep_models) for p in waiting]
     with _watched([(point, folders[point.name]) for point in waiting], on_epoch) as look:
@@ -154,8 +155,13 @@ def run_point(config: Config, folder: str, keep_model: bool) -> None:
     """Fine-tune one point in this process."""
     config = config.model_copy(update={"output": folder})
     finetune(config)
-    if not keep_model:
-        (Path(folder) / MODEL).unlink()
+    _tidy(Path(folder), keep_model)
+
+
+def _tidy(folder: Path, keep_model: bool) -> None:
+    """Take away what only a run by itself is for: to go on from, and to be used."""
+    for name in (LAST,) if keep_model else (LAST, MODEL):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _folders(root: Path, wanted: Sequence[Point]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,12 +33,12 @@ from tlpot.cli.shared import (
 from tlpot.config.data import Data, Keys
 from tlpot.config.run import Config, Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
-from tlpot.errors import TlpotError, first_line, is_out_of_memory
+from tlpot.errors import TlpotError, TlpotWarning, first_line, is_out_of_memory
 from tlpot.files import free_path, require_absent
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
-    "or nothing could be done; 130 stopped by Ctrl-C."
+    "or nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM."
 )
 
 app = Verbs(
@@ -372,6 +373,15 @@ def schema() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
+    show = warnings.showwarning
+
+    def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, TlpotWarning):
+            err.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = note  # type: ignore[assignment]
     try:
         return app(arguments)
     except TlpotError as error:
@@ -382,6 +392,8 @@ def main(arguments: list[str] | None = None) -> Any:
         said = f"out of memory ({first_line(error)[:120]}); {LARGE}"
     except OSError as error:  # a full disk, a folder that is missing or not ours
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    finally:
+        warnings.showwarning = show
     err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)
     sys.exit(2)
 

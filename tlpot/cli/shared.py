@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
+from tlpot.run_log import Terminated
 
 out = Console(emoji=False)
 err = Console(stderr=True, emoji=False)
@@ -23,7 +24,10 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=Fal
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
 ]
-Resume = Annotated[bool, typer.Option(help="continue an interrupted run")]
+Resume = Annotated[
+    bool,
+    typer.Option(help="continue an interrupted run; with more training.epochs also a finished one"),
+]
 FileNames = Annotated[list[str], typer.Argument(help="files, folders or globs")]
 RefusedTable = Annotated[
     Path | None,
@@ -31,7 +35,7 @@ RefusedTable = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
-EPOCHS = "finished epochs are kept: continue with --resume"
+EPOCHS = "finished epochs are kept, and the best model so far: continue with --resume"
 
 
 class Verb(TyperCommand):
@@ -116,9 +120,15 @@ def refuse_idle(ctx: Any, given: Collection[str] | None = None, **settled: Any) 
 
 @contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-    """Ctrl-C ends the command with exit code 130, saying what is `kept` and how to go on."""
+    """Say what is `kept` and how to go on where Ctrl-C (exit code 130) or a signal ends the verb.
+
+    Signals are heard while the run keeps a log (`tlpot.run_log.logged`).
+    """
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"stopped; {kept}")
+        err.print(f"stopped; {kept}", soft_wrap=True)
         raise typer.Exit(130) from None
+    except Terminated as stop:
+        err.print(f"stopped by {stop.signal}; {kept}", soft_wrap=True)
+        raise typer.Exit(stop.code) from None

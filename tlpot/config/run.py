@@ -111,12 +111,16 @@ class Replay(WithFiles):
 class Optimisation(Section):
     """How weights are optimised, whatever they are of."""
 
-    epochs: int = Field(150, gt=0, description="passes over the training data")
+    epochs: int = Field(
+        150, gt=0, description="passes over the training data; `--resume` takes more"
+    )
     batch_size: int = Field(2, gt=0, description="frames, crystals or patterns per step")
     learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay")
     schedule: Literal["cosine", "plateau", "constant"] = Field(
-        "cosine", description="how the learning rate falls"
+        "cosine",
+        description="how the learning rate falls; `cosine` to the last epoch, so that more epochs "
+        "with `--resume` raise it to where it would be",
     )
     warmup_epochs: int = Field(2, ge=0, description="linear rise of the rate at the start")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 is off")

@@ -20,6 +20,7 @@ from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
 from tlpot.model.card import card, card_rows
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
+from tlpot.structure.contacts import shortest_contacts
 from tlpot.structure.frames import Frame
 from tlpot.training.job import Job, Run
 from tlpot.training.potential import PotentialTask
@@ -89,15 +90,19 @@ def finetune(
             for some in (prepared.parts["validation"], prepared.replay)
         )
         task = PotentialTask(trained, prepared.batches, validation, config.training, replay)
-        writer = job.fit(task, trained.backbone.trained_columns())
-        potential = _whole(prepared.potential, trained)
+        whole = partial(_whole, prepared.potential, trained)
+        train = prepared.parts["train"]
+        domain = {"contacts": shortest_contacts(frame.atoms for frame in train)}
+        columns = trained.backbone.trained_columns()
+        writer = job.fit(task, whole, {"domain": domain}, columns)
+        potential = whole()
         if not writer:
             return PotentialRun(job.folder, potential, {}, job.manifest)
         judgement = _judge(prepared, potential, trained, task)
         test = judgement.metrics["finetuned"]["test"]
         about = {
             "domain": training_domain(
-                potential, prepared.parts["train"], judgement.predictions["finetuned"]["train"]
+                potential, train, judgement.predictions["finetuned"]["train"]
             ),
             "test": {k: v for k, v in test.items() if k[:3] != "by_"},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, TlpotWarning
 from tlpot.files import write_whole
 
 FORMAT = "tlpot-model-1"
+SO_FAR = "unfinished"
+"""Key of the metadata of a model whose run goes on: ``epoch`` of ``epochs``, ``best_epoch``."""
 MODEL = "model.safetensors"
 """In a run folder."""
 FOLDERS = re.compile(
@@ -76,10 +79,17 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ------
     TlpotError
         If there is no such file or it is not a tlpot model. Nothing is ever unpickled.
+
+    Warns
+    -----
+    TlpotWarning
+        If the run that made it is not finished.
     """
-    path = located(path)
+    folder, path = Path(path), located(path)
     if not path.is_file():
-        raise TlpotError(f"{path}: no such model file")
+        begun = (folder / "manifest.json").is_file()
+        hint = "; the run there was stopped before its first epoch ended" if begun else ""
+        raise TlpotError(f"{path}: no such model file{hint}")
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
@@ -89,4 +99,11 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise TlpotError(f"{path} {flaw}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
+    if so_far := header.get("metadata", header).get(SO_FAR):
+        warnings.warn(
+            f"{path} is of an unfinished run: epoch {so_far['epoch']} of {so_far['epochs']}, the "
+            f"best so far that of epoch {so_far['best_epoch']}; --resume ends and judges the run",
+            TlpotWarning,
+            stacklevel=2,
+        )
     return header, weights

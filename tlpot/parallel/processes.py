@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +23,7 @@ import torch
 
 from tlpot.config.reading import read_yaml
 from tlpot.engine.threads import cores
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, TlpotWarning
 from tlpot.optional import require
 
 Result = TypeVar("Result")
@@ -198,6 +199,7 @@ def _serve(pipe: Connection, work: Callable[..., Any], threads: int, parent: int
         os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    warnings.simplefilter("ignore", TlpotWarning)  # the parent has told
     torch.set_num_threads(threads)
     Thread(target=watch, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent is gone

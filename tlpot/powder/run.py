@@ -57,27 +57,26 @@ def train(
         balance, new = config.training.balance, config.model.base is None
         train = prepared.part("train")
         task = PowderTask(classifier, train, validation, balance, new, device)
-        if not job.fit(task):
+
+        def calibrated() -> Classifier:
+            if validation:
+                classifier.calibrate(task.judged, [example.system for example in validation])
+            return classifier
+
+        lines = first_lines([example.lines for example in train])
+        if not job.fit(task, calibrated, {"unseen": prepared.unseen(), "first_line": lines}):
             return Run(job.folder, classifier, {}, job.manifest)
         classifier.network.cpu().requires_grad_(False)
-        if validation:
-            classifier.calibrate(task.judged, [example.system for example in validation])
-        metrics = _judge(prepared)
-        about = {
-            "unseen": prepared.unseen(),
-            "first_line": first_lines([example.lines for example in train]),
-            "test": metrics["test"],
-        }
+        metrics = _judge(prepared, calibrated())
 
         def report(metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
             write_report(job.folder, config, metrics, manifest)
 
-        return job.finish(classifier, metrics, about, report)
+        return job.finish(classifier, metrics, {"test": metrics["test"]}, report)
 
 
-def _judge(prepared: PreparedClassifier) -> dict[str, Any]:
+def _judge(prepared: PreparedClassifier, classifier: Classifier) -> dict[str, Any]:
     """Metrics of held-out parts, on ideal patterns and on flawed ones."""
-    classifier = prepared.classifier
     flawed = classifier.augmentation or Augmentation()
     metrics: dict[str, Any] = {"temperature": classifier.temperature}
     for name in ("validation", "test"):

@@ -60,16 +60,20 @@ def train(
             for name in ("train", "validation")
         )
         task = PropertyTask(model, train, validation, new=config.model.base is None)
-        if not job.fit(task):
+
+        def settled() -> PropertyModel:
+            task.settle()
+            return model
+
+        if not job.fit(task, settled, _elements(prepared)):
             return Run(job.folder, model, {}, job.manifest)
-        task.settle()
-        predicted = model.predict(data.graphs)
+        predicted = settled().predict(data.graphs)
         model.network.cpu().requires_grad_(False)
         metrics = {
             "baseline": _judge(data.values, prepared.baseline, parts),
             "trained": _judge(data.values, predicted, parts),
         }
-        about = _elements(prepared) | {
+        about = {
             "test": metrics["trained"]["test"],
             "validation": _validation(prepared, predicted),
         }

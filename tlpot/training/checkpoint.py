@@ -11,6 +11,8 @@ import torch
 from tlpot.errors import TlpotError, first_line
 
 NAME = "checkpoint.pt"
+LAST = "last.pt"
+"""What a finished run calls it: more epochs begin from there."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -23,7 +25,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     os.replace(partial, folder / NAME)
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any]:
+def load_checkpoint(folder: Path, name: str = NAME) -> dict[str, Any]:
     """The folder's checkpoint (tensors and plain values only), all of it on the CPU.
 
     So a run goes on where its device is not, and no process fills another's GPU.
@@ -33,7 +35,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     TlpotError
         If there is none or it cannot be read.
     """
-    path = folder / NAME
+    path = folder / name
     if not path.is_file():
         raise TlpotError(f"{folder}: no checkpoint to resume from; run without --resume")
     try:

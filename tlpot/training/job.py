@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +15,20 @@ from torch import Tensor
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits
 from tlpot.errors import short_of_memory
-from tlpot.model.file import MODEL
+from tlpot.model.file import MODEL, SO_FAR
 from tlpot.optional import require
 from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame
+from tlpot.training.checkpoint import LAST
 from tlpot.training.freeze import LayerState
 from tlpot.training.manifest import about_data, common_part, recipe, without_folders
 from tlpot.training.parallel import Team
 from tlpot.training.run_folder import CHECKPOINT, begin, choose_device, claimed, fit, write_json
 from tlpot.training.task import Task
-from tlpot.training.trainer import Row
+from tlpot.training.trainer import Progress, Row
+
+OF_A_RUN = (SO_FAR, "domain", "test", "validation")
+"""What a model file says of the run that made it, and not of those that start from it."""
 
 
 class TrainedModel(Protocol):
@@ -85,7 +90,9 @@ class Job:
     config
         A `WholeRun`.
     resume
-        Continue an interrupted run; the result is bit-identical to one without interruption.
+        Continue an interrupted run; the result is bit-identical to one without interruption. With
+        a larger ``training.epochs`` than before also a finished one: as if it had been asked for
+        from the start, but for the rates of ``schedule: cosine`` so far.
     on_start, on_epoch
         Called with what was prepared before the first step, and after each epoch (displays).
     mend
@@ -166,16 +173,49 @@ class Job:
         if self.team.writer:
             self.on_start(prepared)
 
-    def fit(self, task: Task, columns: Mapping[str, Tensor] | None = None) -> bool:
+    def fit(
+        self,
+        task: Task,
+        model: Callable[[], TrainedModel],
+        about: Mapping[str, Any],
+        columns: Mapping[str, Tensor] | None = None,
+    ) -> bool:
         """Train or go on; the best weights are left in place. Whether this process is the writer.
+
+        The best model so far is in the folder meanwhile.
 
         Parameters
         ----------
+        model
+            Gives the model with the weights that the task has.
+        about
+            What the model file says besides settings, data and versions.
         columns
             As `Trainer`'s.
         """
-        settings, resume = self.config.training, self.resume
-        progress = fit(task, settings, self.folder, self.team, resume, self.on_epoch, columns)
+        settings, prepared = self.config.training, self.prepared
+        seen = prepared.known.with_frames(prepared.frames("train"), prepared.frames("validation"))
+        self.about = {
+            "training": recipe(self.config),
+            "inputs": without_folders(self.manifest["inputs"]),
+            "data": about_data(self.manifest["data"]),
+            "versions": self.manifest["versions"],
+            "seen": seen.as_dict(),
+            **about,
+        }
+
+        def keep(progress: Progress) -> None:
+            best = model()
+            base = best.metadata
+            epochs = {"epoch": progress.epoch, "epochs": settings.epochs}
+            best.metadata = self._described(base) | {
+                SO_FAR: epochs | {"best_epoch": progress.best_epoch}
+            }
+            best.save(self.folder / MODEL)
+            best.metadata = base
+
+        loop = (self.folder, self.team, self.resume, self.on_epoch, keep, columns)
+        progress = fit(task, settings, *loop)
         if self.team.writer:
             self.manifest |= {"seconds": progress.seconds, "best_epoch": progress.best_epoch}
         return self.team.writer
@@ -194,24 +234,20 @@ class Job:
         metrics
             What ``metrics.json`` holds besides ``seen_by_base``.
         about
-            What the model file says besides settings, data and versions.
+            What the model file says further.
         report
             Writes figures and page from the content of ``metrics.json`` and ``manifest.json``.
         """
-        prepared, manifest, folder = self.prepared, self.manifest, self.folder
-        metrics = {"seen_by_base": prepared.seen_by_base, **metrics}
-        seen = prepared.known.with_frames(prepared.frames("train"), prepared.frames("validation"))
-        model.metadata |= {
-            "training": recipe(self.config),
-            "inputs": without_folders(manifest["inputs"]),
-            "data": about_data(manifest["data"]),
-            "versions": manifest["versions"],
-            "seen": seen.as_dict(),
-            **about,
-        }
+        manifest, folder = self.manifest, self.folder
+        metrics = {"seen_by_base": self.prepared.seen_by_base, **metrics}
+        model.metadata = {**self._described(model.metadata), **about}
         model.save(folder / MODEL)
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "manifest.json", manifest)
         report(metrics, manifest)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        os.replace(folder / CHECKPOINT, folder / LAST)
         return Run(folder, model, metrics, manifest)
+
+    def _described(self, base: Mapping[str, Any]) -> dict[str, Any]:
+        """What a model file says, from what its base's says: not of how good that was."""
+        return {k: v for k, v in base.items() if k not in OF_A_RUN} | self.about

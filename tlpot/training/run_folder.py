@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,29 +20,33 @@ from tlpot.errors import TlpotError
 from tlpot.files import locked, make_folder, stage, write_whole
 from tlpot.model.file import MODEL
 from tlpot.run_log import log
+from tlpot.training.checkpoint import LAST, load_checkpoint
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task
-from tlpot.training.trainer import Progress, Row, Trainer
+from tlpot.training.trainer import HISTORY, Progress, Row, Trainer
 
 RESULTS = (
     MODEL,
     "report.html",
     "metrics.json",
-    "history.csv",
+    HISTORY,
     "parity.png",
     "confusion.png",
     CHECKPOINT,
+    LAST,
 )
 """Files that a run fills as it goes on, besides `NOTES`."""
 NOTES = ["manifest.json", "config.yaml"]
 """What a run writes first, in this order: a folder with both holds one."""
 PRODUCT = "report.html"
-"""What it writes last; then it takes its checkpoint away."""
+"""What it writes last; then it calls its checkpoint `LAST`."""
 
 
 FREE = ("output", "training.device", "training.tensorboard")
 """Settings that a resumed run may change: where it is, and on what."""
+LONGER = {"training.epochs", "training.patience"}
+"""Settings that it may change if asked to resume: how long it goes on."""
 
 
 def choose_device(name: str, team: Team) -> torch.device:
@@ -58,6 +63,7 @@ def fit(
     team: Team,
     resume: bool,
     on_epoch: Callable[[Row], None],
+    keep: Callable[[Progress], None],
     columns: Mapping[str, Tensor] | None = None,
 ) -> Progress:
     """Train, from the folder's checkpoint if `resume` and there is one; log as settings say."""
@@ -74,7 +80,7 @@ def fit(
             if team.writer:
                 on_epoch(row)
 
-        return trainer.fit(report)
+        return trainer.fit(report, keep)
 
 
 def _short(value: float | None) -> str:
@@ -85,8 +91,9 @@ def _short(value: float | None) -> str:
 def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator[bool]:
     """Make the folder if need be, keep it for this run while it lasts; whether to go on in it.
 
-    A run that was interrupted goes on if its settings are the same, asked to `resume` or not. One
-    that fails before it wrote anything leaves no folder.
+    A run that was interrupted goes on if its settings are the same, asked to `resume` or not;
+    asked to, also for more epochs, as a finished one does. One that fails before it wrote anything
+    leaves no folder.
 
     Raises
     ------
@@ -132,22 +139,55 @@ def _goes_on(folder: Path, config: Section, resume: bool) -> bool:
             f"output: {folder} holds {there[-1]} of something else, "
             "which this run would overwrite; choose another folder (output=…)"
         )
-    if now == "finished" and resume:
-        raise TlpotError(f"output: {folder} holds a finished run; there is nothing to resume")
-    if now == "finished":
+    if now == "finished" and not resume:
         raise TlpotError(
             f"output: {folder} already holds a run, finished; choose another folder (output=…)"
         )
     if not resume and not results:
         return False
     stored = folder / NOTES[-1]
-    if changed := _differences(load_section(type(config), stored), config):
+    changed = _differences(load_section(type(config), stored), config)
+    longer = bool(changed) and changed.keys() <= LONGER
+    if changed and not (longer and resume):
+        hint = " go on with it for as many epochs (--resume)," if longer else ""
         raise TlpotError(
             f"output: {folder} already holds a run: {stored} differs from this config "
-            f"({', '.join(changed)}), and a resumed run must keep its settings. Undo the change, "
-            "or start a new run in another folder (output=…)"
+            f"({', '.join(changed.values())}), and a resumed run must keep its settings. Undo the "
+            f"change,{hint} or start a new run in another folder (output=…)"
         )
+    if now == "finished" and not changed:
+        raise TlpotError(
+            f"output: {folder} holds a finished run; there is nothing to resume. To go on for more "
+            "epochs, say how many in all: --resume training.epochs=…"
+        )
+    if longer:
+        _require_more(folder, config, finished=now == "finished")
     return True
+
+
+def _require_more(folder: Path, config: Any, finished: bool) -> None:
+    """Refuse to go on to an epoch that is there already, or that patience keeps it from."""
+    name, settings = LAST if finished else CHECKPOINT, config.training
+    if finished and not (folder / name).exists():
+        raise TlpotError(
+            f"output: {folder} holds a finished run without {name}, which more epochs would begin "
+            f"from; train its model in a new run instead: model.base={folder} output=…"
+        )
+    if not (folder / name).exists():
+        return
+    progress = Progress(**load_checkpoint(folder, name)["progress"])
+    done = len((folder / HISTORY).read_text().splitlines()) - 1  # some of it after the checkpoint
+    if settings.epochs < done + finished:
+        raise TlpotError(
+            f"training.epochs: {settings.epochs}, but the run in {folder} has done {done} already; "
+            "give more, or start a new run in another folder (output=…)"
+        )
+    if finished and progress.out_of(settings.patience):
+        raise TlpotError(
+            f"training.patience: {settings.patience} ended the run in {folder}: epoch "
+            f"{progress.best_epoch} was the best of {progress.epoch}. To go on, give more "
+            "patience too, or training.patience=null"
+        )
 
 
 def _is_manifest(path: Path) -> bool:
@@ -157,11 +197,11 @@ def _is_manifest(path: Path) -> bool:
     return False
 
 
-def _differences(before: Section, now: Section) -> list[str]:
-    """``key: before → now`` wherever two configs part, but for what changes no result."""
+def _differences(before: Section, now: Section) -> dict[str, str]:
+    """``key: before → now`` by key wherever two configs part, but for what changes no result."""
     old, new = (_flat(config.model_dump(by_alias=True, mode="json")) for config in (before, now))
     keys = [k for k in {**old, **new} if k not in FREE and old.get(k) != new.get(k)]
-    return [f"{key}: {old.get(key)} → {new.get(key)}" for key in keys]
+    return {key: f"{key}: {old.get(key)} → {new.get(key)}" for key in keys}
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -185,6 +225,8 @@ def begin(
     """
     if resume and (folder / "manifest.json").exists():
         _require_same_data(folder, manifest)
+    if team.writer and (folder / LAST).exists():  # it is unfinished again
+        os.replace(folder / LAST, folder / CHECKPOINT)
     team.wait()
     if team.writer:
         write_json(folder / NOTES[0], manifest)

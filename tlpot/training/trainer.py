@@ -27,6 +27,8 @@ FINAL_RATE = 0.01
 CHECKPOINT_SHARE = 0.05
 """Of a run's time for checkpoints: some epochs are shorter than the disk takes to write one."""
 
+HISTORY = "history.csv"
+
 Row = dict[str, float | int | None]
 
 
@@ -39,6 +41,10 @@ class Progress:
     best_epoch: int = 0
     seconds: float = 0.0
     history: list[Row] = field(default_factory=list)
+
+    def out_of(self, patience: int | None) -> bool:
+        """Whether so many epochs have gone by without a better one."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
 
 class Trainer:
@@ -97,23 +103,39 @@ class Trainer:
         self.best = self._copy()
         self.progress = Progress()
 
-    def fit(self, on_epoch: Callable[[Row], None] = lambda row: None) -> Progress:
+    def fit(
+        self,
+        on_epoch: Callable[[Row], None] = lambda row: None,
+        keep: Callable[[Progress], None] = lambda progress: None,
+    ) -> Progress:
         """Run to the last epoch (or until patience ends) and leave the best weights in place.
 
         Best is the lowest validation loss; without validation frames, the last epoch.
+
+        Parameters
+        ----------
+        keep
+            Called with the best weights so far in place, after each checkpoint and where training
+            is stopped or fails.
         """
-        next_checkpoint = 0.0
-        while not self._done():
-            with self.task.threads():
-                row = self._run_epoch()
-            if self.team.writer:
-                self._write_history()
-                started = time.monotonic()
-                if started >= next_checkpoint or self._done():
-                    save_checkpoint(self.folder, self._state())
-                    now = time.monotonic()
-                    next_checkpoint = now + (now - started) / CHECKPOINT_SHARE
-            on_epoch(row)
+        next_checkpoint, kept = 0.0, 0
+        try:
+            while not self._done():
+                with self.task.threads():
+                    row = self._run_epoch()
+                if self.team.writer:
+                    self._write_history()
+                    started = time.monotonic()
+                    if started >= next_checkpoint or self._done():
+                        save_checkpoint(self.folder, self._state())
+                        self._keep(keep)
+                        kept, now = self.progress.epoch, time.monotonic()
+                        next_checkpoint = now + (now - started) / CHECKPOINT_SHARE
+                on_epoch(row)
+        except (KeyboardInterrupt, SystemExit, TlpotError):
+            if self.team.writer and self.progress.epoch > kept:
+                self._keep(keep)
+            raise
         self._assign(self.best)
         return self.progress
 
@@ -131,6 +153,9 @@ class Trainer:
             torch._foreach_copy_(self.average, state["average"])
         torch._foreach_copy_(self.best, state["best"])
         self.progress = Progress(**state["progress"])
+        if self._scheduled():  # by now for another number of epochs, maybe
+            for group, rate in zip(self.optimiser.param_groups, self.rate.base_lrs, strict=True):
+                group["lr"] = rate * self._rate(self.rate.last_epoch)
 
     def _run_epoch(self) -> Row:
         started = time.perf_counter()
@@ -159,9 +184,9 @@ class Trainer:
         self.progress.epoch = epoch
         judged = row["validation_loss"] = self.team.agreed(row["validation_loss"])
         if judged is None or judged < self.progress.best_loss:
+            self.best = self._copy() if self.average is None else [a.clone() for a in self.average]
             self.progress.best_loss = total if judged is None else judged
             self.progress.best_epoch = epoch
-            self.best = self._copy() if self.average is None else [a.clone() for a in self.average]
         if self.plateau is not None:
             self.plateau.step(total if judged is None else judged)
         self.progress.seconds += time.perf_counter() - started
@@ -191,7 +216,7 @@ class Trainer:
         self.optimiser.step()
         for parameter, at, fixed in self.fixed:
             parameter.data[..., at] = fixed
-        if self.plateau is None or self.rate.last_epoch < self.warmup:
+        if self._scheduled():
             self.rate.step()
         if self.average is not None:
             steps = self.optimiser.state[self.parameters[0]]["step"].item()
@@ -208,6 +233,10 @@ class Trainer:
         self._assign(trained)
         return row
 
+    def _scheduled(self) -> bool:
+        """Whether the rate is that of the step, not what a plateau left."""
+        return self.plateau is None or self.rate.last_epoch < self.warmup
+
     def _rate(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
@@ -219,8 +248,13 @@ class Trainer:
 
     def _done(self) -> bool:
         patience, progress = self.settings.patience, self.progress
-        impatient = patience is not None and progress.epoch - progress.best_epoch >= patience
-        return impatient or progress.epoch >= self.settings.epochs
+        return progress.out_of(patience) or progress.epoch >= self.settings.epochs
+
+    def _keep(self, keep: Callable[[Progress], None]) -> None:
+        trained = self._copy()
+        self._assign(self.best)
+        keep(self.progress)
+        self._assign(trained)
 
     def _values(self) -> list[Tensor]:
         return [p.detach() for p in self.parameters]
@@ -245,4 +279,4 @@ class Trainer:
 
     def _write_history(self) -> None:
         history = self.progress.history
-        write_whole(self.folder / "history.csv", table_text(history[0], history))
+        write_whole(self.folder / HISTORY, table_text(history[0], history))
