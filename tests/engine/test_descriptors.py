@@ -3,13 +3,17 @@
 By both engines: torch in float64, the compiled kernels in float32.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
+from tlpot.backbones.aev import FINE
 from tlpot.config.run import Training
 from tlpot.engine import environment
+from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import Descriptors, terms
 from tlpot.engine.environment import Environment
 from tlpot.engine.neighbourhood import Neighbourhood, surroundings
@@ -95,10 +99,15 @@ def test_every_term_is_the_derivative_that_it_says(geometry, engine):
             assert abs(left - right) < tolerance * scale
 
 
-def test_kernels_agree_with_torch_on_any_number_of_threads(geometry):
+@pytest.mark.parametrize("members", [1, 3, 19])
+@pytest.mark.parametrize(
+    "angles", [Angles(eta=4.0, zeta=8.0, shifts=(0.9, 2.0, 2.7), sections=(0.3, 2.5)), FINE]
+)
+def test_kernels_agree_with_torch_on_any_number_of_threads(geometry, members, angles):
     constants, species, pairs, vectors = geometry
+    constants = replace(constants, fine=angles)
     reference = Descriptors(Environment(constants, species, pairs, vectors))
-    slope, moves = random(3, *reference.values.shape), random(3, *vectors.shape)
+    slope, moves = random(members, *reference.values.shape), random(members, *vectors.shape)
     near = Neighbourhood(constants, species, pairs, vectors.float())
 
     def everything() -> list[torch.Tensor]:

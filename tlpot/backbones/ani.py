@@ -124,8 +124,8 @@ class ANI(Backbone):
                 members,
             )
             back = order.argsort()
-            slope = slope.index_select(1, back) * Hartree
-            return energies.index_select(1, back) * Hartree, descriptors.slope(slope)
+            slope = descriptors.slope(slope.index_select(1, back))
+            return energies.index_select(1, back) * Hartree, slope * Hartree
 
     def _weights(self, symbol: str) -> list[Tensor]:
         return [w for name in LAYERS for w in self.layer(symbol, name).parameters()]

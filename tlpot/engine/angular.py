@@ -136,7 +136,11 @@ class Angular(Term):
         by_edge = np.zeros((len(slopes), len(near.pair), 3), np.float32)
 
         def add(first: int, last: int) -> None:
-            self._kernels[1](first, last, near.edges, self._tables, slopes, by_edge)
+            _, of_one, of_many, _ = self._kernels
+            if len(slopes) == 1:
+                of_one(first, last, near.edges, self._tables, slopes[0], by_edge[0])
+            else:
+                of_many(first, last, near.edges, self._tables, slopes, by_edge)
 
         near.spread(add)
         return torch.from_numpy(near.by_pair(by_edge))
@@ -148,14 +152,14 @@ class Angular(Term):
 
         def add(first: int, last: int) -> None:
             read = (near.edges, self._tables, near.pair, near.sign)
-            self._kernels[2](first, last, *read, moves, values)
+            self._kernels[3](first, last, *read, moves, values)
 
         near.spread(add)
         return torch.from_numpy(values)
 
     @property
     def _kernels(self) -> tuple[Callable[..., Any], ...]:
-        from tlpot.engine.term_kernels import angular
+        from tlpot.engine.angular_kernels import angular
 
         return angular(len(self.angles.shifts), len(self.angles.sections))
 

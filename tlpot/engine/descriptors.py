@@ -6,7 +6,7 @@ Forces are −Jᵀ∂E/∂x, and the gradient of a loss of forces needs J·u: J 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Descriptors:
             term.pull(self.around, part)
             for term, part in zip(terms(self.around.constants), self._parted(slope), strict=True)
         ]
-        return torch.stack(pulled).sum(0)
+        return reduce(Tensor.add_, pulled)
 
     def push(self, vectors: Tensor) -> Tensor:
         """J·vectors: ``[k, pairs, 3]`` to ``[k, atoms, features]``."""

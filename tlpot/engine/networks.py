@@ -236,14 +236,11 @@ def _compiled_down(
 
     e_bar, s_bar = _arrays([energy_bar, slope_bar.reshape(-1, *x.shape)])
     bars = tuple(
-        np.zeros(w.shape if g is not None else (0,) * w.dim(), np.float32)
+        np.empty((0,) * w.dim(), np.float32) if g is None else g.zero_().numpy()
         for w, g in zip(weights, gradients, strict=True)
     )
     given = (*_arrays([x]), _arrays(weights), np.float32(alpha), tuple(passed), e_bar, s_bar)
     network_kernels.down(*given, bars)
-    for bar, gradient in zip(bars, gradients, strict=True):
-        if gradient is not None:
-            gradient.copy_(torch.from_numpy(bar))
 
 
 def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:

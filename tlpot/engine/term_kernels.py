@@ -18,7 +18,6 @@ from tlpot.engine.compiled import kernel
 from tlpot.engine.tables import INTERVALS
 
 NAUGHT, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0, 0.5, 1, 2, 3))
-PER_COSINE = np.float32(INTERVALS / 2)
 
 
 @kernel
@@ -98,37 +97,6 @@ def slopes_at(table, at, t, count, weight, out):  # type: ignore[no-untyped-def]
         out[k] = weight * (table[at, 1, k] + t * cubic)
 
 
-@njit(inline="always")
-def outer(left, right, shifts, sections, out):  # type: ignore[no-untyped-def]
-    """Every one of `left` times every one of `right`."""
-    for k in range(shifts):
-        for s in range(sections):
-            out[k * sections + s] = left[k] * right[s]
-
-
-@njit(inline="always")
-def cosine_of(outward, a, b):  # type: ignore[no-untyped-def]
-    """Of the angle between two edges."""
-    x, y = outward[a, 0] * outward[b, 0], outward[a, 1] * outward[b, 1]
-    return min(max(x + y + outward[a, 2] * outward[b, 2], -ONE), ONE)
-
-
-@njit(inline="always")
-def factors(a, b, edges, tables, shifts, sections, out):  # type: ignore[no-untyped-def]
-    """Factors and slopes of the terms of two edges; the cosine between them."""
-    _, _, outward, length, fade, _ = edges
-    by_length, by_cosine, scale = tables
-    radial, steep, angle, bend = out
-    cosine, both = cosine_of(outward, a, b), fade[a, 0] * fade[b, 0]
-    at, t = place((length[a] + length[b]) * HALF * scale)
-    values_at(by_length, at, t, shifts, ONE, radial)
-    slopes_at(by_length, at, t, shifts, HALF * scale * both, steep)
-    at, t = place((cosine + ONE) * PER_COSINE)
-    values_at(by_cosine, at, t, sections, ONE, angle)
-    slopes_at(by_cosine, at, t, sections, PER_COSINE * both, bend)
-    return cosine
-
-
 @lru_cache
 def radial(columns: int) -> tuple[Callable[..., Any], ...]:
     """Values, pull and push of radial terms of so many columns."""
@@ -172,87 +140,5 @@ def radial(columns: int) -> tuple[Callable[..., Any], ...]:
                 for k in range(columns):
                     one[k] += along * change[k]
                     other[k] += along * change[k]
-
-    return kernel(values), kernel(pull), kernel(push)
-
-
-@lru_cache
-def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
-    """Values, pull and push of angular terms of so many shifts and sections."""
-
-    def values(first, last, edges, tables, out):  # type: ignore[no-untyped-def]
-        start, other, outward, length, fade, block = edges
-        by_length, by_cosine, scale = tables
-        radial, angle = np.empty(shifts, np.float32), np.empty(sections, np.float32)
-        for i in range(first, last):
-            for b in range(start[i] + 1, start[i + 1]):
-                for a in range(start[i], b):
-                    at, t = place((length[a] + length[b]) * HALF * scale)
-                    values_at(by_length, at, t, shifts, fade[a, 0] * fade[b, 0], radial)
-                    at, t = place((cosine_of(outward, a, b) + ONE) * PER_COSINE)
-                    values_at(by_cosine, at, t, sections, ONE, angle)
-                    row = block[other[a], other[b]]
-                    for k in range(shifts):
-                        for s in range(sections):
-                            out[i, row, k * sections + s] += radial[k] * angle[s]
-
-    def pull(first, last, edges, tables, slopes, out):  # type: ignore[no-untyped-def]
-        start, other, outward, length, fade, block = edges
-        radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
-        angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
-        scratch = (radial, steep, angle, bend)
-        for i in range(first, last):
-            for b in range(start[i] + 1, start[i + 1]):
-                for a in range(start[i], b):
-                    cosine = factors(a, b, edges, tables, shifts, sections, scratch)
-                    row = block[other[a], other[b]]
-                    fade_a, fade_b = fade[a, 1] * fade[b, 0], fade[a, 0] * fade[b, 1]
-                    for m in range(len(slopes)):
-                        level = stretch = turn = NAUGHT
-                        for s in range(sections):
-                            by_radial = by_steep = NAUGHT
-                            for k in range(shifts):
-                                by_radial += slopes[m, i, row, k * sections + s] * radial[k]
-                                by_steep += slopes[m, i, row, k * sections + s] * steep[k]
-                            level += by_radial * angle[s]
-                            turn += by_radial * bend[s]
-                            stretch += by_steep * angle[s]
-                        turn_a, turn_b = turn / length[a], turn / length[b]
-                        along_a = stretch + level * fade_a - turn_a * cosine
-                        along_b = stretch + level * fade_b - turn_b * cosine
-                        for x in range(3):
-                            out[m, a, x] += along_a * outward[a, x] + turn_a * outward[b, x]
-                            out[m, b, x] += along_b * outward[b, x] + turn_b * outward[a, x]
-
-    def push(first, last, edges, tables, pair, sign, moves, out):  # type: ignore[no-untyped-def]
-        start, other, outward, length, fade, block = edges
-        radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
-        angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
-        scratch = (radial, steep, angle, bend)
-        columns = shifts * sections
-        term, longer = np.empty(columns, np.float32), np.empty(columns, np.float32)
-        wider = np.empty(columns, np.float32)
-        for i in range(first, last):
-            for b in range(start[i] + 1, start[i + 1]):
-                for a in range(start[i], b):
-                    cosine = factors(a, b, edges, tables, shifts, sections, scratch)
-                    outer(radial, angle, shifts, sections, term)
-                    outer(steep, angle, shifts, sections, longer)
-                    outer(radial, bend, shifts, sections, wider)
-                    row, p, q = block[other[a], other[b]], pair[a], pair[b]
-                    fade_a, fade_b = fade[a, 1] * fade[b, 0], fade[a, 0] * fade[b, 1]
-                    for m in range(len(moves)):
-                        up = uq = vp = vq = NAUGHT
-                        for x in range(3):
-                            up += outward[a, x] * moves[m, p, x]
-                            vp += outward[b, x] * moves[m, p, x]
-                            uq += outward[a, x] * moves[m, q, x]
-                            vq += outward[b, x] * moves[m, q, x]
-                        up, vp, uq, vq = sign[a] * up, sign[a] * vp, sign[b] * uq, sign[b] * vq
-                        turn = (vp - cosine * up) / length[a] + (uq - cosine * vq) / length[b]
-                        level, stretch = fade_a * up + fade_b * vq, up + vq
-                        for k in range(columns):
-                            change = level * term[k] + stretch * longer[k] + turn * wider[k]
-                            out[m, i, row, k] += change
 
     return kernel(values), kernel(pull), kernel(push)
