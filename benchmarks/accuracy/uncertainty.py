@@ -33,7 +33,7 @@ from tlpot.evaluation.calibration import (
     rms,
     uncertainty,
 )
-from tlpot.evaluation.metrics import energy_errors, group_means
+from tlpot.evaluation.errors import energy_errors, group_means
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 

@@ -187,6 +187,12 @@ def test_evaluate_gives_the_figures_of_the_run(call, tmp_path, finished, write_f
             else:
                 assert a[key] == pytest.approx(value, rel=1e-4, abs=1e-3), key
 
+    errors = [
+        [frame["energy_error_meV_per_atom"] for frame in result.pop("by_frame")]
+        for result in (found, expected)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3, abs=1e-3)
+    del expected["by_one_frame"]
     compare(found, expected)
     code, out, _ = call("evaluate", finished.folder / "model.safetensors", test)
     assert code == 0

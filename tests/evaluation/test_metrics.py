@@ -7,9 +7,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from tlpot.evaluation.metrics import breakdown, center, evaluate, judge, metrics
+from tlpot.evaluation.errors import center
+from tlpot.evaluation.metrics import breakdown, evaluate, judge, metrics
 from tlpot.structure.frames import Frame
-from tlpot.structure.molecules import atoms_per_molecule, composition
+from tlpot.structure.molecules import composition, units_of
 
 STRESS = np.array([1.0, -2.0, 0.0, 0.0, 3.0, 0.0]) * 1e-3
 
@@ -145,16 +146,72 @@ def test_composition_is_the_same_for_supercells(water_crystal):
     assert composition(water_crystal(1)) == composition(water_crystal(4)) == "H2O"
 
 
-def test_atoms_per_molecule(water_crystal):
-    assert atoms_per_molecule(molecule("C6H6")) == 12
+def test_units_are_those_of_the_molecules(water_crystal):
+    unlike = molecule("H2O")
+    unlike.extend(Atoms("N2", [[9, 0, 0], [9, 0, 1.1]]))
+    apart = molecule("C6H6")
+    apart.positions[-1] *= 2.0
     shifted = water_crystal(2)
     shifted.positions += 1.7
     shifted.wrap()
-    assert atoms_per_molecule(shifted) == 3
-    assert atoms_per_molecule(bulk("Si", cubic=True)) is None
-    unlike = molecule("H2O")
-    unlike.extend(Atoms("N2", [[9, 0, 0], [9, 0, 1.1]]))
-    assert atoms_per_molecule(unlike) is None
+    some = [molecule("C6H6")] * 9 + [
+        apart,
+        molecule("C2H2"),
+        shifted,
+        bulk("Si", cubic=True),
+        unlike,
+    ]
+    units = units_of([Frame(atoms) for atoms in some])
+    assert [str(u) for u in units] == [*["C6H6"] * 10, "C2H2", "H2O", "None", "H2O + N2"]
+    assert [u and u.atoms_per_molecule for u in units[-5:]] == [12, 4, 3, None, None]
+
+
+def test_offset_of_crystals_against_molecules_is_per_molecule(frames, exact):
+    """30.5 meV/atom are 8.8 kJ/mol of the three atoms of water."""
+    off = [
+        replace(guess, energy=guess.energy + 0.0305 * len(frame) * (frame.kind == "crystal"))
+        for guess, frame in zip(exact, frames, strict=True)
+    ]
+    ((name, offset),) = breakdown(frames, off)["by_offset"].items()
+    assert name == "H2O"
+    assert offset["meV_per_atom"] == pytest.approx(30.5)
+    assert offset["kJ_mol"] == pytest.approx(30.5 * 3 * 0.0964853, rel=1e-5)
+    assert (offset["n_crystals"], offset["n_molecules"]) == (6, 2)
+
+
+def test_the_frame_that_makes_the_error_is_named(frames, exact):
+    off = [
+        replace(guess, energy=guess.energy + 1e-3 * (i % 3), forces=guess.forces + 0.01)
+        for i, guess in enumerate(exact)
+    ]
+    even = breakdown(frames, off)
+    assert even["by_one_frame"] == {}
+    assert len(even["by_frame"]) == 5
+    off[3] = replace(off[3], energy=off[3].energy + 1.0, forces=off[3].forces + 0.2)
+    broken = breakdown(frames, off)
+    worst = broken["by_frame"][0]
+    assert (worst["file"], worst["index"]) == ("made-up.extxyz", 3)
+    assert worst["energy_error_meV_per_atom"] == pytest.approx(1000 / len(frames[3]))
+    assert worst["force_rmse_meV_per_A_component"] == pytest.approx(210)
+    rest = metrics([*frames[:3], *frames[4:]], [*off[:3], *off[4:]])
+    for name in ("energy_rmse_meV_per_atom", "energy_rmse_centered_meV_per_atom",
+                 "force_rmse_meV_per_A_component"):  # fmt: skip
+        made = broken["by_one_frame"][name]
+        assert made == {"frame": "made-up.extxyz#3", "rmse": pytest.approx(rest[name])}
+
+
+def test_chance_hardly_makes_a_frame_the_odd_one(frames, exact):
+    """Gaussian errors of ten frames: what the worst adds is told in less than one set in ten."""
+    random = np.random.default_rng(0)
+    told = 0
+    for _ in range(50):
+        errors = 0.01 * random.normal(size=len(frames))
+        off = [
+            replace(guess, energy=guess.energy + error * len(frame))
+            for guess, error, frame in zip(exact, errors, frames, strict=True)
+        ]
+        told += "energy_rmse_meV_per_atom" in breakdown(frames, off)["by_one_frame"]
+    assert told < 5
 
 
 def test_judge_gives_the_contract(frames, noisy):

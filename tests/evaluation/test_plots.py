@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from tlpot.evaluation import plots
 from tlpot.evaluation.metrics import judge, metrics
@@ -59,6 +62,26 @@ def test_a_row_shares_its_limits_and_counts_what_lies_outside(frames, noisy):
     assert before.get_xlim() == before.get_ylim() == after.get_xlim() == after.get_ylim()
     assert "10 of 10 points outside" in before.texts[0].get_text()
     assert "outside" not in after.texts[0].get_text()
+
+
+def test_parity_of_many_compositions_is_centred_by_composition(noisy):
+    """Offsets of molecules against each other, which no ranking depends on, are taken away."""
+    names = ("H2O", "CH4", "NH3", "CO2", "C2H6", "CH3OH", "N2", "CH3CONH2")
+    frames = [
+        Frame(atoms, -7.0 * len(atoms) + 0.1 * i, np.zeros((len(atoms), 3)))
+        for i in range(3)
+        for atoms in map(molecule, names)
+    ]
+    off = noisy(0.0).predict(frames)
+    shifted = [
+        replace(guess, energy=guess.energy + names.index(name) * len(frame))
+        for guess, frame, name in zip(off, frames, 3 * names, strict=True)
+    ]
+    axis = plots.parity(frames, shifted, shifted).axes[2]
+    points = offsets(axis)
+    assert len(points) == len(frames)
+    assert np.allclose(points[:, 0], points[:, 1], atol=1e-6)
+    assert "model mean of composition" in axis.get_ylabel()
 
 
 def test_parity_without_force_labels_or_frames(frames, noisy):

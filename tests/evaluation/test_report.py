@@ -2,9 +2,11 @@ import base64
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from rich.console import Console
 
 from tlpot.cli.show.potential import print_evaluation, print_summary
@@ -167,3 +169,88 @@ def test_a_run_without_validation_has_no_best_epoch(report, history):
         if column.startswith("validation"):
             history[column] = history[column] * np.nan
     assert "best validation loss" not in report()
+
+
+def text_of(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+
+
+@pytest.fixture
+def lopsided(frames, noisy):
+    """Crystals 30 meV/atom too high against molecules, and one frame far off."""
+    judgement = judge(noisy(0.2), noisy(0.001), {"test": frames})
+    guesses = judgement.predictions["finetuned"]["test"]
+    for i, frame in enumerate(frames):
+        offset = 0.03 * len(frame) * (frame.kind == "crystal") + 3.0 * (i == 2)
+        guesses[i] = replace(guesses[i], energy=guesses[i].energy + offset)
+    return judge(noisy(0.2), noisy(0.001), {"test": frames}, judgement.predictions)
+
+
+def test_verdict_speaks_of_crystals_against_molecules_and_of_the_one_bad_frame(report, lopsided):
+    text = text_of(report(lopsided))
+    assert re.search(r"crystal of H₂O is on average [\d.]+ kJ/mol per molecule too high", text)
+    assert re.search(r"meV/atom on 6 crystals and [\d.]+ meV/atom on 4 molecules", text)
+    assert "One frame makes the error: without made-up.extxyz#2 the energy RMSE is" in text
+    assert "The worst frames" in text
+
+
+def test_terminal_says_the_same(frames, lopsided):
+    text = printed(print_evaluation, lopsided.metrics["finetuned"]["test"])
+    assert re.search(r"H2O +6 +2 +\d", text)
+    assert re.search(r"made-up.extxyz#2 +\d", text)
+    assert "One frame makes the error: without made-up.extxyz#2" in text
+
+
+LONG = "/scratch/project_with_a_name/campaign-2026/" + "deep/" * 9 + "vasprun.xml.gz"
+
+
+@pytest.mark.parametrize("labels", ["all", "energies"])
+def test_page_fits_desk_phone_and_paper(
+    report, lopsided, frames, noisy, history, tmp_path, look, labels
+):
+    changes = {"source": LONG} | ({"forces": None} if labels == "energies" else {})
+    some = [replace(frame, **changes) for frame in frames]
+    judgement = judge(noisy(0.2), noisy(0.01), {"test": some}, lopsided.predictions)
+    page = report(judgement, plots.figures(judgement, history))
+    assert page.count(LONG) >= 5
+    seen = look(tmp_path / "report.html")
+    assert seen.complaints == []
+    assert set(seen.overflow.values()) == {0}
+    assert seen.sheets <= 8
+
+
+def test_page_says_to_train_longer_where_the_best_epoch_is_the_last(report, history):
+    assert "Train longer" not in report()
+    history["validation_loss"][-1] = 0.01
+    assert "Train longer, with training.epochs above 20" in text_of(report())
+
+
+def test_cards_columns_and_tables_of_nothing_are_left_out(report, frames, noisy):
+    """Energies alone, of one crystal: no force, no group of one, no row or column of dashes."""
+    bare = [replace(frame, forces=None) for frame in frames[:6]]
+    guesses = noisy(0.01).predict(frames)[:6]
+    predictions = {model: {"test": guesses} for model in ("baseline", "finetuned")}
+    judgement = judge(noisy(0.0), noisy(0.0), {"test": bare}, predictions)
+    page = report(judgement)
+    assert re.findall(r'<div class="card">([^<]+)<b>', page) == [
+        "Energy RMSE",
+        "Energy RMSE, centred",
+    ]
+    assert "By system" not in page
+    assert "By frame size" in page
+    trust = page.split("Can the spread be trusted?")[1].split("Where the errors are")[0]
+    assert "force components" not in trust
+    assert not re.search(r"<td[^>]*>–", page)
+
+
+def test_page_without_test_frames_has_no_empty_table(report, frames, noisy):
+    page = report(judge(noisy(0.2), noisy(0.002), {"train": frames}))
+    trust = page.split("Can the spread be trusted?")[1].split("Where the errors are")[0]
+    assert "<table" not in trust
+
+
+def test_benzene_is_no_ch(frames, noisy, report):
+    benzene = [replace(f, atoms=molecule("C6H6"), forces=np.zeros((12, 3))) for f in frames[:3]]
+    judgement = judge(noisy(0.2), noisy(0.01), {"test": benzene})
+    assert list(judgement.metrics["finetuned"]["test"]["by_system"]) == ["C6H6 molecule"]
+    assert "fine-tuned on C₆H₆" in report(judgement)

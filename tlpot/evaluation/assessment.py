@@ -10,7 +10,8 @@ from typing import Any
 from tlpot import __version__
 from tlpot.data.write import write_frames
 from tlpot.evaluation import plots
-from tlpot.evaluation.metrics import Metrics, is_known, judged, metrics
+from tlpot.evaluation.errors import is_known
+from tlpot.evaluation.metrics import Metrics, judged, metrics
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
 from tlpot.model.reference import compositions, moved, refitted

@@ -11,9 +11,17 @@ import numpy as np
 
 from tlpot.data.fingerprints import SEEN, TrainingSet, overlap
 from tlpot.evaluation.calibration import uncertainty
+from tlpot.evaluation.errors import (
+    center,
+    energy_errors,
+    force_errors,
+    is_known,
+    offsets,
+    worst_frames,
+)
 from tlpot.model.uncertainty import Calibration
 from tlpot.structure.frames import Frame
-from tlpot.structure.molecules import atoms_per_molecule, composition
+from tlpot.structure.molecules import composition, units_of
 
 if TYPE_CHECKING:
     from tlpot.model.potential import Potential
@@ -22,6 +30,15 @@ from tlpot.model.prediction import Prediction
 Metrics = dict[str, Any]
 
 PARTS = ("test", "validation", "train")
+
+MADE_OF = {
+    "energy_rmse_meV_per_atom": "n_energies",
+    "energy_rmse_centered_meV_per_atom": "n_energies",
+    "force_rmse_meV_per_A_component": "n_force_frames",
+}
+"""RMSEs that one frame can make, and what counts the frames that enter."""
+MADE, OUTLIER, FEWEST = 0.75, 5.0, 3
+"""As `made_by_one_frame` says; of fewer frames none is the odd one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,24 +197,59 @@ def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Met
     Returns
     -------
     dict
-        ``by_kind`` (``"crystal"``, ``"molecule"``), ``by_system`` (`composition` and kind, as in
-        ``"CH4N2O crystal"``, so that supercells fall together; with ``atoms_per_molecule``) and
-        ``by_size`` (atoms in the cell) hold `metrics` of each group; ``by_element`` holds the
-        force metrics of the atoms of each element and their number.
+        ``by_kind`` (``"crystal"``, ``"molecule"``), ``by_system`` (formula unit of its molecules,
+        or without molecules `composition`, and kind, as in ``"CH4N2O crystal"``, so that
+        supercells fall together; with ``atoms_per_molecule``) and ``by_size`` (atoms in the cell)
+        hold `metrics` of each group; ``by_element`` holds the force metrics of the atoms of each
+        element and their number. ``by_offset``: `offsets` of crystals against molecules.
+        ``by_frame``: list of the `worst_frames`; ``by_one_frame``: `made_by_one_frame`.
     """
-    systems = _by(lambda frame: f"{composition(frame.atoms)} {frame.kind}", frames, predictions)
+    units = units_of(frames)
+    unit_of = dict(zip(map(id, frames), units, strict=True))
+    systems = _by(
+        lambda frame: f"{unit_of[id(frame)] or composition(frame.atoms)} {frame.kind}",
+        frames,
+        predictions,
+    )
     sizes = _by(len, frames, predictions)
     labels = _by(lambda frame: frame.labels, frames, predictions)
     return {
         **({"by_labels": _metrics_of(labels)} if len(labels) > 1 else {}),
         "by_kind": _metrics_of(_by(lambda frame: frame.kind, frames, predictions)),
         "by_system": {
-            name: entry | {"atoms_per_molecule": atoms_per_molecule(systems[name][0][0].atoms)}
+            name: entry | {"atoms_per_molecule": unit and unit.atoms_per_molecule}
             for name, entry in _metrics_of(systems).items()
+            for unit in [unit_of[id(systems[name][0][0])]]
         },
+        "by_offset": offsets(frames, predictions, units),
+        "by_frame": list(worst_frames(frames, predictions).values()),
+        "by_one_frame": made_by_one_frame(frames, predictions),
         "by_size": {str(size): entry for size, entry in _metrics_of(sizes).items()},
         "by_element": by_element(frames, predictions),
     }
+
+
+def made_by_one_frame(
+    frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> dict[str, dict[str, Any]]:
+    """The RMSEs that a single frame makes: the ``frame``, and the ``rmse`` of the others.
+
+    It is one of the worst; without it the RMSE falls below `MADE` of itself, and by more than
+    chance among few frames would have it: its error is `OUTLIER` times that of the others.
+    """
+    whole = metrics(frames, predictions)
+    made: dict[str, dict[str, Any]] = {}
+    for i in worst_frames(frames, predictions):
+        others = [[*some[:i], *some[i + 1 :]] for some in (frames, predictions)]
+        rest = metrics(*others)
+        for name, count in MADE_OF.items():
+            rmse, n = rest[name], whole[count]
+            if rmse is None or n < FEWEST or rmse >= MADE * whole[name]:
+                continue
+            outlier = n * whole[name] ** 2 - (n - 1) * rmse**2 > (OUTLIER * rmse) ** 2
+            if outlier and rmse < made.get(name, {"rmse": np.inf})["rmse"]:
+                made[name] = {"frame": frames[i].name, "rmse": rmse}
+    return made
 
 
 def by_element(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, Metrics]:
@@ -208,50 +260,6 @@ def by_element(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> di
         element: {"n_atoms": atoms[element], **_force_metrics(errors[symbols == element])}
         for element in sorted(atoms)
     }
-
-
-def energy_errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> np.ndarray:
-    """``(frames,)`` ΔE/N in meV/atom, NaN where there is no label."""
-    return np.array(
-        [
-            1e3 * (prediction.energy - frame.energy) / len(frame)
-            if frame.energy is not None
-            else np.nan
-            for frame, prediction in zip(frames, predictions, strict=True)
-        ],
-        dtype=float,
-    )
-
-
-def force_errors(
-    frames: Sequence[Frame], predictions: Sequence[Prediction]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols ``(atoms,)`` and ΔF ``(atoms, 3)``, meV/Å, of all atoms with a force label."""
-    symbols, errors = [np.empty(0, dtype=str)], [np.empty((0, 3))]
-    for frame, prediction in zip(frames, predictions, strict=True):
-        if frame.forces is not None:
-            known = np.isfinite(frame.forces).all(axis=1)
-            symbols.append(np.array(frame.atoms.symbols)[known])
-            errors.append(1e3 * (prediction.forces - frame.forces)[known])
-    return np.concatenate(symbols), np.concatenate(errors)
-
-
-def center(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Deviations of `values` from the mean of their group; groups of one are left out."""
-    means, counts = group_means(values, groups)
-    return (values - means)[counts > 1]
-
-
-def group_means(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and size of the group that each value belongs to, ``(values,)`` each."""
-    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    sums = np.bincount(group, weights=values)
-    return (sums / counts)[group], counts[group]
-
-
-def is_known(label: float | np.ndarray | None) -> bool:
-    """Whether there is a label and all of it is finite."""
-    return label is not None and bool(np.isfinite(label).all())
 
 
 def _by(

@@ -15,12 +15,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tlpot.evaluation.calibration import deviations, rms
-from tlpot.evaluation.metrics import Judgement, by_element, group_means, is_known, metrics
+from tlpot.evaluation.errors import center, group_means, is_known
+from tlpot.evaluation.metrics import Judgement, by_element, metrics
 from tlpot.files import cell_number, write_whole
 from tlpot.model.uncertainty import Calibration, Quantity, Scale
 from tlpot.palette import AFTER, BEFORE, FAINT, HELD_OUT
 from tlpot.structure.frames import Frame
-from tlpot.structure.molecules import composition
+from tlpot.structure.molecules import composition, units_of
 
 if TYPE_CHECKING:
     from tlpot.model.prediction import Prediction
@@ -73,8 +74,9 @@ def parity_of(
 
     Forces are all Cartesian components, eV/Å. Energies are per atom, meV, counted from the mean
     DFT energy of their composition, so that unlike systems share one panel while an offset of
-    the model stays visible. The panels of a row share their limits; points beyond them are
-    counted in the panel. After Parunov (2022), Figures 4.6–4.10.
+    the model stays visible; of more compositions than there are colours, the model's from its own
+    mean, and one alone in its composition is left out. The panels of a row share their limits;
+    points beyond them are counted in the panel. After Parunov (2022), Figures 4.6–4.10.
     """
     forces = any(frame.forces is not None for frame in frames) or not frames
     energies = any(is_known(frame.energy) for frame in frames) or not frames
@@ -262,6 +264,15 @@ def _energy_row(
     axes: Sequence[Axes], frames: Sequence[Frame], models: Sequence[Sequence[Prediction]]
 ) -> None:
     dft, guesses, systems = relative_energies(frames, models)
+    labelled = [frame for frame in frames if is_known(frame.energy)]
+    pairs = zip(units_of(labelled), systems, strict=True)
+    names = np.array([str(unit or system) for unit, system in pairs])
+    _, sizes = group_means(dft, systems)
+    many = len(set(systems)) > len(SYSTEM_COLOURS) and bool((sizes > 1).any())
+    if many:
+        dft, systems, names = (values[sizes > 1] for values in (dft, systems, names))
+        guesses = [center(guess, systems) for guess in (g[sizes > 1] for g in guesses)]
+    own = "model" if many else "DFT"
     limits = shared_limits(dft, guesses)
     for axis, predictions, guess in zip(axes, models, guesses, strict=True):
         error = metrics(frames, predictions)
@@ -269,9 +280,9 @@ def _energy_row(
             f"RMSE {short(error['energy_rmse_meV_per_atom'])} meV/atom\n"
             f"centred {short(error['energy_rmse_centered_meV_per_atom'])} meV/atom"
         )
-        parity_panel(axis, dft, guess, limits, note, systems)
+        parity_panel(axis, dft, guess, limits, note, names)
         axis.set_xlabel("DFT energy − DFT mean of composition (meV/atom)")
-    axes[0].set_ylabel("model energy − DFT mean of composition (meV/atom)")
+    axes[0].set_ylabel(f"model energy − {own} mean of composition (meV/atom)")
 
 
 def parity_panel(

@@ -34,6 +34,15 @@ ROWS = (
 )
 """The errors that tables show: name, unit, key in `metrics`."""
 MAIN_ROWS = (ROWS[0], ROWS[1], ROWS[4], ROWS[5])
+FRAME_ROWS = (("energy error", "meV/atom", "energy_error_meV_per_atom"), ROWS[4])
+
+CARDS = (
+    ("Energy RMSE", "energy_rmse_meV_per_atom", "meV/atom"),
+    ("Energy RMSE, centred", "energy_rmse_centered_meV_per_atom", "meV/atom"),
+    ("Force RMSE per component", "force_rmse_meV_per_A_component", "meV/Å"),
+    ("Force RMSE per vector", "force_rmse_meV_per_A_vector", "meV/Å"),
+)
+"""The headline, as far as it is known."""
 
 BREAKDOWNS = (
     ("by_system", "By system", "composition"),
@@ -94,12 +103,24 @@ def write_report(
         after=after,
         lattice=lattice_error(after),
         gap=POLYMORPH_GAP,
-        remarks=list(_remarks(metrics, part)),
+        remarks=list(_remarks(metrics, part, history)),
+        cards=[card for card in CARDS if after[card[1]] is not None],
+        kinds={
+            kind: entry
+            for kind, entry in after.get("by_kind", {}).items()
+            if entry["energy_rmse_meV_per_atom"] is not None
+        },
+        offsets=after.get("by_offset", {}),
+        worst=rows_of(after.get("by_frame", ()), FRAME_ROWS),
         metrics=metrics,
         parts=[name for name in PARTS if metrics["finetuned"][name]["n_frames"]],
         rows=rows_of(metrics["finetuned"].values()),
         models=MODELS,
-        breakdowns=BREAKDOWNS,
+        breakdowns=[
+            (heading, column, name, rows_of(after[name].values(), MAIN_ROWS))
+            for name, heading, column in BREAKDOWNS
+            if len(after.get(name, ())) > 1
+        ],
         figures={name: inline(figure) for name, figure in figures.items()},
         layers=_layer_table(manifest["trainable_parameters"]["layers"]),
         epochs=len(history["epoch"]),
@@ -167,17 +188,21 @@ def lattice_error(entry: Metrics) -> dict[str, Any] | None:
     }
 
 
-def rows_of(entries: Iterable[Metrics]) -> list[tuple[str, str, str]]:
-    """Rows of a table of errors, of labels that any of the entries has."""
+def rows_of(
+    entries: Iterable[Metrics], rows: Iterable[tuple[str, str, str]] = ROWS
+) -> list[tuple[str, str, str]]:
+    """Those of `rows` of which any of the entries knows the error."""
     entries = list(entries)
-    return [row for row in ROWS if any(entry[row[2]] is not None for entry in entries)]
+    return [row for row in rows if any(entry.get(row[2]) is not None for entry in entries)]
 
 
 def _title(config: Config, manifest: Mapping[str, Any], after: Metrics) -> str:
     name = config.model.base
     base = (BASES[name].title or name) if name in BASES else Path(name).name
-    systems = sorted({formula(name.split()[0]) for name in after.get("by_system", {})})
-    if not 1 <= len(systems) <= 4:
+    systems = sorted({formula(name.rpartition(" ")[0]) for name in after.get("by_system", {})})
+    if len(systems) > 4:
+        systems = [f"{len(systems)} systems"]
+    elif not systems:
         systems = [Path(file["path"]).name for file in manifest["data"]["files"][:3]]
     made = "fine-tuned" if config.model.init == "pretrained" else "trained from scratch"
     return f"{base}, {made} on {', '.join(systems)}"
@@ -196,7 +221,29 @@ def made_worse(before: Metrics, after: Metrics) -> Iterable[str]:
             yield f"Fine-tuning made the {label} worse."
 
 
-def _remarks(metrics: Mapping[str, Any], part: str) -> Iterable[str]:
+def outlier_lines(entry: Metrics) -> Iterable[str]:
+    """A sentence for each frame that makes an RMSE."""
+    made = entry.get("by_one_frame", {})
+    for frame in dict.fromkeys(one["frame"] for one in made.values()):
+        errors = [
+            f"the {label} is {short(made[key]['rmse'])} instead of {short(entry[key])} {unit}"
+            for label, unit, key in MAIN_ROWS
+            if made.get(key, {}).get("frame") == frame
+        ]
+        yield f"One frame makes the error: without {frame} {' and '.join(errors)}. Look at it."
+
+
+def epoch_lines(history: History) -> Iterable[str]:
+    """A sentence if the best epoch is the last of several."""
+    last = int(history["epoch"][-1])
+    if last > 1 and _best_epoch(history) == last:
+        yield (
+            f"The best epoch is the last: the validation loss was still falling. Train longer, "
+            f"with training.epochs above {last}."
+        )
+
+
+def _remarks(metrics: Mapping[str, Any], part: str, history: History) -> Iterable[str]:
     """Reasons to trust the headline less."""
     before, after = (metrics[model][part] for model in MODELS)
     train = metrics["finetuned"]["train"]
@@ -208,6 +255,8 @@ def _remarks(metrics: Mapping[str, Any], part: str) -> Iterable[str]:
             "training has used. They do not tell how good the model is elsewhere."
         )
     yield from made_worse(before, after)
+    yield from outlier_lines(after)
+    yield from epoch_lines(history)
     for label, key in JUDGED:
         new, seen = after[key], train[key]
         if new is not None and seen and part == "test" and new > 2 * seen:

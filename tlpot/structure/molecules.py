@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import vdw_radii
+from ase.symbols import Symbols
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
@@ -37,6 +38,9 @@ VOLUMES = {
 LOOSE_VOLUME = 2.0
 """Times the volume of its atoms: what a crystal of molecules hardly has."""
 
+RARE = 0.1
+"""Share of the frames of a composition below which a formula unit is an accident."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -52,6 +56,11 @@ class Unit:
 
     def __str__(self) -> str:
         return " + ".join(f"{n} {name}" if n > 1 else name for name, n in self.parts)
+
+    @property
+    def atoms_per_molecule(self) -> int | None:
+        """Atoms in the molecule; None where there are several kinds."""
+        return None if len(self.parts) > 1 else len(Symbols.fromsymbols(self.parts[0][0]))
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> tuple[Unit, int]:
@@ -175,23 +184,33 @@ def composition(atoms: Atoms) -> str:
     return atoms.symbols.formula.reduce()[0].format("hill")
 
 
-def atoms_per_molecule(atoms: Atoms) -> int | None:
-    """Atoms in each molecule; None where molecules are unlike or bonds run on for ever.
+def units_of(frames: Sequence[Frame]) -> list[Unit | None]:
+    """The formula unit that the molecules of each frame make up: benzene is ``C6H6``.
 
-    A bonded network is told from molecules by a doubled cell, which holds more molecules but not
-    more networks.
+    None where bonds run on for ever. Units of several kinds where other frames of the composition
+    have one (a proton on its way), and larger ones that fewer than `RARE` of them have (two
+    molecules that touch), give way to the commonest.
     """
-    sizes = _bonded_sizes(atoms)
-    doubled = _bonded_sizes(atoms.repeat(1 + atoms.pbc.astype(int)))
-    if len(doubled) < len(sizes) * 2 ** atoms.pbc.sum() or len(set(sizes)) != 1:
+    own = [_unit(frame.atoms) for frame in frames]
+    alike = [composition(frame.atoms) for frame in frames]
+    usual: dict[str, list[Unit | None]] = {}
+    for name in set(alike):
+        counts = Counter(u for u, other in zip(own, alike, strict=True) if other == name)
+        plain = {u: u.atoms_per_molecule for u in counts if u and u.atoms_per_molecule}
+        if not plain:
+            usual[name] = list(counts)
+            continue
+        common, rare = max(plain, key=lambda u: counts[u]), RARE * counts.total()
+        kept = [u for u in plain if counts[u] >= rare or plain[u] < plain[common]]
+        usual[name] = [common, *kept]
+    return [u if u in usual[name] else usual[name][0] for u, name in zip(own, alike, strict=True)]
+
+
+def _unit(atoms: Atoms) -> Unit | None:
+    try:
+        return find_unit(find_molecules(atoms))[0]
+    except TlpotError:
         return None
-    return int(sizes[0])
-
-
-def _bonded_sizes(atoms: Atoms) -> np.ndarray:
-    i, j = bonds(atoms)[0]
-    links = coo_array((np.ones(len(i)), (i, j)), shape=(len(atoms), len(atoms)))
-    return np.bincount(connected_components(links)[1])
 
 
 def density(atoms: Atoms) -> float:

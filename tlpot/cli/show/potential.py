@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tlpot.cli.show.data import checked_table, print_seen
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
-from tlpot.evaluation.plots import short
-from tlpot.evaluation.report import MAIN_ROWS, MODELS, judged_part, made_worse, percent, rows_of
+from tlpot.evaluation.plots import read_history, short
+from tlpot.evaluation.report import (
+    FRAME_ROWS,
+    MAIN_ROWS,
+    MODELS,
+    epoch_lines,
+    judged_part,
+    made_worse,
+    outlier_lines,
+    percent,
+    rows_of,
+)
 from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.finetuning.run import PotentialRun
 from tlpot.structure.frames import Frame, Labels
@@ -58,6 +69,11 @@ def print_run(run: PotentialRun, console: Console) -> None:
     before, after = (run.metrics[model][judged_part(run.metrics)] for model in MODELS)
     for line in made_worse(before, after):
         console.print(line, style="bold red")
+    for line in (
+        *outlier_lines(after),
+        *epoch_lines(read_history(run.folder / "history.csv")),
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {run.folder / 'report.html'}", markup=False)
     console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')", markup=False)
 
@@ -82,10 +98,9 @@ def print_evaluation(result: Metrics, console: Console) -> None:
     """Print what `evaluate` gives.
 
     Errors of all frames, of those that the model has seen and has not, of kinds, systems,
-    elements; coverage of intervals.
+    elements; crystals against gas molecules; the worst frames; coverage of intervals.
     """
-    headings = (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in MAIN_ROWS)
-    table = _table("", "frames", *headings)
+    table = _table("", "frames", *_headings(MAIN_ROWS))
     names = ("by_seen", "by_kind", "by_system", "by_element")
     groups = ({"all": result}, *(result[name] for name in names if name in result))
     for group in groups:
@@ -94,10 +109,32 @@ def print_evaluation(result: Metrics, console: Console) -> None:
             table.add_row(name, str(entry.get("n_frames", "")), *errors)
         table.add_row()
     console.print(table)
+    if result["by_offset"]:
+        print_offsets(result["by_offset"], console)
+    if result["n_frames"] > len(result["by_frame"]):
+        rows = rows_of(result["by_frame"], FRAME_ROWS)
+        worst = _table("worst frames", *_headings(rows))
+        for entry in result["by_frame"]:
+            name = Text(f"{entry['file']}#{entry['index']}", overflow="fold")
+            worst.add_row(name, *(short(entry[key]) for _, _, key in rows))
+        worst.add_row()
+        console.print(worst)
+    for line in outlier_lines(result):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result["n_force_frames"] < result["n_frames"]:
         console.print(f"force errors: {result['n_force_frames']} frames have forces")
     unseen = result.get("by_seen", {}).get("unseen")
     console.print(_trust((unseen or result)["uncertainty"], "unseen frames" if unseen else ""))
+
+
+def print_offsets(by_offset: Metrics, console: Console) -> None:
+    """How far the crystals of each molecule are off against it alone."""
+    table = _table("crystal against\ngas molecule", "crystals", "molecules", "meV/atom", "kJ/mol")
+    for name, entry in by_offset.items():
+        counts = (str(entry[key]) for key in ("n_crystals", "n_molecules"))
+        table.add_row(name, *counts, *(short(entry[key]) for key in ("meV_per_atom", "kJ_mol")))
+    table.add_row()
+    console.print(table)
 
 
 def label_counts(frames: Sequence[Frame]) -> str:
@@ -115,10 +152,20 @@ def label_counts(frames: Sequence[Frame]) -> str:
 def _trust(entry: Metrics, what: str = "") -> str:
     if entry["level"] is None:
         return "The model's spread is raw: it has no calibration to make an error bar of it."
-    energy, forces = (percent(entry[quantity]["coverage"]) for quantity in ("energy", "forces"))
     interval = f"{100 * entry['level']:.0f} % intervals"
-    said = f"{interval} of the model cover {energy} of the energies, {forces} of the forces"
-    return f"{said} of {what}." if what else f"{said}."
+    covered = [
+        f"{percent(entry[quantity]['coverage'])} of the {labels}"
+        for quantity, labels in (("energy", "energies"), ("forces", "forces"))
+        if entry[quantity]["coverage"] is not None
+    ]
+    if not covered:
+        return f"The model has no {interval} of these labels: it had too few validation frames."
+    of = f" of {what}" if what else ""
+    return f"{interval} of the model cover {', '.join(covered)}{of}."
+
+
+def _headings(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
+    return (f"{label.replace(', ', chr(10))}\n{unit}" for label, unit, _ in rows)
 
 
 def _table(first: str, *columns: str) -> Table:
