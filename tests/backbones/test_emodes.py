@@ -316,6 +316,6 @@ def test_stand_ins_are_refused_by_a_trained_one_too(trained):
 
 
 def test_the_name_alone_is_no_potential():
-    with pytest.raises(TlpotError, match=r"no pretrained weights; name it as model\.base"):
+    with pytest.raises(TlpotError, match=r"no pretrained weights: train it"):
         load("emodes")
     assert load_base("emodes").predict([molecule("SiH4")])[0].energy == 0.0

@@ -437,7 +437,7 @@ def test_settings_that_make_no_sense_here(energies, tmp_path, model, message):
 
 
 def test_the_name_alone_is_no_potential():
-    with pytest.raises(TlpotError, match=r"no pretrained weights; name it as model\.base"):
+    with pytest.raises(TlpotError, match=r"no pretrained weights: train it"):
         load("schnet")
     untrained: Potential = load_base("schnet")
     assert untrained.predict([molecule("SiH4")])[0].energy == 0.0

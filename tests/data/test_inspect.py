@@ -128,7 +128,9 @@ def test_energies_without_forces_are_shown_and_what_to_do_with_them(
     assert inspection.pictures == [tmp_path / "energies.png"]
     text = printed(inspection)
     assert "3/3" in text
-    assert "3 frames have no forces: finetune learns from them with data.relaxed: true" in text
+    assert (
+        "3 frames have no forces: tlpot finetune learns from them with data.relaxed: true" in text
+    )
 
 
 def test_all_vasp_samples(tlpot_data: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tlpot.cli.shared import (
     stoppable,
 )
 from tlpot.config.data import Data, Keys
+from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Config, Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
 from tlpot.errors import TlpotError, TlpotWarning, first_line, is_out_of_memory
@@ -59,7 +60,10 @@ HERE = Needs(engine="!vasp")
 LARGE = "take smaller structures, fewer at once or fewer workers, or another --device"
 """What helps a verb that ran out of memory, if it has nothing better to say."""
 
-LabelKey = Annotated[str | None, typer.Option(help="name of the label, where detection is unsure")]
+LABEL_KEY = typer.Option(help="name of the label, where detection is unsure")
+EnergyKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.energy")]
+ForcesKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.forces")]
+StressKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.stress")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,7 +114,7 @@ def finetune(
 
 @app.command()
 def ablate(
-    sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output")],
+    sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output"), Sets(ALL)],
     workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
     scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
 ) -> None:
@@ -145,9 +149,9 @@ def evaluate(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    energy_key: LabelKey = None,
-    forces_key: LabelKey = None,
-    stress_key: LabelKey = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
     device: Device = "auto",
     refused: RefusedTable = None,
 ) -> None:
@@ -205,13 +209,15 @@ def evaluate(
 
 @app.command()
 def inspect(
-    files: FileNames,
+    files: Annotated[
+        list[str], typer.Argument(help="files, folders or globs"), Sets(ALL, "tlpot finetune's ")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …")
     ] = None,
-    energy_key: LabelKey = None,
-    forces_key: LabelKey = None,
-    stress_key: LabelKey = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
     model: Annotated[
         str | None,
         typer.Option(help="model to judge units by; left out: ani2x, without its weights mini"),
@@ -312,6 +318,7 @@ def label(
         str | None,
         typer.Option(help="gfn1, gfn2, gpaw, vasp, a calculator of ASE or module:Class"),
         COMPUTES,
+        Sets("label.engine"),
     ] = None,
     config: Annotated[
         Path | None,

@@ -7,20 +7,23 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from tlpot.config.hints import ALL, Sets, settable
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
 from tlpot.run_log import Terminated
 
+Note = TypeVar("Note")
+
 out = Console(emoji=False)
 err = Console(stderr=True, emoji=False)
 
-ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False)]
+ConfigPath = Annotated[Path, typer.Argument(help="YAML config", show_default=False), Sets(ALL)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=50")
 ]
@@ -47,8 +50,12 @@ class Verb(TyperCommand):
             value = ctx.params.get(option.name)
             if isinstance(value, float) and not isfinite(value):
                 raise TlpotError(f"{max(option.opts, key=len)} {value}: give a finite number")
-        self.refuse_idle(ctx)
-        return super().invoke(ctx)
+        sets = notes_of(self, Sets)
+        options = {note.key: flag_of(ctx, name) for name, notes in sets.items() for note in notes}
+        whose = [note.whose for notes in sets.values() for note in notes if note.key == ALL]
+        with settable(options, next(iter(whose), None)):
+            self.refuse_idle(ctx)
+            return super().invoke(ctx)
 
     def refuse_idle(self, ctx: Any) -> None:
         """Refuse options without an effect."""
@@ -63,13 +70,18 @@ class Verbs(typer.Typer):
         return super().command(name, **{"cls": Verb} | kwargs)
 
 
-def needs_of(verb: Any) -> dict[str, list[Needs]]:
-    """Options of a command by name, with what each has no effect without."""
+def notes_of(verb: Any, kind: type[Note]) -> dict[str, list[Note]]:
+    """Options of a command by name, with what of a `kind` stands in the annotation of each."""
     signature = inspect.signature(inspect.unwrap(verb.callback), eval_str=True)
     return {
-        name: [note for note in getattr(p.annotation, "__metadata__", ()) if type(note) is Needs]
+        name: [note for note in getattr(p.annotation, "__metadata__", ()) if type(note) is kind]
         for name, p in signature.parameters.items()
     }
+
+
+def needs_of(verb: Any) -> dict[str, list[Needs]]:
+    """Options of a command by name, with what each has no effect without."""
+    return notes_of(verb, Needs)
 
 
 def given_flags(ctx: Any) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.config.data import Data
+from tlpot.config.hints import hint
 from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
@@ -44,19 +45,21 @@ MENDS = {
     "machine-learned step": "VASP predicted it with its own force field; only its DFT steps count",
     "not in the table": "give it a row with an energy, or leave the structure out",
     "not converged": "repeat the calculation with more electronic steps (NELM) or better mixing",
-    "missing label": "name the keys in data.keys; frames without forces are used with "
-    "data.relaxed: true if they are DFT minima, else with data.energy_only: true",
+    "missing label": "name the keys with {data.keys.energy} and {data.keys.forces}; frames without "
+    "forces are used with {data.relaxed}: true if they are DFT minima, else with "
+    "{data.energy_only}: true",
     "non-finite": "the calculation broke down; repeat it or leave the frame out",
     "broken cell": "give the frame a cell, or set its pbc to false",
     "unknown element": "name the element in the file, or leave the frame out",
-    "unsupported element": "let another element stand in through model.elements",
-    "overlapping atoms": "look at the geometry; data.min_distance sets the bound",
+    "unsupported element": "leave the frame out; or let another element stand in: {model.elements}",
+    "overlapping atoms": "look at the geometry; {data.min_distance} sets the bound",
     "charged or open-shell": "ANI knows neutral closed-shell systems only; leave the frame out",
-    "not relaxed": "data.relaxed is for minima; put other frames into a group of their own",
-    "force too large": "look at units and geometry; data.max_force sets the bound",
+    "not relaxed": "it is said to be a minimum, and is none; {data.relaxed} is for minima, put "
+    "other frames into a group of their own",
+    "force too large": "look at units and geometry; {data.max_force} sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
     "contradicting labels": "keep one level of theory and settings, and leave the other out",
-    "held out too": "keep a frame in one of data.train, data.validation and data.test",
+    "held out too": "keep a frame in one of {data.train}, {data.validation} and {data.test}",
     "duplicate": "the first of each is used",
 }
 
@@ -72,7 +75,7 @@ class Rejection:
     @property
     def mend(self) -> str:
         """What a user can do about it."""
-        return MENDS[self.reason]
+        return hint(MENDS[self.reason], "leave the frame out")
 
 
 class RefusedFramesError(TlpotError):
@@ -159,7 +162,8 @@ def check_frames(
     }
     for kind in reversed(kinds):
         if kinds[kind] and getattr(settings, kind) == "refuse":
-            message = _refusal(kinds[kind], len(frames), f"data.{kind}: drop")
+            setting = hint(f"{{data.{kind}}}: drop")
+            message = _refusal(kinds[kind], len(frames), setting)
             raise RefusedFramesError(message, checked.rejected)
     if not checked.frames:
         message = _refusal(checked.rejected, len(frames), None)

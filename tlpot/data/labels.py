@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config.data import Keys
+from tlpot.config.hints import hint
 from tlpot.data.constraints import simplified
 from tlpot.data.notes import DATABASE_NOTES, from_own, own_note
 from tlpot.errors import TlpotError
@@ -82,7 +83,8 @@ def make_frames(
         )
         raise TlpotError(
             f"{source}: its frames call their energy by different names ({listed}); these may be "
-            "different levels of theory. Name one in data.keys.energy."
+            "different levels of theory. "
+            + hint("Name one with {data.keys.energy}.", "Keep frames of one.")
         )
     return frames
 
@@ -138,9 +140,12 @@ def _require_named(pools: list[dict[str, Any]], source: str, keys: Keys) -> None
             continue
         names = sorted({name for pool in pools for name in pool})
         close = get_close_matches(key, names, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else "the file has no similar name."
+        named = hint(f"{{data.keys.{kind}}}")
+        close_names = (
+            f"did you mean {' or '.join(close)}?" if close else "the file has no similar name."
+        )
         raise TlpotError(
-            f"{source}: no frame has '{key}', which data.keys.{kind} names; {hint} "
+            f"{source}: no frame has '{key}', which {named} names; {close_names} "
             f"Found: {', '.join(names) or 'no labels at all'}."
         )
 
@@ -159,7 +164,11 @@ def _make_frame(
         except (ValueError, TypeError):
             raise TlpotError(
                 f"{unlabelled.name}: its {kind} is not a number or has the wrong shape for "
-                f"{len(atoms)} atoms. Mend the file or name another key in data.keys.{kind}."
+                f"{len(atoms)} atoms. "
+                + hint(
+                    f"Mend the file, or name another key with {{data.keys.{kind}}}.",
+                    "Mend the file.",
+                )
             ) from None
         if label is not None and _weight(kind, pool, unlabelled.name) == 0.0:
             label = None
@@ -242,7 +251,7 @@ def _choose(
     if not all(_equal(kind, atoms, first.value, other.value) for other in found):
         raise TlpotError(
             f"several labels could be its {kind} and they differ: {'; '.join(map(str, found))}. "
-            f"Name one in data.keys.{kind}."
+            + hint(f"Name one with {{data.keys.{kind}}}.", "Keep one in the file.")
         )
     return first
 

@@ -188,7 +188,7 @@ def _conflict(
     return (
         f"the frames were labelled at {max(2, len(levels))} different levels, which never mix: "
         f"{said}. The {_name(fact)} is '{a or 'unnamed'}' in the one and '{b or 'unnamed'}' in the "
-        "other. Keep one level in data.files, or label all frames alike: tlpot label"
+        "other. Keep one level, or label all frames alike: tlpot label"
     )
 
 

@@ -202,9 +202,7 @@ def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
     except DAMAGE as error:
         raise TlpotError(damaged(path, error)) from None
     if not head.strip():
-        raise TlpotError(
-            f"{path}: the file is empty. Copy it again, or leave it out of data.files."
-        )
+        raise TlpotError(f"{path}: the file is empty. Copy it again, or leave it out.")
     if named := _no_data(head):
         raise TlpotError(f"{path}: {named}")
     if _ends(path, PICKLES) or re.match(rb"\x80[\x02-\x05]", head):

@@ -75,7 +75,7 @@ def require_labels(steps: list[Atoms], path: Path, what: str) -> list[Atoms]:
             (str(atoms.info["incomplete"]) for atoms in steps if "incomplete" in atoms.info),
             "the run was stopped before its first step ended, or the copy is cut",
         )
-    raise TlpotError(f"{path}: {what}: {reason}. Leave it out of data.files, or repeat the run.")
+    raise TlpotError(f"{path}: {what}: {reason}. Leave it out, or repeat the run.")
 
 
 def numbers(text: str) -> np.ndarray:

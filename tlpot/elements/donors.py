@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from ase.data import atomic_numbers
 
+from tlpot.config.hints import hint
 from tlpot.config.run import NewElement
 from tlpot.elements.modes import nearest_elements, vectors
 from tlpot.errors import TlpotError
@@ -127,7 +128,10 @@ def require_elements(
         mend = "Its networks take no new element; choose another base"
         if supported:
             lines = ", ".join(f"{e}: {suggest_donors(e, supported)[0]}" for e in unknown)
-            mend = f"Let a related one stand in before fine-tuning: model.elements: {{{lines}}}"
+            mend = hint(
+                f"Let a related one stand in: {{model.elements}}: {{{lines}}}",
+                f"Fine-tune it with a related one: tlpot finetune, model.elements: {{{lines}}}",
+            )
         prefix = f"{where}: " if where else ""
         what = "not an element" if len(unknown) == 1 else "not elements"
         raise TlpotError(

@@ -10,6 +10,7 @@ import numpy as np
 from ase import units
 
 from tlpot.backbones.published import has_weights
+from tlpot.config.hints import hint
 from tlpot.errors import TlpotError
 from tlpot.model.load import load
 from tlpot.model.prediction import Prediction
@@ -32,13 +33,13 @@ ZEROS = {
     "forces": (
         0.05,
         "eV/Å",
-        "Set data.relaxed: true if these are DFT minima, or data.energy_only: true if nobody "
+        "Set {data.relaxed}: true if these are DFT minima, or {data.energy_only}: true if nobody "
         "computed the forces.",
     ),
     "stress": (
         0.05 * units.GPa,
         "eV/Å³",
-        "Take it out of the file, or set training.stress_weight: 0.",
+        "Take it out of the file, or set {training.stress_weight}: 0.",
     ),
 }
 """Size of a prediction up to which zeros may be labels (by symmetry, say); what else to do."""
@@ -162,7 +163,7 @@ def _placeholders(pairs: Pairs, what: str) -> Iterator[str]:
             yield (
                 f"{file}: the {what} of every frame used is exactly zero, where the pretrained "
                 f"model expects up to {size:.2g} {unit} (RMS). "
-                f"That looks like a placeholder, not a label. {mend}"
+                f"That looks like a placeholder, not a label. {hint(mend)}"
             )
 
 
@@ -221,8 +222,8 @@ def _doubt(
         return
     yield (
         f"{', '.join(sorted(files)[:3])}: the {what} are {factor:.3g} times what the pretrained "
-        f"model expects in {ours}; they look like {guess}. Convert them, or name the right key in "
-        f"data.keys.{key}."
+        f"model expects in {ours}; they look like {guess}. "
+        + hint(f"Convert them, or name the right key with {{data.keys.{key}}}.", "Convert them.")
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, FileIOCalculator, get_calculator_class
 
+from tlpot.config.hints import hint
 from tlpot.config.run import Label
 from tlpot.errors import TlpotError
 from tlpot.optional import require
@@ -163,7 +164,7 @@ class Engine:
     def _class(self) -> Any:
         name = self.settings.engine
         if name in XTB:
-            return require("tblite.ase", "label", f"label.engine: {name}").TBLite
+            return require("tblite.ase", "label", hint("{label.engine}") + f": {name}").TBLite
         module, colon, attribute = name.partition(":")
         try:
             if colon:
@@ -174,7 +175,9 @@ class Engine:
             mend = {
                 "gpaw": "pip install gpaw (and its PAW data: gpaw install-data DIR)",
             }.get(package, "name gfn1, gfn2, gpaw, vasp, a calculator of ASE, or module:Class")
-            raise TlpotError(f"label.engine: '{name}' is not at hand ({error}); {mend}") from None
+            raise TlpotError(
+                hint("{label.engine}") + f": '{name}' is not at hand ({error}); {mend}"
+            ) from None
 
 
 def _takes_defaults_only(calculator: Any) -> bool:

@@ -76,8 +76,8 @@ def alchemical_energies(
     backbone, device = potential.backbone, potential.device
     if not isinstance(backbone, EModes):
         raise TlpotError(
-            f"the backbone {backbone.kind} has no element vectors to interpolate; train one with "
-            "model.base: emodes"
+            f"the backbone {backbone.kind} has no element vectors to interpolate; train one that "
+            "has (tlpot finetune, model.base: emodes)"
         )
     _check(potential, atoms, changes, lambdas, end)
     numbers = torch.as_tensor(atoms.numbers, dtype=torch.long)

@@ -62,7 +62,9 @@ def _load(model: str | Path) -> Potential:
     elif Path(name).exists():
         potential = Potential.load(name)
     elif untrained(name):
-        raise TlpotError(f"{name} has no pretrained weights; name it as model.base and train it")
+        raise TlpotError(
+            f"{name} has no pretrained weights: train it (tlpot finetune, model.base: {name})"
+        )
     else:
         known = ", ".join(pretrained())
         raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")

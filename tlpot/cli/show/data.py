@@ -17,8 +17,8 @@ from tlpot.errors import TlpotError
 from tlpot.files import make_folder, require_absent, write_whole
 
 NO_FORCES = (
-    "{} frames have no forces: finetune learns from them with data.relaxed: true if they are DFT "
-    "minima, else with data.energy_only: true"
+    "{} frames have no forces: tlpot finetune learns from them with data.relaxed: true if they are "
+    "DFT minima, else with data.energy_only: true"
 )
 
 
