@@ -26,12 +26,12 @@ FILES = ["set/a/1.cif#0", "set/b/1.cif#0", "007.vasp#0", "md.extxyz#0", "md.extx
     ],
 )
 def test_an_id_is_the_end_of_a_path(ident, name):
-    assert Names(FILES).one(ident, "row 1") == name
+    assert Names(FILES).name_of(ident, "row 1") == name
 
 
 def test_an_absolute_path_finds_a_file_that_was_named_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Names(FILES).one(str(tmp_path / "set/a/1.cif"), "row 1") == "set/a/1.cif#0"
+    assert Names(FILES).name_of(str(tmp_path / "set/a/1.cif"), "row 1") == "set/a/1.cif#0"
 
 
 def test_what_is_not_clear_is_refused():

@@ -90,10 +90,10 @@ def whole_cell(sites: Sequence[Site], operators: Operators, cell: np.ndarray) ->
     TlpotError
         Naming the sites that are partly occupied or shared by two elements.
     """
-    found = [images(site.position, operators, cell) for site in sites]
-    owner = np.repeat(np.arange(len(sites)), [len(places) for places in found])
+    orbits = [images(site.position, operators, cell) for site in sites]
+    owner = np.repeat(np.arange(len(sites)), [len(places) for places in orbits])
     symbols = [sites[i].symbol for i in owner.tolist()]
-    atoms = Atoms(symbols, scaled_positions=np.concatenate(found), cell=cell, pbc=True)
+    atoms = Atoms(symbols, scaled_positions=np.concatenate(orbits), cell=cell, pbc=True)
     pairs, vectors = neighbour_pairs(atoms, 1.0)
     near = pairs[:, np.linalg.norm(vectors, axis=1) < SAME_SITE]
     graph = coo_array((np.ones(near.shape[1]), tuple(near)), shape=(len(atoms),) * 2)

@@ -193,13 +193,13 @@ def sort_frames(
     frames: Sequence[Frame], settings: Data, supported: Collection[str] | None = None
 ) -> Checked:
     """As `check_frames`, but only sorts good from bad and never refuses."""
-    found = {
+    flaws = {
         i: seen for i, frame in enumerate(frames) if (seen := _flaw(frame, settings, supported))
     }
     for check in (find_leaks, _energy_outliers, find_repeats):
-        found |= check([(i, frame) for i, frame in enumerate(frames) if i not in found])
-    good = [frame for i, frame in enumerate(frames) if i not in found]
-    rejected = [Rejection(frames[i], *found[i]) for i in sorted(found)]
+        flaws |= check([(i, frame) for i, frame in enumerate(frames) if i not in flaws])
+    good = [frame for i, frame in enumerate(frames) if i not in flaws]
+    rejected = [Rejection(frames[i], *flaws[i]) for i in sorted(flaws)]
     kept, free = good, [i for i, frame in enumerate(good) if frame.part is None]
     if settings.max_frames is not None and len(free) > settings.max_frames:
         random = np.random.default_rng(settings.split.seed)
@@ -297,11 +297,11 @@ def _energy_outliers(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, st
     for i, frame in frames:
         assert frame.energy is not None
         groups[frame.formula].append((i, frame.energy / len(frame)))
-    found = {}
+    outliers = {}
     for formula, group in groups.items():
         median = float(np.median([energy for _, energy in group]))
         for i, energy in group:
             if len(group) > 2 and abs(energy - median) > ENERGY_WINDOW:
                 seen = f"{energy:.3f} eV/atom where {formula} has a median of {median:.3f}"
-                found[i] = ("implausible energy", seen)
-    return found
+                outliers[i] = ("implausible energy", seen)
+    return outliers

@@ -98,7 +98,7 @@ def number_of(text: str) -> float:
         raise TlpotError(f"'{text}' is no number") from None
 
 
-def element_of(text: str, known: Collection[str] = (), label: bool = False) -> str:
+def element_of(text: str, symbols: Collection[str] = (), label: bool = False) -> str:
     """The element of a type symbol (``N3-``, ``CL``, ``D``) or label (``C1``, ``OW2``).
 
     Parameters
@@ -115,14 +115,14 @@ def element_of(text: str, known: Collection[str] = (), label: bool = False) -> s
     """
     match = re.match(r"[A-Za-z]+", text)
     letters = match[0] if match else " "
-    two, one = (ISOTOPES.get(s, s) for s in (letters[:2].capitalize(), letters[0].upper()))
-    fits = [s for s in dict.fromkeys((two, one)) if s in ELEMENTS]
-    named = [s for s in fits if s in known]
+    pair, single = (ISOTOPES.get(s, s) for s in (letters[:2].capitalize(), letters[0].upper()))
+    fits = [s for s in dict.fromkeys((pair, single)) if s in ELEMENTS]
+    named = [s for s in fits if s in symbols]
     if len(letters) > 2 and letters[1:].islower():  # Wat, Cent: words
         fits = []
-    elif letters[1:2].islower() and two not in ELEMENTS and letters[1] != "w":
+    elif letters[1:2].islower() and pair not in ELEMENTS and letters[1] != "w":
         fits = named
-    elif named or letters[1:2].islower() or not label or two in ("Cl", "Br"):
+    elif named or letters[1:2].islower() or not label or pair in ("Cl", "Br"):
         fits = (named or fits)[:1]
     if len(fits) == 1:
         return fits[0]

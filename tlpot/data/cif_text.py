@@ -55,9 +55,9 @@ class Block:
     def value(self, *tags: str) -> str | None:
         """The first value of the first of these tags that is known; raises as `column`."""
         for tag in tags:
-            found = self.column(tag)
-            if found and found[0] not in UNKNOWN:
-                return found[0]
+            texts = self.column(tag)
+            if texts and texts[0] not in UNKNOWN:
+                return texts[0]
         return None
 
 

@@ -86,8 +86,8 @@ def formula_of(text: str | None) -> dict[str, float]:
     return counts if "".join(map("".join, parts)) == plain and set(counts) <= ELEMENTS else {}
 
 
-def _same(one: Mapping[str, float], two: Mapping[str, float]) -> bool:
-    return all(abs(one.get(k, 0.0) - two.get(k, 0.0)) < COUNT for k in {*one, *two})
+def _same(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    return all(abs(first.get(k, 0.0) - second.get(k, 0.0)) < COUNT for k in {*first, *second})
 
 
 def _text(counts: Mapping[str, float]) -> str:

@@ -62,8 +62,8 @@ def read_crystals(
         If a file that is named does not exist, or nothing usable is left (with the first reason).
     """
     frames: list[Frame] = []
-    found, refused = read_each(files)
-    for frame in found:
+    frames_read, refused = read_each(files)
+    for frame in frames_read:
         if flaw := find_flaw(frame.atoms, supported, periodic="crystal"):
             refused.append(Refused(frame.name, f"{flaw}{CRYSTAL_MENDS.get(flaw.reason, '')}"))
         else:

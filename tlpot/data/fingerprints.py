@@ -83,9 +83,9 @@ class TrainingSet:
     def with_frames(self, train: Sequence[Frame], validation: Sequence[Frame]) -> TrainingSet:
         """With what a further training learned from."""
 
-        def joined(known: np.ndarray, frames: Sequence[Frame]) -> np.ndarray:
+        def joined(rows: np.ndarray, frames: Sequence[Frame]) -> np.ndarray:
             added = fingerprints([frame.atoms for frame in frames])
-            return np.unique(np.concatenate([known, added]), axis=0)
+            return np.unique(np.concatenate([rows, added]), axis=0)
 
         return TrainingSet(
             joined(self.train, train), joined(self.validation, validation), self.files
@@ -99,19 +99,19 @@ class TrainingSet:
 
     def parts(self, frames: Sequence[Frame]) -> list[Role | None]:
         """What the model did with each frame; None of one that it never saw."""
-        found: list[Role | None] = [None] * len(frames)
+        roles: list[Role | None] = [None] * len(frames)
         if self.files:
             contents = {source: _content(source) for source in {f.source for f in frames}}
-            found = ["file" if contents[f.source] in self.files else None for f in frames]
+            roles = ["file" if contents[f.source] in self.files else None for f in frames]
         if not frames or not len(self.train) + len(self.validation):
-            return found
+            return roles
         mine = fingerprints([frame.atoms for frame in frames])
-        known: tuple[tuple[Role, np.ndarray], ...]
-        known = (("validation", self.validation), ("train", self.train))
-        for part, theirs in known:
+        parts: tuple[tuple[Role, np.ndarray], ...]
+        parts = (("validation", self.validation), ("train", self.train))
+        for part, theirs in parts:
             hits = twins(frames, mine, theirs)
-            found = [part if hit else before for hit, before in zip(hits, found, strict=True)]
-        return found
+            roles = [part if hit else before for hit, before in zip(hits, roles, strict=True)]
+        return roles
 
 
 def twins(frames: Sequence[Frame], mine: np.ndarray, theirs: np.ndarray) -> list[list[int]]:
@@ -138,19 +138,19 @@ def find_leaks(frames: Sequence[tuple[int, Frame]]) -> dict[int, tuple[str, str]
     by_part: dict[str, list[tuple[int, Frame]]] = {"test": [], "validation": [], "train": []}
     for number, frame in frames:
         by_part[frame.part or "train"].append((number, frame))
-    found: dict[int, tuple[str, str]] = {}
+    leaks: dict[int, tuple[str, str]] = {}
     if not by_part["test"] and not by_part["validation"]:
-        return found
+        return leaks
     marks = {k: fingerprints([f.atoms for _, f in some]) for k, some in by_part.items()}
     for held, others in (("test", ("validation", "train")), ("validation", ("train",))):
         for other in others:
             some = by_part[other]
             hits = twins([frame for _, frame in some], marks[other], marks[held])
             for (number, _), hit in zip(some, hits, strict=True):
-                if hit and number not in found:
+                if hit and number not in leaks:
                     twin = by_part[held][hit[0]][1]
-                    found[number] = ("held out too", f"data.{held} holds it as {twin.name}")
-    return found
+                    leaks[number] = ("held out too", f"data.{held} holds it as {twin.name}")
+    return leaks
 
 
 def _content(source: str) -> str | None:
@@ -198,8 +198,8 @@ def base_lines(counts: Overlap, what: str = "frames") -> list[str]:
 def _lines(model: str, counts: Overlap, what: str) -> list[str]:
     total = sum(counts[name] for name in ("train", "validation", "file", "unseen"))
     verbs = {"train": "trained", "validation": "tuned"}
-    known = [f"{verb} on {counts[part]}" for part, verb in verbs.items() if counts[part]]
-    lines = [f"{model} was {' and '.join(known)} of these {total} {what}"] if known else []
+    phrases = [f"{verb} on {counts[part]}" for part, verb in verbs.items() if counts[part]]
+    lines = [f"{model} was {' and '.join(phrases)} of these {total} {what}"] if phrases else []
     if counts["file"]:
         lines.append(
             f"{model} has read the files of {counts['file']} of these {total} {what}, and keeps no "

@@ -42,7 +42,7 @@ class Names:
         depth = len(folders) + 1
         return [name for path, name in self._ends.get(end, []) if path[-depth:-1] == folders]
 
-    def one(self, ident: str, where: str) -> str | None:
+    def name_of(self, ident: str, where: str) -> str | None:
         """The name that an id means; None: of no structure here.
 
         Parameters
@@ -71,14 +71,14 @@ class Names:
         TlpotError
             If an id may mean several structures, or several ids mean one.
         """
-        found: dict[str, str] = {}
+        ids: dict[str, str] = {}
         for ident, where in idents:
-            name = self.one(ident, where)
-            if name in found:
-                raise TlpotError(f"{where}: '{ident}' and '{found[name]}' are both {name}")
+            name = self.name_of(ident, where)
+            if name in ids:
+                raise TlpotError(f"{where}: '{ident}' and '{ids[name]}' are both {name}")
             if name is not None:
-                found[name] = ident
-        return found
+                ids[name] = ident
+        return ids
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -88,8 +88,8 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     for depth in range(1, max(map(len, paths.values()), default=0) + 1):
         count = Counter(short.values())
         short = {
-            name: "/".join(paths[name][-depth:]) if count[known] > 1 or not known else known
-            for name, known in short.items()
+            name: "/".join(paths[name][-depth:]) if count[called] > 1 or not called else called
+            for name, called in short.items()
         }
     return short
 

@@ -88,8 +88,8 @@ def inspect_files(
     broken: list[Rejection] = []
     for path, index in find_files(files):
         try:
-            found = read_file(path, index, settings.keys, settings.energy)
-            frames += [marked(frame, settings) for frame in found]
+            frames_read = read_file(path, index, settings.keys, settings.energy)
+            frames += [marked(frame, settings) for frame in frames_read]
         except TlpotError as error:
             empty = Frame(Atoms(), source=str(path))
             broken.append(Rejection(empty, "unreadable", str(error)))
@@ -111,11 +111,11 @@ def _levels(frames: Sequence[Frame]) -> Iterator[str]:
     files: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         files[frame.source].append(frame)
-    found: dict[str, list[str]] = defaultdict(list)
+    levels: dict[str, list[str]] = defaultdict(list)
     for file, own in files.items():
         for level in named_levels(own):
-            found[level_text(level)].append(Path(file).name)
-    for words, names in found.items():
+            levels[level_text(level)].append(Path(file).name)
+    for words, names in levels.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield f"labels of {', '.join(names[:3])}{more}: {words}"
 

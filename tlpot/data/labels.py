@@ -94,8 +94,8 @@ def _pool(atoms: Atoms) -> dict[str, Any]:
     pool = dict(atoms.calc.results) if atoms.calc else {}
     extra = [atoms.info.get(name) for name in DATABASE_NOTES]
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
-    for found in (atoms.info, arrays, *(more for more in extra if isinstance(more, dict))):
-        for key, value in found.items():
+    for notes in (atoms.info, arrays, *(more for more in extra if isinstance(more, dict))):
+        for key, value in notes.items():
             if key in pool and label_of(key) and not _equal(label_of(key), atoms, pool[key], value):
                 key = f"{key} (in info)"
             pool.setdefault(key, value)
@@ -111,13 +111,13 @@ def label_of(key: str) -> str:
     return ""
 
 
-def _equal(kind: str, atoms: Atoms, one: Any, two: Any) -> bool:
+def _equal(kind: str, atoms: Atoms, a: Any, b: Any) -> bool:
     rtol, atol = _CLOSE[kind]
     try:
-        one, two = _convert(kind, "", one, atoms), _convert(kind, "", two, atoms)
+        a, b = _convert(kind, "", a, atoms), _convert(kind, "", b, atoms)
     except (ValueError, TypeError):  # one of them is no label
         return False
-    return one.shape == two.shape and np.allclose(one, two, rtol=rtol, atol=atol, equal_nan=True)
+    return a.shape == b.shape and np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
 
 
 def _convert(kind: str, key: str, value: Any, atoms: Atoms) -> np.ndarray:
@@ -199,11 +199,15 @@ def _notes(atoms: Atoms) -> dict[str, object]:
     """What ``atoms.info`` says that is no label, and the magnetic moment."""
     notes: dict[str, object] = {}
     results = atoms.calc.results if atoms.calc else {}
-    known: dict[str, object] = {"magmom": results["magmom"]} if "magmom" in results else {}
-    if "magmom" not in atoms.info | known and "magmoms" in results:
-        known["magmom"] = float(np.linalg.norm(np.sum(results["magmoms"], axis=0)))
+    moment: dict[str, object] = {"magmom": results["magmom"]} if "magmom" in results else {}
+    if "magmom" not in atoms.info | moment and "magmoms" in results:
+        moment["magmom"] = float(np.linalg.norm(np.sum(results["magmoms"], axis=0)))
     pairs = atoms.info.get("key_value_pairs")
-    for key, value in {**known, **atoms.info, **(pairs if isinstance(pairs, dict) else {})}.items():
+    for key, value in {
+        **moment,
+        **atoms.info,
+        **(pairs if isinstance(pairs, dict) else {}),
+    }.items():
         value = value.item() if isinstance(value, np.generic) else value
         plain = value is None or isinstance(value, str | bool | int | float)
         numbers = isinstance(value, np.ndarray) and value.dtype.kind in "bif"
@@ -223,7 +227,7 @@ def _choose(
 ) -> _Label | None:
     if kind == "stress" and not atoms.pbc.all():
         return None
-    found = []
+    candidates = []
     for key, value in pool.items():
         match = _NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
         if key == named or (named is None and match and label_of(key) == kind):
@@ -234,23 +238,24 @@ def _choose(
                 groups.get("kind") == "free",
                 _convert(kind, key, value, atoms),
             )
-            found.append(label)
-    if not found:
+            candidates.append(label)
+    if not candidates:
         return None
     if kind == "energy" and named is None:
         wanted = energy_kind == "free_energy"
-        found = [
+        candidates = [
             label
-            for label in found
+            for label in candidates
             if label.free == wanted
-            or not any(o.free == wanted for o in found if o.prefix == label.prefix)
+            or not any(o.free == wanted for o in candidates if o.prefix == label.prefix)
         ]
-    same = [label for label in found if label.prefix == prefix]
-    found = same or found
-    first = found[0]
-    if not all(_equal(kind, atoms, first.value, other.value) for other in found):
+    same = [label for label in candidates if label.prefix == prefix]
+    candidates = same or candidates
+    first = candidates[0]
+    if not all(_equal(kind, atoms, first.value, other.value) for other in candidates):
+        choice = "; ".join(map(str, candidates))
         raise TlpotError(
-            f"several labels could be its {kind} and they differ: {'; '.join(map(str, found))}. "
+            f"several labels could be its {kind} and they differ: {choice}. "
             + hint(f"Name one with {{data.keys.{kind}}}.", "Keep one in the file.")
         )
     return first
@@ -259,9 +264,9 @@ def _choose(
 def _weight(kind: str, pool: dict[str, Any], where: str) -> float:
     names = {"energy": ["energy"], "forces": ["force", "forces"]}
     stems = names.get(kind, ["stress", "virial", "virials"])
-    known = [f"{config}{stem}_weight" for config in ("", "config_") for stem in stems]
+    keys = [f"{config}{stem}_weight" for config in ("", "config_") for stem in stems]
     weights = []
-    for name in [*known, "config_weight"]:
+    for name in [*keys, "config_weight"]:
         if name in pool:
             try:
                 weights.append(float(pool[name]))

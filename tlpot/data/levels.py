@@ -89,10 +89,10 @@ def level(info: Mapping[str, object]) -> tuple[str, ...] | None:
 
 def _words(facts: Mapping[str, str]) -> tuple[str, ...]:
     """The strict facts worth a word; pseudopotentials would fill a line."""
-    said = {**facts, "engine": facts.get("engine", "").partition(" ")[0]}
-    quiet = {"potentials": said.get("potentials"), "hubbard": "none"}
+    words = {**facts, "engine": facts.get("engine", "").partition(" ")[0]}
+    quiet = {"potentials": words.get("potentials"), "hubbard": "none"}
     names = ("engine", *(name for name in STRICT if name != "engine"))
-    return tuple(f"{k} {said[k]}" for k in names if said.get(k) and said[k] != quiet.get(k))
+    return tuple(f"{k} {words[k]}" for k in names if words.get(k) and words[k] != quiet.get(k))
 
 
 def named_levels(frames: Sequence[Frame]) -> list[dict[str, str]]:
@@ -100,16 +100,16 @@ def named_levels(frames: Sequence[Frame]) -> list[dict[str, str]]:
 
     K-points follow the cell and are left out, facts by element are put together.
     """
-    found: dict[tuple[tuple[str, str], ...], dict[str, set[str]]] = {}
+    elements: dict[tuple[tuple[str, str], ...], dict[str, set[str]]] = {}
     for frame in frames:
         facts = {k: v for k, v in stated(frame.info).items() if k != "kpts" and v}
         shared = tuple((k, facts[k]) for k in FACTS if k in facts and k not in BY_ELEMENT)
-        parts = found.setdefault(shared, {}) if facts else {}
+        parts = elements.setdefault(shared, {}) if facts else {}
         for key in set(BY_ELEMENT) & set(facts):
             parts.setdefault(key, set()).update(facts[key].split(", "))
     return [
         dict(shared) | {key: ", ".join(sorted(parts[key])) for key in sorted(parts)}
-        for shared, parts in found.items()
+        for shared, parts in elements.items()
     ]
 
 
@@ -130,35 +130,35 @@ def require_one_level(frames: Sequence[Frame]) -> None:
     first: dict[tuple[str, str], tuple[str, Frame]] = {}
     for frame in frames:
         for fact, value in _compared(stated(frame.info)).items():
-            known, one = first.setdefault(fact, (value, frame))
-            if not _same(fact[0], known, value):
-                raise TlpotError(_conflict(frames, fact, (one, known), (frame, value)))
-            if known == UNNAMED:
+            other, other_frame = first.setdefault(fact, (value, frame))
+            if not _same(fact[0], other, value):
+                raise TlpotError(_conflict(frames, fact, (other_frame, other), (frame, value)))
+            if other == UNNAMED:
                 first[fact] = value, frame
 
 
 def _compared(facts: Mapping[str, str]) -> dict[tuple[str, str], str]:
     """Strict facts by name and, of those that have them, element."""
     elements = [entry.partition("=")[0] for entry in facts.get("potentials", "").split(", ")]
-    found = {(k, ""): facts[k] for k in STRICT if k in facts and k not in BY_ELEMENT}
+    compared = {(k, ""): facts[k] for k in STRICT if k in facts and k not in BY_ELEMENT}
     if "xc" in facts and "dispersion" not in facts:
         match = WITH_DISPERSION.fullmatch(facts["xc"])
         xc, dispersion = match.groups() if match else (facts["xc"], "none")
-        found |= {("xc", ""): xc, ("dispersion", ""): dispersion}
+        compared |= {("xc", ""): xc, ("dispersion", ""): dispersion}
     for key in BY_ELEMENT:
         if key in facts:
             parts = dict(p.split("=", 1) for p in facts[key].split(", ") if "=" in p)
-            found |= {(key, e): parts.get(e, "none") for e in {*elements, *parts} if e}
-    return found
+            compared |= {(key, e): parts.get(e, "none") for e in {*elements, *parts} if e}
+    return compared
 
 
-def same_functional(one: str, two: str) -> bool:
+def same_functional(first: str, second: str) -> bool:
     """Whether two names are those of one functional, spelling aside (``wB97X``, ``wb97x``)."""
-    return _same("xc", one, two)
+    return _same("xc", first, second)
 
 
-def _same(key: str, one: str, two: str) -> bool:
-    a, b = _canonical(key, one), _canonical(key, two)
+def _same(key: str, first: str, second: str) -> bool:
+    a, b = _canonical(key, first), _canonical(key, second)
     if key == "dispersion" and UNNAMED in (a, b):
         return "none" not in (a, b)
     generic = key == "dispersion" and {a, b} in ({"d3", "d3bj"}, {"d3", "d3zero"})
@@ -180,25 +180,25 @@ def _conflict(
     here: tuple[Frame, str],
     there: tuple[Frame, str],
 ) -> str:
-    (one, a), (two, b) = here, there
+    (first, a), (second, b) = here, there
     levels = {_words(stated(frame.info)) for frame in frames} - {()}
-    said = "; ".join(
-        f"{frame.name} by {', '.join(_words(stated(frame.info)))}" for frame in (one, two)
+    differences = "; ".join(
+        f"{frame.name} by {', '.join(_words(stated(frame.info)))}" for frame in (first, second)
     )
     return (
         f"the frames were labelled at {max(2, len(levels))} different levels, which never mix: "
-        f"{said}. The {_name(fact)} is '{a or 'unnamed'}' in the one and '{b or 'unnamed'}' in the "
-        "other. Keep one level, or label all frames alike: tlpot label"
+        f"{differences}. The {_name(fact)} is '{a or 'unnamed'}' in the one and "
+        f"'{b or 'unnamed'}' in the other. Keep one level, or label all frames alike: tlpot label"
     )
 
 
 def other_levels(levels: Sequence[Mapping[str, str]], frames: Sequence[Frame]) -> list[str]:
     """A warning where `frames` are of another level than `levels`, which a model was trained on."""
-    known = [_compared(stated(said)) for said in levels]
+    trained = [_compared(stated(level)) for level in levels]
     for frame in frames:
         for fact, value in _compared(stated(frame.info)).items():
-            theirs = [facts[fact] for facts in known if fact in facts]
-            if theirs and not any(_same(fact[0], value, said) for said in theirs):
+            theirs = [facts[fact] for facts in trained if fact in facts]
+            if theirs and not any(_same(fact[0], value, level) for level in theirs):
                 return [
                     f"the {_name(fact)} is '{value or 'unnamed'}' in {frame.name} and was "
                     f"'{theirs[0] or 'unnamed'}' in what the model was trained on: its errors "
@@ -223,13 +223,13 @@ def loose_differences(frames: Sequence[Frame]) -> list[str]:
             if key in facts and (key != "kpts" or frame.kind == "crystal"):
                 group = (key, frame.formula if key == "kpts" else "")
                 first.setdefault(group, {}).setdefault(facts[key], frame)
-    found: dict[str, str] = {}
+    differences: dict[str, str] = {}
     for (key, _), values in first.items():
         if len(values) > 1:
             listed = ", ".join(f"{value} in {frame.name}" for value, frame in values.items())
-            found.setdefault(
+            differences.setdefault(
                 key,
                 f"{LOOSE[key]} differs: {listed}. Energies are the less comparable the less they "
                 "are converged in it.",
             )
-    return list(found.values())
+    return list(differences.values())

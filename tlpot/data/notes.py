@@ -141,9 +141,9 @@ def _simple(value: object) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, tuple | list):
-        return [_simple(one) for one in value]
+        return [_simple(item) for item in value]
     if isinstance(value, dict):
-        return {key: _simple(one) for key, one in value.items()}
+        return {key: _simple(item) for key, item in value.items()}
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.kind == "u" and value.max(initial=0) <= np.iinfo(np.int64).max:
@@ -157,18 +157,18 @@ def _simple(value: object) -> object:
     )
 
 
-def _same(one: object, two: object) -> bool:
+def _same(a: object, b: object) -> bool:
     """Equal in kind and value; NaN equals NaN, and 1 is neither 1.0 nor True."""
-    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        alike = one.dtype.kind == two.dtype.kind and one.shape == two.shape
-        return alike and _same(one.tolist(), two.tolist())
-    one, two = (x.item() if isinstance(x, np.generic) else x for x in (one, two))
-    if type(one) is not type(two):
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        alike = a.dtype.kind == b.dtype.kind and a.shape == b.shape
+        return alike and _same(a.tolist(), b.tolist())
+    a, b = (x.item() if isinstance(x, np.generic) else x for x in (a, b))
+    if type(a) is not type(b):
         return False
-    if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(_same(v, two[k]) for k, v in one.items())
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_same, one, two))
-    if isinstance(one, float) and isinstance(two, float) and (math.isnan(one) or one == 0.0):
-        return repr(one) == repr(two)
-    return bool(one == two)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) and isinstance(b, float) and (math.isnan(a) or a == 0.0):
+        return repr(a) == repr(b)
+    return bool(a == b)

@@ -156,8 +156,8 @@ class _Run:
             yield self.step.build(self.header, reason)
 
 
-def _same_place(one: Atoms, two: Atoms) -> bool:
-    return np.allclose(one.positions, two.positions, atol=2e-5) and np.allclose(one.cell, two.cell)
+def _same_place(a: Atoms, b: Atoms) -> bool:
+    return np.allclose(a.positions, b.positions, atol=2e-5) and np.allclose(a.cell, b.cell)
 
 
 class _Header:

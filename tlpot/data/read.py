@@ -93,7 +93,7 @@ def read_structures(files: Files) -> list[Frame]:
 def find_files(files: Files) -> list[tuple[Path, slice]]:
     """Expand variables, globs, folders and ``@index`` suffixes; raises as `read_frames`."""
     listed = [files] if isinstance(files, str | Path) else files
-    return [found for name in listed for found in _expand(str(name))]
+    return [file for name in listed for file in _expand(str(name))]
 
 
 def _expand(name: str) -> list[tuple[Path, slice]]:
@@ -116,10 +116,10 @@ def _expand(name: str) -> list[tuple[Path, slice]]:
         return [(path, index)]
     if glob.has_magic(text):
         matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-        found = [f for match in matches for f in (_folder(match) if match.is_dir() else [match])]
-        if not found:
+        files = [f for match in matches for f in (_folder(match) if match.is_dir() else [match])]
+        if not files:
             raise TlpotError(f"{name}: no file matches; mend the pattern")
-        return [(file, index) for file in found]
+        return [(file, index) for file in files]
     raise TlpotError(_absent(path))
 
 
@@ -146,8 +146,8 @@ def _folder(folder: Path) -> list[Path]:
     named = re.compile(r"(POSCAR|CONTCAR)")
     bare = [file for file in files if _ends(file, STRUCTURE_SUFFIXES) or named.match(file.name)]
     if not labelled and not bare:
-        known = ", ".join((*LABELLED, *STRUCTURE_SUFFIXES))
-        raise TlpotError(f"{folder}: this folder holds no OUTCAR, vasprun.xml or {known} file.")
+        endings = ", ".join((*LABELLED, *STRUCTURE_SUFFIXES))
+        raise TlpotError(f"{folder}: this folder holds no OUTCAR, vasprun.xml or {endings} file.")
     return labelled or bare
 
 

@@ -41,10 +41,10 @@ def find_repeats(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
     groups: dict[bytes, list[tuple[int, Frame]]] = defaultdict(list)
     for i, frame in frames:
         groups[frame.atoms.numbers.tobytes() + frame.atoms.pbc.tobytes()].append((i, frame))
-    found: dict[int, tuple[str, str]] = {}
+    repeats: dict[int, tuple[str, str]] = {}
     for group in groups.values():
-        found |= _repeats_among_alike(group)
-    return found
+        repeats |= _repeats_among_alike(group)
+    return repeats
 
 
 def _repeats_among_alike(group: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:
@@ -55,21 +55,21 @@ def _repeats_among_alike(group: list[tuple[int, Frame]]) -> dict[int, tuple[str,
     order = np.argsort(shadows[:, 0], kind="stable")
     sorted_shadows = shadows[order]
     ends = np.searchsorted(sorted_shadows[:, 0], sorted_shadows[:, 0] + reach, side="right")
-    found: dict[int, tuple[str, str]] = {}
-    for rank, one in enumerate(order):
-        if group[one][0] in found:
+    repeats: dict[int, tuple[str, str]] = {}
+    for rank, i in enumerate(order):
+        if group[i][0] in repeats:
             continue
         near = slice(rank + 1, ends[rank])
         close = np.abs(sorted_shadows[near] - sorted_shadows[rank]).max(1, initial=0.0) <= reach
-        for two in order[near][close]:
-            if np.abs(cells[one] - cells[two]).max() > SAME_PLACE:
+        for j in order[near][close]:
+            if np.abs(cells[i] - cells[j]).max() > SAME_PLACE:
                 continue
-            apart = places[two] - places[one]
+            apart = places[j] - places[i]
             apart[:, pbc] -= np.round(apart[:, pbc])
-            if np.abs(apart @ cells[one]).max() <= SAME_PLACE:
-                first, second = sorted((group[one], group[two]), key=lambda item: item[0])
-                found |= _judge(first, second, found)
-    return found
+            if np.abs(apart @ cells[i]).max() <= SAME_PLACE:
+                earlier, later = sorted((group[i], group[j]), key=lambda item: item[0])
+                repeats |= _judge(earlier, later, repeats)
+    return repeats
 
 
 def _from_first_atom(frame: Frame) -> np.ndarray:
@@ -96,22 +96,22 @@ def _shadows(cells: np.ndarray, places: np.ndarray, pbc: np.ndarray) -> tuple[np
 
 
 def _judge(
-    first: tuple[int, Frame], second: tuple[int, Frame], found: dict[int, tuple[str, str]]
+    first: tuple[int, Frame], second: tuple[int, Frame], repeats: dict[int, tuple[str, str]]
 ) -> dict[int, tuple[str, str]]:
-    (i, one), (j, two) = first, second
-    energy = abs((one.energy or 0.0) / len(one) - (two.energy or 0.0) / len(two))
-    mine, theirs = _forces(one), _forces(two)
+    (i, a), (j, b) = first, second
+    energy = abs((a.energy or 0.0) / len(a) - (b.energy or 0.0) / len(b))
+    mine, theirs = _forces(a), _forces(b)
     force = 0.0 if mine is None or theirs is None else float(np.abs(mine - theirs).max())
     if energy <= SAME_ENERGY and force <= SAME_FORCE:
         if mine is None and theirs is not None:
-            (i, one), (j, two) = second, first
-        return {} if j in found else {j: ("duplicate", f"the same as {_as_seen_from(two, one)}")}
+            (i, a), (j, b) = second, first
+        return {} if j in repeats else {j: ("duplicate", f"the same as {_as_seen_from(b, a)}")}
     seen = (
         f"differs by {1e3 * energy:.3g} meV/atom and {1e3 * force:.3g} meV/Å from the same geometry"
     )
     return {
-        i: ("contradicting labels", f"{seen} in {_as_seen_from(one, two)}"),
-        j: ("contradicting labels", f"{seen} in {_as_seen_from(two, one)}"),
+        i: ("contradicting labels", f"{seen} in {_as_seen_from(a, b)}"),
+        j: ("contradicting labels", f"{seen} in {_as_seen_from(b, a)}"),
     }
 
 

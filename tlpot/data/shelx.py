@@ -73,7 +73,7 @@ def read_shelx(path: Path) -> list[Atoms | Unreadable]:
 
 
 def _instructions(text: str) -> _File:
-    found = _File()
+    parsed = _File()
     joined = re.sub(r"=[^\S\n]*(![^\n]*)?\n", " ", text)
     for line in joined.splitlines():
         words = line.partition("!")[0].split()
@@ -84,24 +84,24 @@ def _instructions(text: str) -> _File:
         if not name or name == "REM":
             continue
         if name == "TITL":
-            found.title = words[1:]
+            parsed.title = words[1:]
         elif name == "CELL":
-            found.cell = cell_of(_floats(words[2:8], 6, line))
+            parsed.cell = cell_of(_floats(words[2:8], 6, line))
         elif name == "LATT":
-            found.lattice = int(_floats(words[1:2], 1, line)[0])
+            parsed.lattice = int(_floats(words[1:2], 1, line)[0])
         elif name == "SYMM":
-            found.operators.append(line.split(None, 1)[1])
+            parsed.operators.append(line.split(None, 1)[1])
         elif name == "SFAC":
             long = len(words) > 2 and re.match(r"[-+.\d]", words[2])
             listed = words[1:2] if long else words[1:]
-            found.elements += [element_of(word.lstrip("$")) for word in listed]
+            parsed.elements += [element_of(word.lstrip("$")) for word in listed]
         elif name == "UNIT":
-            found.unit = _floats(words[1:], 1, line)
+            parsed.unit = _floats(words[1:], 1, line)
         elif name == "FVAR":
-            found.variables += _floats(words[1:], 1, line)
+            parsed.variables += _floats(words[1:], 1, line)
         elif name not in INSTRUCTIONS and not re.fullmatch(r"Q\d+", words[0], re.I):
-            found.atoms.append(words)
-    return found
+            parsed.atoms.append(words)
+    return parsed
 
 
 def _crystal(file: _File) -> Atoms:

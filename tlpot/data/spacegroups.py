@@ -97,8 +97,8 @@ def settings_of(
         chosen = [row for row in rows if row[1].number == number]
     fitting = []
     for i, row in {row.hall_symbol: (i, row) for i, row in chosen}.values():
-        found = require("spglib", "use", SYMMETRY_SEARCH).get_symmetry_from_database(i)
-        operators = Operators(found["rotations"].astype(float), found["translations"])
+        database = require("spglib", "use", SYMMETRY_SEARCH).get_symmetry_from_database(i)
+        operators = Operators(database["rotations"].astype(float), database["translations"])
         if operators.fit(cell):
             fitting.append((row, operators))
     usual = [pair for pair in fitting if pair[0].choice.startswith("b")]
@@ -172,8 +172,8 @@ def _named(rows: list[tuple[int, Any]], symbol: str, number: int | None) -> list
             exact.append((i, row))
         elif any(_older(name, wanted) for name in plain):
             older.append((i, row))
-    found = exact or older
-    return [row for row in found if row[1].number == number] or found
+    operators = exact or older
+    return [row for row in operators if row[1].number == number] or operators
 
 
 def _older(name: str, wanted: str) -> bool:

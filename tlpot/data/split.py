@@ -86,10 +86,10 @@ def hold_out_unseen(
     parts = {name: set(chosen) for name, chosen in vars(splits).items()}
     units = _groups(frames, split.group)
     random = np.random.default_rng(split.seed)
-    for name, known in (("test", ("train", "validation")), ("validation", ("train",))):
+    for name, earlier in (("test", ("train", "validation")), ("validation", ("train",))):
         before, unseen = bool(parts[name]), []
         for unit in units:
-            if not any(seen[i] in known for i in unit):
+            if not any(seen[i] in earlier for i in unit):
                 unseen.append(unit)
             elif parts[name].issuperset(unit):
                 parts[name].difference_update(unit)
@@ -109,22 +109,22 @@ def hold_out_unseen(
 
 
 def split_unseen(
-    frames: Sequence[Frame], split: Split, known: TrainingSet
+    frames: Sequence[Frame], split: Split, base_set: TrainingSet
 ) -> tuple[Splits, Overlap]:
-    """`split_frames`, then `hold_out_unseen` of what a base is `known` to have been trained on.
+    """`split_frames`, then `hold_out_unseen` of what a base is `base_set` to have been trained on.
 
     Returns
     -------
     The parts, and how many frames the base has seen.
     """
-    seen, drawn = known.parts(frames), split_frames(frames, split)
+    seen, drawn = base_set.parts(frames), split_frames(frames, split)
     splits = hold_out_unseen(drawn, frames, split, seen)
     moved = len(set(splits.train).difference(drawn.train))
     return splits, overlap(seen) | {"moved_to_train": moved}
 
 
 def split_data(
-    frames: Sequence[Frame], settings: Data, known: TrainingSet
+    frames: Sequence[Frame], settings: Data, base_set: TrainingSet
 ) -> tuple[Splits, Overlap]:
     """Parts as named (`Frame.part`); the other frames as `split_unseen` draws them.
 
@@ -135,21 +135,21 @@ def split_data(
     """
     drawn = [i for i, frame in enumerate(frames) if frame.part is None]
     if len(drawn) == len(frames):
-        return split_unseen(frames, settings.drawn, known)
+        return split_unseen(frames, settings.drawn, base_set)
     parts: dict[str, list[int]] = {field.name: [] for field in fields(Splits)}
     for i, frame in enumerate(frames):
         if frame.part is not None:
             parts[frame.part].append(i)
     moved = 0
     if drawn:
-        splits, counts = split_unseen([frames[i] for i in drawn], settings.drawn, known)
+        splits, counts = split_unseen([frames[i] for i in drawn], settings.drawn, base_set)
         moved = counts["moved_to_train"]
         for name, chosen in vars(splits).items():
             parts[name] += [drawn[i] for i in chosen]
     if not parts["train"]:
         raise TlpotError("no frame trains: data.files are split, data.train names some")
     splits = Splits(**{name: sorted(chosen) for name, chosen in parts.items()})
-    return splits, overlap(known.parts(frames)) | {"moved_to_train": moved}
+    return splits, overlap(base_set.parts(frames)) | {"moved_to_train": moved}
 
 
 def thin(splits: Splits, fraction: float, seed: int) -> Splits:
@@ -175,10 +175,10 @@ def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:
         elif group in frame.info:
             key = str(frame.info[group])
         else:
-            known = ", ".join(["file", "composition", *sorted(frame.info)])
+            names = ", ".join(["file", "composition", *sorted(frame.info)])
             raise TlpotError(
                 f"{frame.name}: no '{group}' to group by, which data.split.group asks for; this "
-                f"frame has {known}."
+                f"frame has {names}."
             )
         units[key].append(i)
     return list(units.values())

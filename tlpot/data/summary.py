@@ -51,8 +51,8 @@ class FrameGroup:
 
     def forces(self) -> np.ndarray:
         """``(atoms,)`` |F| on every atom of the frames with forces, eV/Å."""
-        known = [frame for frame in self.frames if frame.forces is not None]
-        forces = [np.linalg.norm(np.asarray(frame.forces), axis=1) for frame in known]
+        labelled = [frame for frame in self.frames if frame.forces is not None]
+        forces = [np.linalg.norm(np.asarray(frame.forces), axis=1) for frame in labelled]
         return np.concatenate([np.empty(0), *forces])
 
 

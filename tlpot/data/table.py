@@ -148,11 +148,11 @@ def _lines(path: Path) -> tuple[str, list[tuple[int, list[str]]]]:
     separator = told[1] if told else _separator(lines)
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
-        found = [(reader.line_num, [_bare(cell.strip()) for cell in cells]) for cells in reader]
+        rows = [(reader.line_num, [_bare(cell.strip()) for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TlpotError(f"{path}, row {reader.line_num}: is no CSV ({error})") from None
-    found = [(n, cells) for n, cells in found if any(cells) and not _is_comment(cells)]
-    return separator, found if separator == "," else _with_points(path, found)
+    rows = [(n, cells) for n, cells in rows if any(cells) and not _is_comment(cells)]
+    return separator, rows if separator == "," else _with_points(path, rows)
 
 
 def _bare(cell: str) -> str:

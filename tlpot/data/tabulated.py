@@ -138,9 +138,9 @@ def matched_rows(
             f"{file}: none of its ids ({shown(list(rows))}) is the name of a structure file, as "
             f"{shown([stem(name) for name in names])}"
         )
-    known = {*idents.values()}
-    found = {name: rows[ident] for name, ident in idents.items()}
-    return table, found, [ident for ident in rows if ident not in known]
+    used = {*idents.values()}
+    matched = {name: rows[ident] for name, ident in idents.items()}
+    return table, matched, [ident for ident in rows if ident not in used]
 
 
 def require_one_zero(frames: Sequence[Frame]) -> None:
@@ -159,11 +159,11 @@ def require_one_zero(frames: Sequence[Frame]) -> None:
         if frame.energy is not None and len(frame):
             kind = relative if frame.info.get(RELATIVE_NOTE) else total
             kind.setdefault(composition(frame.atoms), frame)
-    known = list(total.values())
+    fixing = list(total.values())
     for name, frame in relative.items():
-        before, known = _rank(known), [*known, frame]
-        if _rank(known) == before:
-            other = total.get(name) or known[0]
+        before, fixing = _rank(fixing), [*fixing, frame]
+        if _rank(fixing) == before:
+            other = total.get(name) or fixing[0]
             raise TlpotError(
                 f"{frame.name} ({name}) has a relative energy, known up to a constant, and "
                 f"{other.name} ({composition(other.atoms)}) has one that fixes it otherwise: give "
@@ -197,8 +197,8 @@ def _column(table: Table, file: str, wanted: str | None) -> int:
     return 1
 
 
-def _said(known: dict[str, str], title: str, before: str) -> str | None:
-    return next((name for name, text in known.items() if re.search(before + text, title)), None)
+def _said(phrases: dict[str, str], title: str, before: str) -> str | None:
+    return next((name for name, text in phrases.items() if re.search(before + text, title)), None)
 
 
 def _unit(title: str) -> str | None:
@@ -208,8 +208,8 @@ def _unit(title: str) -> str | None:
 def _meaning(title: str, group: Group, file: str) -> tuple[str, str]:
     """Unit of a column, and what its energies are of."""
     unit, per = _unit(title), _said(PER, title.lower(), r"(?:/|per)[\s_(]*(?:mol[\s_]+)?")
-    for key, said, option in (("unit", unit, group.unit), ("per", per, group.per)):
-        if said and option and said != option:
+    for key, stated, option in (("unit", unit, group.unit), ("per", per, group.per)):
+        if stated and option and stated != option:
             raise TlpotError(
                 f"{file}: data.groups.{key}: {option} contradicts the column's title '{title}'"
             )
@@ -231,8 +231,8 @@ def _is_relative(title: str, values: list[float], group: Group) -> bool:
     """Whether energies have a zero of their own: as told, as titled, or if the lowest is zero."""
     if group.relative is not None:
         return group.relative
-    known = [value for value in values if np.isfinite(value)]
-    return bool(RELATIVE.search(title)) or (len(known) > 1 and min(known) == 0.0)
+    finite = [value for value in values if np.isfinite(value)]
+    return bool(RELATIVE.search(title)) or (len(finite) > 1 and min(finite) == 0.0)
 
 
 def _require_one_size(frames: Sequence[Frame], file: str) -> None:

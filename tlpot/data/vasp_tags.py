@@ -97,8 +97,8 @@ class Tags(dict[str, str]):
     @property
     def responds(self) -> bool:
         """Whether the run computes a linear response, whose iterations are no ionic steps."""
-        known = self.number("IBRION", -1) in RESPONSE
-        return known or self.flag("LEPSILON") or self.flag("LCALCEPS")
+        responding = self.number("IBRION", -1) in RESPONSE
+        return responding or self.flag("LEPSILON") or self.flag("LCALCEPS")
 
     def notes(self, titles: Iterable[str], dispersed: bool | None) -> dict[str, object]:
         """What a frame's ``info`` says of its level.
@@ -144,9 +144,9 @@ class Tags(dict[str, str]):
             return name
         exchange, screening = self.number("AEXX", 0.25), self.number("HFSCREEN", 0.0)
         if name == "PBE" and exchange == 0.25:
-            for known, value in HYBRIDS.items():
+            for hybrid, value in HYBRIDS.items():
                 if abs(screening - value) < 0.01:
-                    return known
+                    return hybrid
         if name == "B3LYP":
             return name
         return f"{name} + {exchange:g} exact exchange, HFSCREEN = {screening:g}"
@@ -161,28 +161,28 @@ class Tags(dict[str, str]):
 
     def _dispersion(self, dispersed: bool | None) -> str:
         number = int(self.number("IVDW", 1 if self.flag("LVDW") else 0))
-        found = []
+        corrections = []
         if number:
-            found.append(f"{IVDW.get(number, 'dispersion')} (IVDW = {number})")
+            corrections.append(f"{IVDW.get(number, 'dispersion')} (IVDW = {number})")
         elif dispersed:
-            found.append(UNNAMED)
+            corrections.append(UNNAMED)
         if self.flag("LUSE_VDW"):
-            found.append("nonlocal (LUSE_VDW)")
-        if not found and dispersed is None and "IVDW" not in self:
+            corrections.append("nonlocal (LUSE_VDW)")
+        if not corrections and dispersed is None and "IVDW" not in self:
             return ""
-        return " and ".join(found) or "none"
+        return " and ".join(corrections) or "none"
 
     def _hubbard(self, elements: list[str | None]) -> str:
         if not self.flag("LDAU"):
             return "none"
         columns = [re.findall(r"-?[\d.]+", self.get(t, "")) for t in ("LDAUL", "LDAUU", "LDAUJ")]
-        found = []
+        terms = []
         for i, element in enumerate(elements):
             values = [float(column[i]) if i < len(column) else 0.0 for column in columns]
             if element and values[0] >= 0 and any(values[1:]):
-                found.append(f"{element}=l {values[0]:g} U {values[1]:g} J {values[2]:g}")
+                terms.append(f"{element}=l {values[0]:g} U {values[1]:g} J {values[2]:g}")
         kind = self.number("LDAUTYPE", 2)
-        return ", ".join(f"{one} type {kind:g}" for one in sorted(set(found))) or "none"
+        return ", ".join(f"{term} type {kind:g}" for term in sorted(set(terms))) or "none"
 
     def _spin(self) -> str:
         if self.flag("LSORBIT"):
@@ -194,7 +194,7 @@ class Tags(dict[str, str]):
 
 def parameters(line: str) -> Mapping[str, str]:
     """Tags of one line of an OUTCAR, as ``NELM = 60; NELMIN = 2`` or after words of text."""
-    found = dict(re.findall(r"(?:^|;)\s*(\w+)\s*=\s*([^;\n]*)", line))
+    values = dict(re.findall(r"(?:^|;)\s*(\w+)\s*=\s*([^;\n]*)", line))
     for name, value in re.findall(r" (LDAUTYPE|LDAUL|LDAUU|LDAUJ|NIONS|NKPTS)\s*=([^;\n]*)", line):
-        found[name] = value
-    return found
+        values[name] = value
+    return values

@@ -283,12 +283,12 @@ class _Run:
         notes: dict[str, object] = {"engine": f"VASP {self.version}".strip()}
         notes |= self.tags.notes(self.titles, self.dispersed)
         notes |= {"kpts": self.mesh} if self.mesh else {}
-        known = [atoms.info["magmom"] for atoms in self.steps if "magmom" in atoms.info]
+        moments = [atoms.info["magmom"] for atoms in self.steps if "magmom" in atoms.info]
         for atoms in self.steps:
             if atoms.calc:
                 atoms.info.update(notes)
-            if known and atoms.calc:  # VASP writes occupations behind the last step only
-                atoms.info.setdefault("magmom", known[-1])
+            if moments and atoms.calc:  # VASP writes occupations behind the last step only
+                atoms.info.setdefault("magmom", moments[-1])
         for atoms in self.broken:
             place = next(i for i, step in enumerate(self.steps) if step is atoms)
             behind = len(self.steps) - place - 1
@@ -309,7 +309,7 @@ def _energy(element: ET.Element, name: str) -> float:
 
 
 def _varray(element: ET.Element, path: str) -> np.ndarray | None:
-    found = element.find(path)
-    if found is None:
+    array = element.find(path)
+    if array is None:
         return None
-    return np.array([numbers(row.text or "") for row in found.findall("v")])
+    return np.array([numbers(row.text or "") for row in array.findall("v")])

@@ -114,8 +114,8 @@ def _texts(name: str, column: np.ndarray) -> list[list[str]]:
     width = int(np.prod(column.shape[1:]))
     values = column.reshape(len(column), width).T.tolist()
     if column.dtype.kind == "b":
-        return [["T" if value else "F" for value in one] for one in values]
-    texts = [[str(value) for value in one] for one in values]
-    if column.dtype.kind == "U" and not all(re.fullmatch(r"\S+", t) for one in texts for t in one):
+        return [["T" if value else "F" for value in row] for row in values]
+    texts = [[str(value) for value in row] for row in values]
+    if column.dtype.kind == "U" and not all(re.fullmatch(r"\S+", t) for row in texts for t in row):
         raise TlpotError(f"the column {quoted(name)} has text with gaps, which no file can keep")
     return texts

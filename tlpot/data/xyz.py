@@ -92,10 +92,10 @@ def _require_names(comment: str, where: str) -> None:
             "it, or the crystal would be a molecule in vacuum."
         )
     names = pairs.get("Properties", "species:S:1:pos:R:3").split(":")[::3]
-    for known in NEEDED:
-        if not set(known) & set(names):
+    for alternatives in NEEDED:
+        if not set(alternatives) & set(names):
             raise TlpotError(
-                f"{where}: its Properties names no column {' or '.join(known)} (but "
+                f"{where}: its Properties names no column {' or '.join(alternatives)} (but "
                 f"{', '.join(names)}); rename the column that is meant"
             )
 

@@ -103,7 +103,10 @@ def _line(element: str, donor: str, kind: str) -> str:
 
 
 def require_elements(
-    present: Collection[str], known: Collection[str], supported: Collection[str], where: str = ""
+    present: Collection[str],
+    available: Collection[str],
+    supported: Collection[str],
+    where: str = "",
 ) -> None:
     """Refuse elements that are neither supported nor mapped, and suggest donors.
 
@@ -123,7 +126,7 @@ def require_elements(
     TlpotError
         Naming every unknown element and the line to add to the config.
     """
-    unknown = sorted(set(present) - set(known))
+    unknown = sorted(set(present) - set(available))
     if unknown:
         mend = "Its networks take no new element; choose another base"
         if supported:
@@ -135,5 +138,5 @@ def require_elements(
         prefix = f"{where}: " if where else ""
         what = "not an element" if len(unknown) == 1 else "not elements"
         raise TlpotError(
-            f"{prefix}{', '.join(unknown)}: {what} of this model ({', '.join(known)}). {mend}"
+            f"{prefix}{', '.join(unknown)}: {what} of this model ({', '.join(available)}). {mend}"
         )

@@ -79,9 +79,9 @@ class Engine:
     @property
     def description(self) -> str:
         """All settings in one line, as ``frame.info["settings"]`` records them."""
-        said = {k: v for k, v in self.parameters.items() if k not in ("txt", "verbosity")}
-        said |= {"d3bj": self.settings.dispersion, "replicate": self.replicate or None}
-        return describe(said) or "default"
+        settings = {k: v for k, v in self.parameters.items() if k not in ("txt", "verbosity")}
+        settings |= {"d3bj": self.settings.dispersion, "replicate": self.replicate or None}
+        return describe(settings) or "default"
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -115,12 +115,12 @@ class Engine:
                 f"label.parameters: {self.settings.engine} cannot be set up with "
                 f"{describe(self.parameters) or 'no settings'}: {type(error).__name__}: {error}"
             ) from None
-        known = getattr(self._class, "default_parameters", {})
-        unknown = sorted(set(self.settings.parameters) - set(known))
+        defaults = getattr(self._class, "default_parameters", {})
+        unknown = sorted(set(self.settings.parameters) - set(defaults))
         if unknown and (self.settings.engine in XTB or _takes_defaults_only(self._class)):
             raise TlpotError(
                 f"label.parameters: {self.settings.engine} knows no '{unknown[0]}'; it knows "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(sorted(defaults))}"
             )
         if self.settings.dispersion is not None:
             d3bj(self.settings.dispersion)
@@ -129,14 +129,14 @@ class Engine:
         """Energy, forces and stress of one structure, dispersion added, small cells folded."""
         calculator = self.calculator()
         stress = self._stress(atoms, calculator)
-        found = folded(self._placed(atoms), calculator, self.replicate, stress)
+        labels = folded(self._placed(atoms), calculator, self.replicate, stress)
         if self.settings.dispersion is None:
-            return found
+            return labels
         extra = folded(atoms, d3bj(self.settings.dispersion), 0.0, stress)
         total = None
-        if found.stress is not None and extra.stress is not None:
-            total = found.stress + extra.stress
-        return EngineLabels(found.energy + extra.energy, found.forces + extra.forces, total)
+        if labels.stress is not None and extra.stress is not None:
+            total = labels.stress + extra.stress
+        return EngineLabels(labels.energy + extra.energy, labels.forces + extra.forces, total)
 
     def calculator(self) -> Calculator:
         """A new calculator with these settings."""
@@ -210,15 +210,15 @@ def folded(atoms: Atoms, calculator: Calculator, shortest: float, stress: bool) 
     energy = large.get_potential_energy()
     energy = calculator.results.get("free_energy", energy)
     forces = large.get_forces().reshape(images, len(atoms), 3).mean(axis=0)
-    found = EngineLabels(float(energy) / images, forces, large.get_stress() if stress else None)
+    labels = EngineLabels(float(energy) / images, forces, large.get_stress() if stress else None)
     values = [
-        np.array(found.energy),
-        found.forces,
-        np.zeros(1) if found.stress is None else found.stress,
+        np.array(labels.energy),
+        labels.forces,
+        np.zeros(1) if labels.stress is None else labels.stress,
     ]
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError("the engine gave NaN or infinite labels")
-    return found
+    return labels
 
 
 def repeats(atoms: Atoms, shortest: float) -> tuple[int, int, int]:

@@ -94,9 +94,9 @@ class Ledger:
 
     def _require_same_level(self, frame: Frame) -> None:
         if level(frame.info) != level(self.notes):
-            said = ", ".join(level(frame.info) or ("no engine named",))
+            stated = ", ".join(level(frame.info) or ("no engine named",))
             raise TlpotError(
-                f"{self.path}#{frame.index} was labelled by other means ({said}) than "
+                f"{self.path}#{frame.index} was labelled by other means ({stated}) than "
                 f"{', '.join(level(self.notes) or ())}, and levels never mix; name another "
                 "--output, or take up the settings it was begun with"
             )
@@ -198,12 +198,12 @@ def _label(
     waiting = list(todo.values())
     pieces = [(engine, frame.atoms) for frame in waiting]
     threads = torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1
-    for i, found in as_done(label_one, pieces, scheduler, workers, attempts=1, threads=threads):
-        if isinstance(found, BaseException):
-            reason = f"{type(found).__name__}: {' '.join(str(found).split())}"[:500]
+    for i, labels in as_done(label_one, pieces, scheduler, workers, attempts=1, threads=threads):
+        if isinstance(labels, BaseException):
+            reason = f"{type(labels).__name__}: {' '.join(str(labels).split())}"[:500]
             summary.failed.append((waiting[i].name, reason))
         else:
-            ledger.add(labelled(waiting[i], found.energy, found.forces, found.stress))
+            ledger.add(labelled(waiting[i], labels.energy, labels.forces, labels.stress))
             summary.labelled += 1
         on_frame(summary)
     ledger.sort(frames)

@@ -135,9 +135,9 @@ def collect_jobs(folders: Sequence[str | Path], output: str | Path) -> Summary:
     notes = {job: json.loads((job / JOB_NOTE).read_text()) for job in jobs}
     levels = {note["settings"]: job for job, note in notes.items()}
     if len(levels) > 1:
-        one, two = list(levels.values())[:2]
+        first, second = list(levels.values())[:2]
         raise TlpotError(
-            f"{one} and {two} were written with different settings, and levels never mix; "
+            f"{first} and {second} were written with different settings, and levels never mix; "
             "collect them into different files"
         )
     files = {job: _result(job) for job in jobs}
@@ -150,20 +150,20 @@ def collect_jobs(folders: Sequence[str | Path], output: str | Path) -> Summary:
         if atoms in ledger:
             summary.kept += 1
             continue
-        found = "no vasprun.xml or OUTCAR yet" if file is None else _read(file, atoms, note)
-        if isinstance(found, str):
-            summary.failed.append((str(job), found))
+        result = "no vasprun.xml or OUTCAR yet" if file is None else _read(file, atoms, note)
+        if isinstance(result, str):
+            summary.failed.append((str(job), result))
         else:
-            ledger.add(found)
+            ledger.add(result)
             summary.labelled += 1
     return summary
 
 
 def _jobs(folder: Path) -> list[Path]:
-    found = sorted(note.parent for note in folder.glob(f"**/{JOB_NOTE}"))
-    if not found:
+    folders = sorted(note.parent for note in folder.glob(f"**/{JOB_NOTE}"))
+    if not folders:
         raise TlpotError(f"{folder}: holds no folders that `tlpot label --engine vasp` wrote")
-    return found
+    return folders
 
 
 def _result(job: Path) -> Path | None:
@@ -197,8 +197,8 @@ def _read(file: Path, atoms: Atoms, note: dict[str, Any]) -> Frame | str:
     return labelled(bare, frame.energy, frame.forces[back], frame.stress)
 
 
-def _apart(one: Atoms, two: Atoms) -> float:
+def _apart(first: Atoms, second: Atoms) -> float:
     """Largest difference of cells and of positions, images aside, Å."""
-    shift = one.get_scaled_positions(wrap=False) - two.get_scaled_positions(wrap=False)
-    moved = (shift - shift.round()) @ two.cell.array
-    return float(max(np.abs(moved).max(), np.abs(one.cell.array - two.cell.array).max()))
+    shift = first.get_scaled_positions(wrap=False) - second.get_scaled_positions(wrap=False)
+    moved = (shift - shift.round()) @ second.cell.array
+    return float(max(np.abs(moved).max(), np.abs(first.cell.array - second.cell.array).max()))

@@ -124,8 +124,8 @@ def draw_momenta(atoms: Atoms, temperature: float, random: np.random.Generator) 
 
 def remembered(moving: MolecularDynamics) -> dict[str, float]:
     """What an integrator knows besides positions, momenta, cell and random numbers."""
-    found = getattr(moving, "transferred_energy", None)
-    return {} if found is None else {"transferred_energy": found}
+    transferred = getattr(moving, "transferred_energy", None)
+    return {} if transferred is None else {"transferred_energy": transferred}
 
 
 def conserved(moving: MolecularDynamics, settings: Dynamics) -> float:

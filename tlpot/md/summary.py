@@ -92,7 +92,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(means.std(ddof=1) / np.sqrt(BLOCKS))
 
 
-def radial_distribution(frames: list[Atoms], one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+def radial_distribution(frames: list[Atoms], a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
     """Centres of the bins, Å, and g(r) of two elements, mean over frames.
 
     1 is an even distribution over the cell; of a molecule, over the sphere of radius `RDF_REACH`.
@@ -103,12 +103,12 @@ def radial_distribution(frames: list[Atoms], one: str, other: str) -> tuple[np.n
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     for atoms in frames:
         pairs, vectors = neighbour_pairs(atoms, RDF_REACH)
-        first, second = np.array(atoms.symbols)[pairs]
-        wanted = ((first == one) & (second == other)) | ((first == other) & (second == one))
+        centre, to = np.array(atoms.symbols)[pairs]
+        wanted = ((centre == a) & (to == b)) | ((centre == b) & (to == a))
         counts += np.histogram(np.linalg.norm(vectors[wanted], axis=1), edges)[0]
-        n, m = ((atoms.symbols == symbol).sum() for symbol in (one, other))
+        n, m = ((atoms.symbols == symbol).sum() for symbol in (a, b))
         volume = atoms.get_volume() if atoms.pbc.all() else shells.sum()
-        even += (n * m if one != other else n * n / 2) / volume * shells
+        even += (n * m if a != b else n * n / 2) / volume * shells
     return (edges[1:] + edges[:-1]) / 2, np.divide(counts, even, where=even > 0, out=even * 0)
 
 
@@ -133,11 +133,11 @@ def _draw_rdf(frames: list[Atoms], path: Path) -> None:
     kinds = list(combinations_with_replacement(sorted(set(frames[0].symbols)), 2))
     figure = Figure(figsize=(7, 1.3 * len(kinds) + 0.6), layout="constrained")
     axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (one, other) in zip(axes, kinds, strict=True):
-        r, g = radial_distribution(frames, one, other)
+    for axis, (first, second) in zip(axes, kinds, strict=True):
+        r, g = radial_distribution(frames, first, second)
         axis.plot(r, g, lw=1)
         axis.set_ylim(0, max(1.5, 1.1 * np.quantile(g[r > 1.7], 0.98)))
-        axis.set_ylabel(f"{one}–{other}")
+        axis.set_ylabel(f"{first}–{second}")
     axes[-1].set_xlabel("distance, Å")
     figure.suptitle("radial distribution functions")
     write(figure, path)

@@ -172,9 +172,7 @@ class Classifier:
 
 def first_lines(lines: Sequence[Lines]) -> tuple[float, float]:
     """Between which angles (CuKα) 99 % of the crystals have their first strong line."""
-    firsts = [
-        one.two_theta[one.intensity >= STRONG_LINE * one.intensity.max()].min() for one in lines
-    ]
+    firsts = [p.two_theta[p.intensity >= STRONG_LINE * p.intensity.max()].min() for p in lines]
     low, high = np.quantile(firsts, (0.005, 0.995))
     return float(low), float(high)
 

@@ -102,9 +102,9 @@ def prototype(frame: Frame, group: int, wyckoffs: Sequence[str]) -> str:
 
 
 def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: PowderData) -> Example:
-    found = symmetry(frame.atoms, data.symprec)
-    system = crystal_system(found.number)
-    frame.info["prototype"] = prototype(frame, found.number, found.wyckoffs)
+    facts = symmetry(frame.atoms, data.symprec)
+    system = crystal_system(facts.number)
+    frame.info["prototype"] = prototype(frame, facts.number, facts.wyckoffs)
     if table is not None:
         row = table.get(frame.name)
         if row is None:
@@ -114,7 +114,7 @@ def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: Powder
         if not system:
             raise TlpotError(f"{data.table} has no crystal_system for id '{row['id']}'")
     frame.info["crystal_system"] = system
-    return Example(frame, lines_of(frame.atoms, found.rotations), SYSTEMS.index(system))
+    return Example(frame, lines_of(frame.atoms, facts.rotations), SYSTEMS.index(system))
 
 
 def _read_table(path: str, frames: Sequence[Frame]) -> dict[str, dict[str, str]]:

@@ -48,12 +48,12 @@ def judge_systems(probabilities: np.ndarray, systems: Sequence[int]) -> Metrics:
 
 
 def _scores(confusion: np.ndarray, i: int) -> dict[str, Any]:
-    right, true, said = confusion[i, i], confusion[i].sum(), confusion[:, i].sum()
+    right, true, predicted = confusion[i, i], confusion[i].sum(), confusion[:, i].sum()
     return {
         "n": int(true),
-        "precision": float(right / said) if said else None,
+        "precision": float(right / predicted) if predicted else None,
         "recall": float(right / true) if true else None,
-        "f1": float(2 * right / (true + said)) if true + said else None,
+        "f1": float(2 * right / (true + predicted)) if true + predicted else None,
     }
 
 

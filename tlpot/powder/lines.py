@@ -113,10 +113,10 @@ def lines_of(atoms: Atoms, rotations: np.ndarray = UNTURNED) -> Lines:
     diffraction = require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
     calculator = diffraction.XRDCalculator(wavelength=WAVELENGTH)
     try:
-        found = calculator.get_pattern(structure, two_theta_range=(0.0, LAST_ANGLE))
+        pattern = calculator.get_pattern(structure, two_theta_range=(0.0, LAST_ANGLE))
     except ValueError as error:
         raise TlpotError(f"has no powder pattern ({error})") from None
-    return indexed(np.array(found.x), np.array(found.y), atoms.cell.array, rotations)
+    return indexed(np.array(pattern.x), np.array(pattern.y), atoms.cell.array, rotations)
 
 
 def indexed(

@@ -97,12 +97,12 @@ def find_lines(pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     smooth = gaussian_filter1d(pattern, SMOOTHING)
     least = np.maximum(WEAKEST * smooth.max(), ABOVE_NOISE * _noise(pattern))
-    at, found = find_peaks(smooth, prominence=least)
+    at, properties = find_peaks(smooth, prominence=least)
     left, top, right = (smooth[at + k] for k in (-1, 0, 1))
     bend = left - 2 * top + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     angles = ANGLES[at] + ANGLE_STEP * shift
-    return np.sin(np.radians(angles / 2)), found["prominences"]
+    return np.sin(np.radians(angles / 2)), properties["prominences"]
 
 
 def _noise(pattern: np.ndarray) -> np.ndarray:

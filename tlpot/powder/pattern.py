@@ -142,7 +142,7 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
     return Pattern(angles, intensity, used)
 
 
-def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
+def similarity(first: Pattern, second: Pattern, shift: float = 1.0) -> float:
     """1 for equal patterns, 0 where no peak of one is within `shift` of a peak of the other.
 
     The cross-correlation weighted by a triangle, over the geometric mean of both
@@ -166,7 +166,7 @@ def similarity(one: Pattern, two: Pattern, shift: float = 1.0) -> float:
     def overlap(f: np.ndarray, g: np.ndarray) -> float:
         return float(f @ np.convolve(g, triangle, mode="same"))
 
-    f, g = one.intensity, two.intensity
+    f, g = first.intensity, second.intensity
     size = np.sqrt(overlap(f, f) * overlap(g, g))
     return overlap(f, g) / size if size > 0 else float("nan")
 
@@ -184,11 +184,11 @@ def wavelength_of(value: str | float) -> float:
     TlpotError
         If there is no such name, or the number is not above 0.
     """
-    known = diffraction().WAVELENGTHS
+    names = diffraction().WAVELENGTHS
     try:
-        number = float(known.get(value, value))
+        number = float(names.get(value, value))
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise TlpotError(f"wavelength '{value}' is neither Å nor one of {', '.join(known)}")
+        raise TlpotError(f"wavelength '{value}' is neither Å nor one of {', '.join(names)}")
     return number

@@ -177,8 +177,8 @@ def _axis(file: str | Path, header: Sequence[str]) -> str | None:
     """What the title of the first column is, the last line that has one; None: nothing says it."""
     for line in reversed(header):
         text = _plain(line)
-        found = {axis: re.search(title, text) for axis, (title, _) in PATTERN_AXES.items()}
-        places = {axis: match.start() for axis, match in found.items() if match}
+        matches = {axis: re.search(title, text) for axis, (title, _) in PATTERN_AXES.items()}
+        places = {axis: match.start() for axis, match in matches.items() if match}
         if places:
             return min(places, key=lambda axis: places[axis])
         if re.match(r"(x[ -]?(units?|axis) )?q\b", text):

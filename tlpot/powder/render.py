@@ -33,9 +33,9 @@ def measured(lines: Sequence[Lines], how: Augmentation, random: np.random.Genera
     subtracted as from measured patterns, and a range outside which there is nothing.
     """
     changed = []
-    for one in lines:
-        one = one.strained(how.strain, random) if how.strain else one
-        changed.append(one.textured(how.texture, random) if how.texture else one)
+    for pattern in lines:
+        pattern = pattern.strained(how.strain, random) if how.strain else pattern
+        changed.append(pattern.textured(how.texture, random) if how.texture else pattern)
     n = len(lines)
     widths = np.exp(random.uniform(np.log(how.width[0]), np.log(how.width[1]), n))
     patterns = _scaled(_convolved(_sticks(changed, random.uniform(-1, 1, n) * how.shift), widths))
@@ -49,13 +49,13 @@ def measured(lines: Sequence[Lines], how: Augmentation, random: np.random.Genera
 def _sticks(lines: Sequence[Lines], shifts: np.ndarray | None = None) -> np.ndarray:
     """Intensities on the grid, each shared by the two points beside its angle."""
     out = np.zeros((len(lines), POINTS))
-    for row, one in enumerate(lines):
-        at = (one.two_theta + (0.0 if shifts is None else shifts[row])) / ANGLE_STEP
+    for row, pattern in enumerate(lines):
+        at = (pattern.two_theta + (0.0 if shifts is None else shifts[row])) / ANGLE_STEP
         left = np.floor(at).astype(int)
         for place, share in ((left, left + 1 - at), (left + 1, at - left)):
             inside = (place >= 0) & (place < POINTS)
             out[row] += np.bincount(
-                place[inside], (one.intensity * share)[inside], minlength=POINTS
+                place[inside], (pattern.intensity * share)[inside], minlength=POINTS
             )
     return out
 

@@ -82,10 +82,10 @@ def read_labelled_crystals(settings: PropertyData) -> Crystals:
             rejected.append(str(error))
 
     names = set()
-    found = find_files(settings.files)
-    if settings.structures and not any(_is_table(path) for path, _ in found):
+    files = find_files(settings.files)
+    if settings.structures and not any(_is_table(path) for path, _ in files):
         raise TlpotError(no_effect("data.structures", "without a CSV among data.files"))
-    for path, index in found:
+    for path, index in files:
         if _is_table(path):
             folder = Path(settings.structures).expanduser() if settings.structures else path.parent
             name, place, rows = _rows(path, folder, settings.property)
@@ -203,8 +203,8 @@ def _frame(path: Path, place: int, entry: Atoms | Unreadable) -> Frame:
 
 def _with_value(frame: Frame, name: str) -> tuple[Frame, float]:
     if name not in frame.info:
-        known = ", ".join(sorted(frame.info)) or "nothing"
-        raise TlpotError(f"{frame.name}: no '{name}' in its info, which holds {known}")
+        notes = ", ".join(sorted(frame.info)) or "nothing"
+        raise TlpotError(f"{frame.name}: no '{name}' in its info, which holds {notes}")
     return frame, _number(frame.info[name], frame.name)
 
 

@@ -77,8 +77,8 @@ def with_seen(
         at = np.array([p == part for p in parts], dtype=bool)
         if at.any():
             by_seen[SEEN[part]] = _plain(values[at], predicted[at])
-    found = {"seen": overlap(parts), **metrics}
-    return found | {"by_seen": by_seen} if any(parts) else found
+    scores = {"seen": overlap(parts), **metrics}
+    return scores | {"by_seen": by_seen} if any(parts) else scores
 
 
 def _plain(values: np.ndarray, predicted: np.ndarray) -> Metrics:

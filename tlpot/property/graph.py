@@ -98,9 +98,9 @@ def nearest_neighbours(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
         finder = NeighborList(cutoff=cutoff, full_list=True)
         i, j, d = finder.compute(atoms.positions, box, atoms.pbc, "ijd")
         i, j = i.astype(np.int64), j.astype(np.int64)
-        found = np.bincount(i, minlength=n)
+        counts = np.bincount(i, minlength=n)
         order = np.lexsort((atoms.numbers[j], np.rint(d / TIE), i))
-        rank = np.arange(len(i)) - np.repeat(np.cumsum(found) - found, found)
+        rank = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
         kept, rank = order[rank < NEIGHBOURS], rank[rank < NEIGHBOURS]
         if len(kept) == n * NEIGHBOURS and d[kept].max() < cutoff - TIE:
             break

@@ -69,13 +69,13 @@ class PropertyModel:
 
         Empty where the model's file does not tell, as of released networks.
         """
-        known = self.metadata.get("elements")
-        found: dict[str, list[str]] = {}
+        elements = self.metadata.get("elements")
+        unseen: dict[str, list[str]] = {}
         for frame in frames:
             for element in dict.fromkeys(frame.atoms.symbols):
-                if known is not None and element not in known:
-                    found.setdefault(element, []).append(frame.name)
-        return found
+                if elements is not None and element not in elements:
+                    unseen.setdefault(element, []).append(frame.name)
+        return unseen
 
     @torch.no_grad()
     def predict(self, structures: Sequence[Atoms | Frame | Graph]) -> np.ndarray:
@@ -134,8 +134,8 @@ class Ensemble:
     def __post_init__(self) -> None:
         kinds = {(m.name, m.unit) for m in self.models}
         if len(kinds) != 1:
-            said = ", ".join(sorted(f"{name} ({unit})" for name, unit in kinds))
-            raise TlpotError(f"these models predict different properties: {said or 'none given'}")
+            names = ", ".join(sorted(f"{name} ({unit})" for name, unit in kinds))
+            raise TlpotError(f"these models predict different properties: {names or 'none given'}")
 
     @classmethod
     def load(cls, paths: Sequence[str | Path], device: str = "cpu") -> Ensemble:
@@ -156,9 +156,9 @@ class Ensemble:
 
     def seen(self, frames: Sequence[Frame]) -> list[Role | None]:
         """What was done with each crystal by the model that knows it best."""
-        known = [TrainingSet.of(model.metadata).parts(frames) for model in self.models]
+        seen_by = [TrainingSet.of(model.metadata).parts(frames) for model in self.models]
         order: tuple[Role | None, ...] = ("train", "validation", "file", None)
-        return [min(parts, key=order.index) for parts in zip(*known, strict=True)]
+        return [min(parts, key=order.index) for parts in zip(*seen_by, strict=True)]
 
     @property
     def name(self) -> str:

@@ -93,12 +93,12 @@ class Projector:
     def _gather(self, keys: list[int], device: torch.device) -> None:
         start, turns, sources, targets, rotations, owners, shares = 0, [], [], [], [], [], []
         for n, key in enumerate(keys):
-            one = self.symmetries[key]
-            g, atoms = one.images.shape
-            turns.append(np.repeat(one.rotations, atoms, axis=0) / g)
+            symmetry = self.symmetries[key]
+            g, atoms = symmetry.images.shape
+            turns.append(np.repeat(symmetry.rotations, atoms, axis=0) / g)
             sources.append(np.tile(np.arange(atoms), g) + start)
-            targets.append(one.images.ravel() + start)
-            rotations.append(one.rotations)
+            targets.append(symmetry.images.ravel() + start)
+            rotations.append(symmetry.rotations)
             owners.append(np.full(g, n))
             shares.append(np.full(g, 1 / g))
             start += atoms

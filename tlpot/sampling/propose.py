@@ -71,9 +71,9 @@ def propose(
     require_sound(frames)
     for frame in frames if model is not None else ():
         require_closed_shell(frame.atoms, frame.info, frame.name)
-    how = {"strain": strain, "rattle": rattle}
-    how = how if method == "rattle" else {"temperature": temperature}
-    found: list[Frame] = []
+    deformation = {"strain": strain, "rattle": rattle}
+    deformation = deformation if method == "rattle" else {"temperature": temperature}
+    proposed: list[Frame] = []
     for i, frame in enumerate(frames):
         share = (number * (i + 1)) // len(frames) - (number * i) // len(frames)
         random = np.random.default_rng([seed, i])
@@ -89,7 +89,7 @@ def propose(
         except TlpotError as error:
             raise TlpotError(f"{frame.name}: {error}") from None
         notes = {k: v for k, v in frame.info.items() if k in ("charge", "spin")}
-        notes |= {"sampled": method, **how, "start": frame.name}
-        found += [Frame(atoms, info=dict(notes)) for atoms in taken]
+        notes |= {"sampled": method, **deformation, "start": frame.name}
+        proposed += [Frame(atoms, info=dict(notes)) for atoms in taken]
         on_structure(i + 1)
-    return found
+    return proposed

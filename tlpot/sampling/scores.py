@@ -66,8 +66,8 @@ def farthest(features: np.ndarray, number: int, chosen: Sequence[int] = ()) -> l
         What there is already. With nothing, the first pick is the one nearest the mean.
     """
     nearest = np.full(len(features), np.inf)
-    for one in chosen:
-        nearest = np.minimum(nearest, np.linalg.norm(features - features[one], axis=1))
+    for row in chosen:
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[row], axis=1))
     nearest[list(chosen)] = -1.0
     picks: list[int] = []
     if not len(chosen) and number:

@@ -130,11 +130,11 @@ def find_unit(molecules: Sequence[Atoms]) -> tuple[Unit, int]:
 
 def wrong_unit(molecules: Sequence[Atoms], unit: Unit) -> str | None:
     """Why these molecules are not a whole number of `unit`; None if they are."""
-    found, z = find_unit(molecules)
-    if found == unit:
+    actual, z = find_unit(molecules)
+    if actual == unit:
         return None
     atoms = sum(map(len, molecules))
-    counts = ", ".join(f"{z * n} {name}" for name, n in found.parts)
+    counts = ", ".join(f"{z * n} {name}" for name, n in actual.parts)
     return (
         f"its {atoms} atoms are not Z × {unit}: bonds make {counts}. Look for missing or doubled "
         "atoms (symmetry of the CIF), or name the right molecule with --molecule"

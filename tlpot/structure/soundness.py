@@ -74,9 +74,9 @@ def find_flaw(
     if not ((atoms.numbers > 0) & (atoms.numbers < len(chemical_symbols))).all():
         return Flaw("unknown element", "it holds an atom of no known element")
     if elements is not None and (strange := sorted(set(atoms.symbols) - set(elements))):
-        known = ", ".join(elements)
+        symbols = ", ".join(elements)
         return Flaw(
-            "unsupported element", f"the model does not know {', '.join(strange)}, only {known}"
+            "unsupported element", f"the model does not know {', '.join(strange)}, only {symbols}"
         )
     if periodic != "any" and 0 < atoms.pbc.sum() < 3:
         return Flaw("not periodic", "it is periodic in one or two directions only")
