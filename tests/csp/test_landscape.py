@@ -3,8 +3,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.csp import landscape
-from tlpot.csp.landscape import Candidate, Energies, gas_energy, spread_of_differences
+from tlpot.csp.gas import GAS, gas_energy
+from tlpot.csp.landscape import Candidate, Energies, spread_of_differences
 from tlpot.errors import TlpotError
 from tlpot.structure.molecules import Unit, constitution, find_molecules
 
@@ -32,7 +32,7 @@ def test_gas_molecule_does_not_depend_on_the_start(mini, packings):
 
 
 def test_gas_molecule_that_does_not_relax_is_named(mini, monkeypatch):
-    monkeypatch.setattr(landscape, "GAS", landscape.GAS.model_copy(update={"steps": 1}))
+    monkeypatch.setattr("tlpot.csp.gas.GAS", GAS.model_copy(update={"steps": 1}))
     stretched = molecule("CH3OH")
     stretched.rattle(0.1, seed=0)
     with pytest.raises(TlpotError, match=r"gas molecule CH4O .*1 steps.*--molecule"):

@@ -135,12 +135,14 @@ def test_trained_on_ideal_patterns_it_says_so(crystals, tmp_path):
 
 def test_saved_and_loaded_it_says_the_same(tmp_path, crystals):
     torch.manual_seed(0)
-    how = Network(sees="log_q", pool=100, convolutions={"kernels": [5], "filters": 4}, dense=[8])
-    one = Classifier(how, Augmentation(), 1.7, {"first_line": [10.0, 40.0], "note": "mine"})
+    settings = Network(
+        sees="log_q", pool=100, convolutions={"kernels": [5], "filters": 4}, dense=[8]
+    )
+    one = Classifier(settings, Augmentation(), 1.7, {"first_line": [10.0, 40.0], "note": "mine"})
     two = load_classifier(one.save(tmp_path / "model.safetensors"))
     pattern = simulate(crystals["MgO_rocksalt"], ANGLES)
     assert two.classify(pattern) == one.classify(pattern)
-    assert (two.how, two.augmentation, two.temperature) == (how, Augmentation(), 1.7)
+    assert (two.settings, two.augmentation, two.temperature) == (settings, Augmentation(), 1.7)
     assert two.metadata["note"] == "mine"
 
 

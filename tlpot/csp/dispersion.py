@@ -39,15 +39,15 @@ def dispersion(kind: Dispersion, model: Potential, functional: str | None = None
         If the labels contain dispersion already or are of another functional, if nobody says, or
         if there are no parameters.
     """
-    known, why = label_functional(model.metadata)
-    if known is None and why:
+    trained, why = label_functional(model.metadata)
+    if trained is None and why:
         raise TlpotError(f"--dispersion {kind}: {why}, which contain dispersion already; leave out")
-    if known and functional and not same_functional(known, functional):
+    if trained and functional and not same_functional(trained, functional):
         raise TlpotError(
-            f"--functional {functional}: the model's training labels are of {known}; leave the "
+            f"--functional {functional}: the model's training labels are of {trained}; leave the "
             "option out"
         )
-    functional = known or functional
+    functional = trained or functional
     if functional is None:
         raise TlpotError(
             f"--dispersion {kind}: the model does not say whether its training labels contain "
@@ -79,14 +79,14 @@ def label_functional(metadata: Mapping[str, Any]) -> tuple[str | None, str]:
         if labels and HAS_DISPERSION.search(labels):
             return None, f"{base} was trained on {labels} energies"
         return labels, ""
-    found = set()
-    for said in metadata.get("data", {}).get("levels", []):
-        facts = stated(said)
+    functionals = set()
+    for level in metadata.get("data", {}).get("levels", []):
+        facts = stated(level)
         if why := _dispersed(facts):
             return None, f"the model was trained on labels of {why}"
         xc = XC.search(facts.get("settings", ""))
-        found.add(facts.get("xc") or (xc[1].strip(",") if xc else None))
-    return (found.pop() if len(found) == 1 else None), ""
+        functionals.add(facts.get("xc") or (xc[1].strip(",") if xc else None))
+    return (functionals.pop() if len(functionals) == 1 else None), ""
 
 
 def _dispersed(facts: Mapping[str, str]) -> str:

@@ -82,8 +82,8 @@ def evaluate_each(
     for group in groups:
         good = [i for i, end in group.items() if end.reason is None]
         totals = energies.members([group[i].atoms for i in good])
-        found = {i: Evaluated(end.atoms, np.empty(0), end.reason) for i, end in group.items()}
-        yield found | {
+        outcomes = {i: Evaluated(end.atoms, np.empty(0), end.reason) for i, end in group.items()}
+        yield outcomes | {
             i: Evaluated(group[i].atoms, total) for i, total in zip(good, totals, strict=True)
         }
 
@@ -114,12 +114,12 @@ class Here:
 
     def vibrations(self, crystals: Sequence[Atoms], *, progress: ProgressBar) -> list[Vibrations]:
         """Harmonic free energies of crystals, in their order."""
-        found = []
+        modes = []
         with progress("phonons", len(crystals)) as advance:
             for atoms in crystals:
-                found.append(_vibrations(atoms, self.energies, self.settings))
-                advance(len(found))
-        return found
+                modes.append(_vibrations(atoms, self.energies, self.settings))
+                advance(len(modes))
+        return modes
 
 
 @dataclass(frozen=True)
@@ -139,24 +139,24 @@ class Sharded:
 
     def __call__(self, frames: Sequence[Frame], *, progress: ProgressBar) -> list[Evaluated]:
         """Energies and geometries of crystals, in their order."""
-        how = {"relaxation", "dispersion", "functional"}
+        needed = {"relaxation", "dispersion", "functional"}
         with progress("evaluated", len(frames)) as advance:
-            paths = self._paths(evaluate_shard, frames, how, self.shard, advance, STRUCTURES)
-        return [one for path in paths for one in _read(path)]
+            paths = self._paths(evaluate_shard, frames, needed, self.shard, advance, STRUCTURES)
+        return [crystal for path in paths for crystal in _read(path)]
 
     def vibrations(self, crystals: Sequence[Atoms], *, progress: ProgressBar) -> list[Vibrations]:
         """Harmonic free energies of crystals, in their order."""
         frames = [Frame(atoms) for atoms in crystals]
-        how = {"dispersion", "functional", "phonons", "temperature", "supercell"}
+        needed = {"dispersion", "functional", "phonons", "temperature", "supercell"}
         with progress("phonons", len(frames)) as advance:
-            paths = self._paths(phonons_shard, frames, how, 1, advance, "phonons")
+            paths = self._paths(phonons_shard, frames, needed, 1, advance, "phonons")
         return [Vibrations(**json.loads(path.read_text())) for path in paths]
 
     def _paths(
         self,
         work: Work,
         frames: Sequence[Frame],
-        how: set[str],
+        needed: set[str],
         shard: int,
         advance: Callable[[int], None],
         what: str,
@@ -165,7 +165,7 @@ class Sharded:
             work,
             frames,
             self.model,
-            self.settings.model_dump(include=how),
+            self.settings.model_dump(include=needed),
             self.folder,
             self.scheduler,
             self.workers,
@@ -181,31 +181,31 @@ def evaluate_shard(
     model: str, device: str, settings: dict[str, Any], frames: list[Frame]
 ) -> Iterator[dict[int, str]]:
     """Evaluate some structures; the number and the text of each that is done."""
-    how = Ranking(**settings)
-    for ended in evaluate_each(frames, energies_of(loaded(model, device), how), how):
-        yield {i: _to_text(one) for i, one in ended.items()}
+    ranking = Ranking(**settings)
+    for ended in evaluate_each(frames, energies_of(loaded(model, device), ranking), ranking):
+        yield {i: _to_text(crystal) for i, crystal in ended.items()}
 
 
 def phonons_shard(
     model: str, device: str, settings: dict[str, Any], frames: list[Frame]
 ) -> Iterator[dict[int, str]]:
     """Phonons of one crystal."""
-    how = Ranking(**settings)
-    energies = energies_of(loaded(model, device), how)
+    ranking = Ranking(**settings)
+    energies = energies_of(loaded(model, device), ranking)
     for i, frame in enumerate(frames):
-        yield {i: json.dumps(asdict(_vibrations(frame.atoms, energies, how))) + "\n"}
+        yield {i: json.dumps(asdict(_vibrations(frame.atoms, energies, ranking))) + "\n"}
 
 
 def _vibrations(atoms: Atoms, energies: Energies, settings: Ranking) -> Vibrations:
     return vibrations(atoms, energies, settings.temperature, settings.supercell)
 
 
-def _to_text(one: Evaluated) -> str:
+def _to_text(crystal: Evaluated) -> str:
     notes: dict[str, object] = {
-        "energies": np.atleast_1d(one.energies),
-        "reason": one.reason,
+        "energies": np.atleast_1d(crystal.energies),
+        "reason": crystal.reason,
     }
-    return to_text(Frame(one.atoms, info=notes))
+    return to_text(Frame(crystal.atoms, info=notes))
 
 
 def _read(path: Path) -> Iterator[Evaluated]:

@@ -63,23 +63,23 @@ class Matcher:
         self.hydrogen = hydrogen
         self._kept: dict[int, tuple[Atoms, Any]] = {}
 
-    def same(self, one: Atoms, two: Atoms) -> bool:
+    def same(self, first: Atoms, second: Atoms) -> bool:
         """Whether two structures are one crystal."""
-        a, b = self._primitive(one), self._primitive(two)
+        a, b = self._primitive(first), self._primitive(second)
         if a.composition != b.composition:
             return False
         return bool(self._matcher.fit(a, b, skip_structure_reduction=True))
 
-    def rmsd(self, one: Atoms, two: Atoms) -> float | None:
+    def rmsd(self, first: Atoms, second: Atoms) -> float | None:
         """Å; None if they are not the same within the tolerances."""
-        a, b = self._primitive(one), self._primitive(two)
+        a, b = self._primitive(first), self._primitive(second)
         if a.composition != b.composition:
             return None
-        found = self._matcher.get_rms_dist(a, b)
-        if found is None:
+        distances = self._matcher.get_rms_dist(a, b)
+        if distances is None:
             return None
         length = (np.sqrt(a.volume * b.volume) / len(a)) ** (1 / 3)
-        return float(found[0] * length)
+        return float(distances[0] * length)
 
     def _primitive(self, atoms: Atoms) -> Any:
         if id(atoms) not in self._kept:
@@ -103,14 +103,14 @@ def find_duplicates(candidates: Sequence[Candidate]) -> dict[int, int]:
     kept: list[int] = []
     copies: dict[int, int] = {}
     for i in order:
-        one = candidates[i]
+        candidate = candidates[i]
         for k in reversed(kept):
             other = candidates[k]
-            if one.energy - other.energy > SAME_CRYSTAL_ENERGY:
+            if candidate.energy - other.energy > SAME_CRYSTAL_ENERGY:
                 break
-            if abs(one.density / other.density - 1) > SAME_CRYSTAL_DENSITY:
+            if abs(candidate.density / other.density - 1) > SAME_CRYSTAL_DENSITY:
                 continue
-            if matcher.same(other.atoms, one.atoms):
+            if matcher.same(other.atoms, candidate.atoms):
                 copies[i] = k
                 break
         if i not in copies:

@@ -94,10 +94,10 @@ def _write(ranked: Ranked, folder: Path) -> None:
     rows = table(ranked)
     frames, cifs = [], {}
     labelled = {"engine": f"tlpot {__version__}", "settings": f"model {ranked.model}"}
-    for i, one in enumerate(ranked.candidates):
+    for i, candidate in enumerate(ranked.candidates):
         notes = {k: rows[i][k] for k in STRUCTURE_NOTES}
-        frames.append(Frame(one.atoms, one.total, info=notes | labelled))
-        cifs[f"{i + 1:04d}_{stem(one.name)}.cif"] = _cif(one, int(rows[i]["Z"]))
+        frames.append(Frame(candidate.atoms, candidate.total, info=notes | labelled))
+        cifs[f"{i + 1:04d}_{stem(candidate.name)}.cif"] = _cif(candidate, int(rows[i]["Z"]))
     make_folder(folder / "cif")
     for stale in {file.name for file in (folder / "cif").iterdir()} - set(cifs):
         (folder / "cif" / stale).unlink()
@@ -115,14 +115,14 @@ def _write(ranked: Ranked, folder: Path) -> None:
     write_whole(folder / TABLE, table_text(COLUMNS, rows, digits=6))
 
 
-def _cif(one: Candidate, z: int) -> bytes:
+def _cif(candidate: Candidate, z: int) -> bytes:
     """The crystal with its symmetry, or where none is found the atoms of its cell."""
-    if one.setting is None:
+    if candidate.setting is None:
         text = io.BytesIO()
-        ase.io.write(text, one.atoms, format="cif")
+        ase.io.write(text, candidate.atoms, format="cif")
         return text.getvalue()
     moved = f"moved onto its symmetry within {SYMPREC} Å; structures.extxyz has it as it was ranked"
-    return cif_text(stem(one.name), one.setting, z, moved).encode()
+    return cif_text(stem(candidate.name), candidate.setting, z, moved).encode()
 
 
 def table(ranked: Ranked) -> list[dict[str, Any]]:
@@ -135,29 +135,29 @@ def table(ranked: Ranked) -> list[dict[str, Any]]:
     matched = {id(m.candidate): (n, m.rmsd) for n, m in ranked.experimental.items() if m}
     references = [c.reference for c in ranked.candidates if c.reference is not None]
     rows = []
-    for one, status in [(c, "ranked") for c in ranked.candidates] + [
+    for candidate, status in [(c, "ranked") for c in ranked.candidates] + [
         (c, "copy") for c, _ in ranked.copies
     ]:
-        members = one.energies
+        members = candidate.energies
         rows.append(
             empty
-            | _crystal(one)
+            | _crystal(candidate)
             | {
-                "name": one.name,
+                "name": candidate.name,
                 "status": status,
-                "density_g_cm3": one.density,
-                "lattice_energy_kJ_mol": one.energy,
+                "density_g_cm3": candidate.density,
+                "lattice_energy_kJ_mol": candidate.energy,
                 "lattice_energy_std_kJ_mol": factor * members.std(ddof=1)
                 if len(members) > 1
                 else nan,
-                "relative_kJ_mol": one.energy - ranked.candidates[0].energy,
-                **one.notes,
+                "relative_kJ_mol": candidate.energy - ranked.candidates[0].energy,
+                **candidate.notes,
             }
         )
-        if one.reference is not None and references:
-            rows[-1]["reference_kJ_mol"] = one.reference - min(references)
-        if id(one) in matched:
-            rows[-1]["experimental"], rows[-1]["rmsd_A"] = matched[id(one)]
+        if candidate.reference is not None and references:
+            rows[-1]["reference_kJ_mol"] = candidate.reference - min(references)
+        if id(candidate) in matched:
+            rows[-1]["experimental"], rows[-1]["rmsd_A"] = matched[id(candidate)]
     for i, row in enumerate(rows[: len(ranked.candidates)]):
         doubt = ranked.not_told_from(i)
         row["rank"] = i + 1
@@ -175,11 +175,11 @@ def table(ranked: Ranked) -> list[dict[str, Any]]:
     return rows + refused
 
 
-def _crystal(one: Candidate) -> dict[str, Any]:
+def _crystal(candidate: Candidate) -> dict[str, Any]:
     """Space group, Z and cell of the standard setting; without one, of the cell as it is."""
-    setting = one.setting
-    atoms = one.atoms if setting is None else setting.atoms
-    z = one.z * len(atoms) / len(one.atoms)
+    setting = candidate.setting
+    atoms = candidate.atoms if setting is None else setting.atoms
+    z = candidate.z * len(atoms) / len(candidate.atoms)
     row: dict[str, Any] = {
         "Z": round(z),
         **dict(zip(CELL_COLUMNS, atoms.cell.cellpar(), strict=True)),
@@ -191,7 +191,7 @@ def _crystal(one: Candidate) -> dict[str, Any]:
 
 def summary(ranked: Ranked) -> dict[str, Any]:
     """The content of ``ranking.json``; undefined numbers are null."""
-    found = {
+    content = {
         "model": ranked.model,
         "settings": ranked.settings.model_dump(),
         "remarks": ranked.remarks,
@@ -217,7 +217,7 @@ def summary(ranked: Ranked) -> dict[str, Any]:
         },
         "versions": versions(RANKING_PACKAGES),
     }
-    return {k: _finite(v) for k, v in found.items()}
+    return {k: _finite(v) for k, v in content.items()}
 
 
 def ranges(numbers: Sequence[int]) -> str:

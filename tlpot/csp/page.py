@@ -76,11 +76,11 @@ def page(
         ``landscape``, and with reference energies ``parity``.
     """
     templates = environment("tlpot.csp")
-    names = short_names(one.name for one in ranked.candidates)
+    names = short_names(candidate.name for candidate in ranked.candidates)
     templates.filters |= {"stem": stem, "name": names.__getitem__}
     templates.filters |= {"cell": cell_note, "z_prime": z_prime, "group": space_group}
     ordered = [row for row in rows if row["status"] == "ranked"]
-    known = {
+    optional = {
         k: v for k, v in OPTIONAL_COLUMNS.items() if any(math.isfinite(row[k]) for row in ordered)
     }
     seen, *folded = sections(ordered, ranked.groups)
@@ -93,7 +93,7 @@ def page(
         doubts=[_doubt(ranked.not_told_from(i)) for i in range(len(ordered))],
         others=[row for row in rows if row["status"] != "ranked"],
         open_rows=OPEN_ROWS,
-        optional={k: v for k, v in OPTIONAL_COLUMNS.items() if k in known},
+        optional=optional,
         symmetric=any(row["space_group"] for row in ordered),
         summary=summary,
         pictures={name: inline(figure) for name, figure in pictures.items()},
@@ -119,11 +119,11 @@ def sections(rows: Rows, groups: Sequence[range] | None) -> list[PageSection]:
                 PageSection(rows[g.start : g.stop], "not told from the first of them") for g in some
             ]
     first, *others = parts
-    found = [*_cut(first.rows, first.heading), *others]
-    if len(found) > MOST_FOLDS + 1:
-        rest = [row for part in found[MOST_FOLDS:] for row in part.rows]
-        found[MOST_FOLDS:] = [PageSection(rest, f"{len({row['group'] for row in rest})} groups")]
-    return found
+    parts = [*_cut(first.rows, first.heading), *others]
+    if len(parts) > MOST_FOLDS + 1:
+        rest = [row for part in parts[MOST_FOLDS:] for row in part.rows]
+        parts[MOST_FOLDS:] = [PageSection(rest, f"{len({row['group'] for row in rest})} groups")]
+    return parts
 
 
 def _cut(rows: Rows, heading: str) -> Iterator[PageSection]:

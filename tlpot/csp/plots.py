@@ -44,25 +44,25 @@ def landscape(ranked: Ranked) -> Figure:
 
 def reference_parity(ranked: Ranked) -> Figure:
     """Energies against the reference's above its lowest, where known, less the mean difference."""
-    known = [i for i, c in enumerate(ranked.candidates) if c.reference is not None]
-    theirs = np.array([ranked.candidates[i].reference for i in known], dtype=float)
+    labelled = [i for i, c in enumerate(ranked.candidates) if c.reference is not None]
+    theirs = np.array([ranked.candidates[i].reference for i in labelled], dtype=float)
     theirs -= theirs.min()
-    ours = ranked.energies[known]
+    ours = ranked.energies[labelled]
     ours += theirs.mean() - ours.mean()
     figure, ((axis,),) = panels_of(6.6, 5.4)
     note = (
-        f"{len(known)} crystals, ρ = {short(ranked.scores['spearman'])}, centred RMSE "
+        f"{len(labelled)} crystals, ρ = {short(ranked.scores['spearman'])}, centred RMSE "
         f"{short(ranked.scores['rmse_centred_kJ_mol'])} kJ/mol"
     )
     limits = shared_limits(theirs, [ours])
     axis.errorbar(
-        *(theirs, ours, ranked.doubt[known]),
+        *(theirs, ours, ranked.doubt[labelled]),
         **{"fmt": "none", "ecolor": FAINT, "elinewidth": 0.7, "alpha": 0.5, "zorder": 1},
     )
     parity_panel(axis, theirs, ours, limits, note)
     for name, match in ranked.experimental.items():
         if match is not None and match.candidate.reference is not None:
-            at = known.index(ranked.place(match.candidate))
+            at = labelled.index(ranked.place(match.candidate))
             _star(axis, name, theirs[at], ours[at])
     axis.set_xlabel("reference, above its lowest (kJ/mol)")
     axis.set_ylabel("model, less the mean difference (kJ/mol)")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from tlpot.csp.landscape import NORMAL_QUANTILE, Candidate
+from tlpot.csp.landscape import (
+    NORMAL_QUANTILE,
+    Candidate,
+    centred_spread,
+    spread_of_differences,
+)
 from tlpot.csp.match import Match
+from tlpot.csp.scores import score
 from tlpot.csp.settings import Ranking
 from tlpot.data.crystals import Refused
 from tlpot.model.uncertainty import Scale
@@ -67,6 +74,20 @@ class Ranked:
     remarks: list[str] = field(default_factory=list)
     opinion: Opinion | None = None
 
+    @classmethod
+    def of(cls, candidates: list[Candidate], scale: Scale | None, **others: Any) -> Ranked:
+        """Of candidates in order: spread, doubt and scores follow; `others` are the rest."""
+        members, factor = np.array([c.energies for c in candidates]), scale.factor if scale else 1.0
+        references = [np.nan if c.reference is None else c.reference for c in candidates]
+        return cls(
+            candidates=candidates,
+            spread=spread_of_differences(members, factor),
+            doubt=centred_spread(members, factor),
+            scale=scale,
+            scores=score([c.energy for c in candidates], references),
+            **others,
+        )
+
     @property
     def energies(self) -> np.ndarray:
         """``(n,)`` lattice energies, kJ/mol."""
@@ -115,9 +136,9 @@ class Ranked:
     def best_pattern(self) -> int | None:
         """Place of the candidate whose powder pattern is most like the measured one."""
         nan = float("nan")
-        found = np.array([c.notes.get("pattern_similarity", nan) for c in self.candidates])
-        return None if np.isnan(found).all() else int(np.nanargmax(found))
+        similarities = np.array([c.notes.get("pattern_similarity", nan) for c in self.candidates])
+        return None if np.isnan(similarities).all() else int(np.nanargmax(similarities))
 
     def place(self, candidate: Candidate) -> int:
         """0-based place of a candidate."""
-        return next(i for i, one in enumerate(self.candidates) if one is candidate)
+        return next(i for i, c in enumerate(self.candidates) if c is candidate)

@@ -35,21 +35,21 @@ def score(energies: Sequence[float], reference: Sequence[float]) -> dict[str, fl
         side is constant, ``top_5`` for five structures or fewer, which could not fail.
     """
     ours, theirs = (np.asarray(values, dtype=float) for values in (energies, reference))
-    known = np.isfinite(ours) & np.isfinite(theirs)
-    ours, theirs = ours[known], theirs[known]
-    found = {"n": float(len(ours))} | dict.fromkeys(SCORES, float("nan"))
+    labelled = np.isfinite(ours) & np.isfinite(theirs)
+    ours, theirs = ours[labelled], theirs[labelled]
+    scores = {"n": float(len(ours))} | dict.fromkeys(SCORES, float("nan"))
     if len(ours) < 2:
-        return found
+        return scores
     if np.ptp(ours) > 0 and np.ptp(theirs) > 0:
-        found["spearman"] = float(spearmanr(ours, theirs).statistic)
-        found["kendall"] = float(kendalltau(ours, theirs).statistic)
+        scores["spearman"] = float(spearmanr(ours, theirs).statistic)
+        scores["kendall"] = float(kendalltau(ours, theirs).statistic)
     errors = ours - theirs
-    found["rmse_centred_kJ_mol"] = float(np.std(errors))
+    scores["rmse_centred_kJ_mol"] = float(np.std(errors))
     rank = float(1 + np.count_nonzero(ours < ours[theirs.argmin()]))
-    found |= {"hit_rank": rank, "top_1": float(rank <= 1)}
+    scores |= {"hit_rank": rank, "top_1": float(rank <= 1)}
     if len(ours) > 5:
-        found["top_5"] = float(rank <= 5)
-    return found
+        scores["top_5"] = float(rank <= 5)
+    return scores
 
 
 def read_reference(
@@ -77,14 +77,14 @@ def read_reference(
         return {}
     if file == FILE_LABELS:
         require_unshadowed(FILE_LABELS, "the energies of the files themselves")
-        found = {frame.name: frame.energy for frame in frames if frame.energy is not None}
-        if not found:
+        labels = {frame.name: frame.energy for frame in frames if frame.energy is not None}
+        if not labels:
             raise TlpotError(f"--reference {FILE_LABELS}: no file has energies; name a CSV")
     else:
-        found = _table_energies(frames, file, on_remark)
-    if without := [origin(frame) for frame in frames if frame.name not in found]:
+        labels = _table_energies(frames, file, on_remark)
+    if without := [origin(frame) for frame in frames if frame.name not in labels]:
         on_remark(f"No reference energy is known of {len(without)} structures: {shown(without)}.")
-    return found
+    return labels
 
 
 def _table_energies(

@@ -46,8 +46,8 @@ def training_domain(
     if predictions is None:
         predictions = potential.predict(frames)
     spreads = [
-        said.energy_std / np.sqrt(len(frame))
-        for said, frame in zip(predictions, frames, strict=True)
+        extent.energy_std / np.sqrt(len(frame))
+        for extent, frame in zip(predictions, frames, strict=True)
     ]
     return domain | ({"spread": max(spreads)} if max(spreads) > 0 else {})
 

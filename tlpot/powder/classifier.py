@@ -78,15 +78,15 @@ class Classifier:
 
     def __init__(
         self,
-        how: Network,
+        settings: Network,
         augmentation: Augmentation | None,
         temperature: float = 1.0,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.how, self.augmentation, self.temperature = how, augmentation, temperature
+        self.settings, self.augmentation, self.temperature = settings, augmentation, temperature
         self.metadata = dict(metadata or {})
-        self.input = Input(how)
-        self.network = CrystalSystemNet(how, self.input.points)
+        self.input = Input(settings)
+        self.network = CrystalSystemNet(settings, self.input.points)
 
     @property
     def unseen(self) -> list[str]:
@@ -139,7 +139,7 @@ class Classifier:
     def save(self, path: str | Path) -> Path:
         """Write a model file that `load_classifier` reads."""
         about = {
-            "network": self.how.model_dump(exclude={"base", "freeze"}),
+            "network": self.settings.model_dump(exclude={"base", "freeze"}),
             "augmentation": self.augmentation and self.augmentation.model_dump(),
             "systems": list(SYSTEMS),
             "temperature": self.temperature,
@@ -151,10 +151,10 @@ class Classifier:
         return {SYSTEMS[i]: float(shares[i]) for i in np.argsort(-shares)}
 
     def _doubts(self, grid: np.ndarray, first: float, last: float) -> Iterator[str]:
-        how = self.augmentation
-        if how is None:
+        flaws = self.augmentation
+        if flaws is None:
             yield "the classifier was trained on ideal patterns, not on any like a measurement"
-        begins, ends = (0.0, LAST_ANGLE) if how is None else (how.first, how.last)
+        begins, ends = (0.0, LAST_ANGLE) if flaws is None else (flaws.first, flaws.last)
         if first > begins + 1:
             yield f"it begins at {first:.0f}° (CuKα), training patterns at {begins:.0f}° or before"
         if last < ends - 1:
@@ -219,7 +219,7 @@ def load_classifier(path: str | Path) -> Classifier:
     if "powder" not in header:
         raise TlpotError(f"{path} is no classifier of powder patterns; tlpot xrd train makes one")
     about = header.pop("powder")
-    how = about["augmentation"] and Augmentation(**about["augmentation"])
-    found = Classifier(Network(**about["network"]), how, about["temperature"], header)
-    found.network.load_state_dict(weights)
-    return found
+    flaws = about["augmentation"] and Augmentation(**about["augmentation"])
+    classifier = Classifier(Network(**about["network"]), flaws, about["temperature"], header)
+    classifier.network.load_state_dict(weights)
+    return classifier

@@ -38,16 +38,16 @@ class Input:
         How many numbers it sees of one.
     """
 
-    def __init__(self, how: Network) -> None:
-        self.how = how
+    def __init__(self, settings: Network) -> None:
+        self.settings = settings
         sines = [float(np.sin(np.radians(angle / 2))) for angle in (FIRST_Q, LAST_ANGLE)]
-        if how.sees == "lines":
-            self.points = 3 * how.lines + 3 + DENSITY_BINS
+        if settings.sees == "lines":
+            self.points = 3 * settings.lines + 3 + DENSITY_BINS
             self.bins = np.linspace(np.log(sines[0]), np.log(sines[1]), DENSITY_BINS + 1)
             return
-        self.points = POINTS // how.pool
-        edges = np.linspace(0.0, self.points * how.pool * ANGLE_STEP, self.points + 1)
-        if how.sees == "log_q":
+        self.points = POINTS // settings.pool
+        edges = np.linspace(0.0, self.points * settings.pool * ANGLE_STEP, self.points + 1)
+        if settings.sees == "log_q":
             edges = 2 * np.degrees(np.arcsin(np.geomspace(sines[0], sines[1], self.points + 1)))
         at = (edges / ANGLE_STEP).clip(max=POINTS)
         self.left = np.floor(at).astype(int).clip(max=POINTS - 1)
@@ -55,7 +55,7 @@ class Input:
 
     def __call__(self, patterns: np.ndarray) -> Tensor:
         """``(n, POINTS)`` patterns → ``Tensor[n, points]``."""
-        if self.how.sees == "lines":
+        if self.settings.sees == "lines":
             seen = np.stack([self._lines(pattern) for pattern in patterns])
         else:
             seen = self._pooled(patterns)
@@ -67,7 +67,7 @@ class Input:
         np.cumsum(patterns, axis=1, out=total[:, 1:])
         upto = total[:, self.left] + self.share * (total[:, self.left + 1] - total[:, self.left])
         seen = np.diff(upto, axis=1).clip(min=0.0)
-        if self.how.intensity == "sqrt":
+        if self.settings.intensity == "sqrt":
             seen = np.sqrt(seen)
         top = seen.max(axis=1, keepdims=True)
         return seen / np.where(top > 0, top, 1.0)
@@ -75,8 +75,8 @@ class Input:
     def _lines(self, pattern: np.ndarray) -> np.ndarray:
         """Of the first lines ln q/q₁, √height, that they are there; of all how dense they lie."""
         sines, heights = find_lines(pattern)
-        some = min(len(sines), self.how.lines)
-        table = np.zeros((self.how.lines, 3))
+        some = min(len(sines), self.settings.lines)
+        table = np.zeros((self.settings.lines, 3))
         counts = np.zeros(3)
         density = np.zeros(DENSITY_BINS)
         if some:
@@ -128,14 +128,14 @@ class CrystalSystemNet(nn.Module):
     (2017, IUCrJ 4, 486).
     """
 
-    def __init__(self, how: Network, points: int) -> None:
+    def __init__(self, settings: Network, points: int) -> None:
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         width = points
-        if how.convolutions is None:
+        if settings.convolutions is None:
             layers["scale"] = InputScale(points)
         else:
-            channels, conv = 1, how.convolutions
+            channels, conv = 1, settings.convolutions
             layers["channel"] = nn.Unflatten(1, (1, points))
             for i, kernel in enumerate(conv.kernels, 1):
                 layers[f"conv{i}"] = nn.Conv1d(channels, conv.filters, kernel, padding=kernel // 2)
@@ -148,10 +148,10 @@ class CrystalSystemNet(nn.Module):
                 raise TlpotError("model: pool and convolutions.pooling leave no point; reduce them")
             layers["flat"] = nn.Flatten()
             width = channels * points
-        for i, wide in enumerate(how.dense, 1):
+        for i, wide in enumerate(settings.dense, 1):
             layers[f"dense{i}"] = nn.Linear(width, wide)
             layers[f"dense{i}_relu"] = nn.ReLU(inplace=True)
-            layers[f"dense{i}_drop"] = nn.Dropout(how.dropout)
+            layers[f"dense{i}_drop"] = nn.Dropout(settings.dropout)
             width = wide
         layers["output"] = nn.Linear(width, len(SYSTEMS))
         self.layers = nn.Sequential(layers)

@@ -39,8 +39,8 @@ class PreparedClassifier(Prepared):
 
     def unseen(self) -> list[str]:
         """Crystal systems that no training crystal has: the classifier cannot learn them."""
-        known = {example.system for example in self.part("train")}
-        return [name for i, name in enumerate(SYSTEMS) if i not in known]
+        learned = {example.system for example in self.part("train")}
+        return [name for i, name in enumerate(SYSTEMS) if i not in learned]
 
 
 def prepare(
@@ -55,13 +55,13 @@ def prepare(
     TlpotError
         For anything that would keep the run from being sound.
     """
-    classifier, layers, known = _classifier(config)
+    classifier, layers, base_set = _classifier(config)
     refused: list[Refused] = []
     if examples is None:
         examples, refused = read_examples(config.data, on_crystal)
     try:
-        frames = [one.frame for one in examples]
-        splits, counts = split_unseen(frames, config.data.split, known)
+        frames = [example.frame for example in examples]
+        splits, counts = split_unseen(frames, config.data.split, base_set)
         if len({examples[i].system for i in splits.train}) < 2:
             raise TlpotError(
                 "the training crystals all have the same crystal system: there is nothing to tell "
@@ -75,23 +75,23 @@ def prepare(
             f"{error} ({len(refused)} crystals were left out, the first of them {first.name}: "
             f"{first.reason})"
         ) from None
-    facts = (config, splits, layers, known, counts, list(examples), refused, classifier)
+    facts = (config, splits, layers, base_set, counts, list(examples), refused, classifier)
     return PreparedClassifier(*facts)
 
 
 def _classifier(config: PowderConfig) -> tuple[Classifier, list[LayerState], TrainingSet]:
-    how, settings, known = config.model, config.training, TrainingSet.of({})
-    how.require_effect(how.model_fields_set, "model.")
+    model, settings, base_set = config.model, config.training, TrainingSet.of({})
+    model.require_effect(model.model_fields_set, "model.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if how.base is None:
-            found = Classifier(how, settings.augmentation)
+        if model.base is None:
+            classifier = Classifier(model, settings.augmentation)
         else:
-            base = load_classifier(how.base)
-            known = TrainingSet.of(base.metadata)
-            found = Classifier(base.how, settings.augmentation)
-            found.network.load_state_dict(base.network.state_dict())
+            base = load_classifier(model.base)
+            base_set = TrainingSet.of(base.metadata)
+            classifier = Classifier(base.settings, settings.augmentation)
+            classifier.network.load_state_dict(base.network.state_dict())
     layers: dict[str, list[torch.nn.Parameter]] = {}
-    for name, parameter in found.network.named_parameters():
+    for name, parameter in classifier.network.named_parameters():
         layers.setdefault(name.split(".")[1], []).append(parameter)
-    return found, freeze_layers(layers, how.freeze), known
+    return classifier, freeze_layers(layers, model.freeze), base_set

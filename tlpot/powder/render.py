@@ -26,7 +26,9 @@ def ideal(lines: Sequence[Lines], width: float = WIDTH) -> np.ndarray:
     return _scaled(_convolved(_sticks(lines), np.full(len(lines), width)))
 
 
-def measured(lines: Sequence[Lines], how: Augmentation, random: np.random.Generator) -> np.ndarray:
+def measured(
+    lines: Sequence[Lines], flaws: Augmentation, random: np.random.Generator
+) -> np.ndarray:
     """``(len(lines), POINTS)`` patterns, each with flaws of its own as measurements have them.
 
     Strain and texture, then an error of the zero, a width, counting noise on a background that is
@@ -34,14 +36,14 @@ def measured(lines: Sequence[Lines], how: Augmentation, random: np.random.Genera
     """
     changed = []
     for pattern in lines:
-        pattern = pattern.strained(how.strain, random) if how.strain else pattern
-        changed.append(pattern.textured(how.texture, random) if how.texture else pattern)
+        pattern = pattern.strained(flaws.strain, random) if flaws.strain else pattern
+        changed.append(pattern.textured(flaws.texture, random) if flaws.texture else pattern)
     n = len(lines)
-    widths = np.exp(random.uniform(np.log(how.width[0]), np.log(how.width[1]), n))
-    patterns = _scaled(_convolved(_sticks(changed, random.uniform(-1, 1, n) * how.shift), widths))
-    if how.background or how.counts:
-        patterns = _scaled(_counted(patterns, how, random))
-    first, last = random.uniform(0.0, how.first, n), random.uniform(how.last, LAST_ANGLE, n)
+    widths = np.exp(random.uniform(np.log(flaws.width[0]), np.log(flaws.width[1]), n))
+    patterns = _scaled(_convolved(_sticks(changed, random.uniform(-1, 1, n) * flaws.shift), widths))
+    if flaws.background or flaws.counts:
+        patterns = _scaled(_counted(patterns, flaws, random))
+    first, last = random.uniform(0.0, flaws.first, n), random.uniform(flaws.last, LAST_ANGLE, n)
     patterns[(first[:, None] > ANGLES) | (last[:, None] < ANGLES)] = 0.0
     return _scaled(patterns)
 
@@ -69,18 +71,18 @@ def _convolved(sticks: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return fft.irfft(waves * profile, _PADDED)[:, :POINTS].clip(min=0.0)
 
 
-def _counted(patterns: np.ndarray, how: Augmentation, random: np.random.Generator) -> np.ndarray:
+def _counted(patterns: np.ndarray, flaws: Augmentation, random: np.random.Generator) -> np.ndarray:
     """On a smooth background, counted, and less what a smooth curve under it takes away."""
     n = len(patterns)
     fall = np.exp(-ANGLES / random.uniform(5.0, 40.0, (n, 1)))
     hump = np.exp(
         -(((ANGLES - random.uniform(15, 40, (n, 1))) / random.uniform(5, 15, (n, 1))) ** 2)
     )
-    heights = how.background * random.dirichlet(np.ones(3), n) * random.uniform(0, 1, (n, 1))
+    heights = flaws.background * random.dirichlet(np.ones(3), n) * random.uniform(0, 1, (n, 1))
     ground = heights[:, :1] + heights[:, 1:2] * fall + heights[:, 2:] * hump
     counted = patterns + ground
-    if how.counts:
-        counts = how.counts * 10 ** random.uniform(0, 2, (n, 1))
+    if flaws.counts:
+        counts = flaws.counts * 10 ** random.uniform(0, 2, (n, 1))
         counted = counted + np.sqrt(counted / counts) * random.standard_normal(counted.shape)
     return np.stack([flattened(row, ANGLE_STEP) for row in counted])
 

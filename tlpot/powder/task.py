@@ -52,19 +52,21 @@ class PowderTask:
     ) -> None:
         self.classifier, self.train, self.new, self.device = classifier, train, new, device
         self.network = classifier.network.to(device)
-        self.systems = torch.tensor([one.system for one in train])
+        self.systems = torch.tensor([example.system for example in train])
         counts = torch.bincount(self.systems, minlength=len(SYSTEMS)).clamp(min=1)
         weight = counts.double() ** -balance
         self.weight = (weight * len(train) / (weight * counts).sum()).float().to(device)
-        how, self.kept = classifier.augmentation, None
-        if how is None or how.variants:
-            flawed = [seen(classifier, train, how, i) for i in range(how.variants if how else 0)]
+        flaws, self.kept = classifier.augmentation, None
+        if flaws is None or flaws.variants:
+            flawed = [
+                seen(classifier, train, flaws, i) for i in range(flaws.variants if flaws else 0)
+            ]
             self.kept = torch.stack([seen(classifier, train, None, 0), *flawed])
             self._scale(self.kept.flatten(0, 1))
         else:
-            self._scale(seen(classifier, train, how, 0))
-        self.judged = seen(classifier, validation, how, JUDGED_SEED)
-        self.answers = torch.tensor([one.system for one in validation])
+            self._scale(seen(classifier, train, flaws, 0))
+        self.judged = seen(classifier, validation, flaws, JUDGED_SEED)
+        self.answers = torch.tensor([example.system for example in validation])
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As `Task.named_parameters`."""
@@ -76,7 +78,7 @@ class PowderTask:
 
     def threads(self) -> AbstractContextManager[None]:
         """As `Task.threads`."""
-        return nullcontext() if self.classifier.how.convolutions else own_threads()
+        return nullcontext() if self.classifier.settings.convolutions else own_threads()
 
     def __len__(self) -> int:
         return len(self.train)
@@ -113,21 +115,21 @@ class PowderTask:
     def _inputs(self, mine: Sequence[int]) -> Tensor:
         if self.kept is not None:
             return self.kept[torch.randint(len(self.kept), (len(mine),)), list(mine)]
-        how = self.classifier.augmentation
-        assert how is not None
+        flaws = self.classifier.augmentation
+        assert flaws is not None
         random = np.random.default_rng(int(torch.randint(2**62, ())))
         lines = [self.train[i].lines for i in mine]
-        return self.classifier.input(measured(lines, how, random))
+        return self.classifier.input(measured(lines, flaws, random))
 
 
 def seen(
-    classifier: Classifier, examples: Sequence[Example], how: Augmentation | None, seed: int
+    classifier: Classifier, examples: Sequence[Example], flaws: Augmentation | None, seed: int
 ) -> Tensor:
     """``Tensor[n, points]``: what the network sees of ideal patterns, or of them with flaws."""
     random = np.random.default_rng(seed)
     parts = [torch.zeros(0, classifier.input.points)]
     for start in range(0, len(examples), PATTERNS_AT_ONCE):
-        lines = [one.lines for one in examples[start : start + PATTERNS_AT_ONCE]]
-        patterns = ideal(lines) if how is None else measured(lines, how, random)
+        lines = [example.lines for example in examples[start : start + PATTERNS_AT_ONCE]]
+        patterns = ideal(lines) if flaws is None else measured(lines, flaws, random)
         parts.append(classifier.input(patterns))
     return torch.cat(parts)

@@ -58,8 +58,8 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
     model = None if settings.base is None else PropertyModel.load(settings.base)
     data = read_labelled_crystals(config.data) if crystals is None else crystals
     same = model is not None and model.name == data.name
-    known = TrainingSet.of(model.metadata if model is not None and same else {})
-    splits, counts = split_unseen(data.frames, config.data.split, known)
+    base_set = TrainingSet.of(model.metadata if model is not None and same else {})
+    splits, counts = split_unseen(data.frames, config.data.split, base_set)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     labels = data.values[splits.train]
     mean, scale = float(labels.mean()), float(labels.std())
@@ -87,7 +87,7 @@ def prepare(config: PropertyConfig, crystals: Crystals | None = None) -> Prepare
             f"start anew for '{data.name}' and, frozen, would stay random. Freeze others "
             f"(embedding, conv*); or, if it is the same property, say so: data.property={before}"
         )
-    facts = (config, splits, states, known, counts, data, model, baseline)
+    facts = (config, splits, states, base_set, counts, data, model, baseline)
     return PreparedProperty(*facts)
 
 

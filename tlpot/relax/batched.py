@@ -53,9 +53,9 @@ def _minimise(
     starts = {i: structures[i] for i in numbers}
     project: Project | None = None
     if settings.symmetry and starts[numbers[0]].pbc.all():
-        found = {i: symmetrised(atoms, settings.symprec) for i, atoms in starts.items()}
-        starts = {i: atoms for i, (atoms, _) in found.items()}
-        project = Projector({i: symmetry for i, (_, symmetry) in found.items()})
+        symmetric = {i: symmetrised(atoms, settings.symprec) for i, atoms in starts.items()}
+        starts = {i: atoms for i, (atoms, _) in symmetric.items()}
+        project = Projector({i: symmetry for i, (_, symmetry) in symmetric.items()})
     elif any(atoms.constraints for atoms in starts.values()):
         masks = {i: fixed_components(atoms) for i, atoms in starts.items()}
         free = {i: np.zeros((len(atoms), 3), bool) for i, atoms in starts.items()}
@@ -88,10 +88,10 @@ def _minimise(
         reasons = _endings(batch, settings, cell)
         over = torch.tensor([reason is not None for reason in reasons])
         if over.any():
-            said = dict(zip(batch.index.tolist(), reasons, strict=True))
+            reason_of = dict(zip(batch.index.tolist(), reasons, strict=True))
             batch, done = batcher.next_batch(batch, over)
             yield {
-                i: Minimum(state.to_atoms()[0], int(state.steps), said[i] or None)
+                i: Minimum(state.to_atoms()[0], int(state.steps), reason_of[i] or None)
                 for state in done
                 for i in [int(state.index)]
             }

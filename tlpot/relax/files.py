@@ -117,20 +117,20 @@ def relax_shard(
             yield {i: to_text(as_frame(relaxed, model)) for i, relaxed in ended.items()}
 
 
-def as_frame(one: Relaxed, model: str) -> Frame:
+def as_frame(end: Relaxed, model: str) -> Frame:
     """The last geometry (the input, where that is not finite) with the model's labels."""
     notes: dict[str, object] = {
-        "name": one.name,
-        "reason": one.reason,
-        "steps": one.steps,
-        "energy_std": one.energy_std,
-        "volume_before": _volume(one.start),
+        "name": end.name,
+        "reason": end.reason,
+        "steps": end.steps,
+        "energy_std": end.energy_std,
+        "volume_before": _volume(end.start),
         "engine": f"tlpot {__version__}",
         "settings": f"model {model}",
     }
-    atoms = one.atoms if is_finite(one.atoms) else one.start
-    known = {name: note for name, note in notes.items() if note is not None}
-    return Frame(atoms, one.energy, one.forces, one.stress, info=known)
+    atoms = end.atoms if is_finite(end.atoms) else end.start
+    stated = {name: note for name, note in notes.items() if note is not None}
+    return Frame(atoms, end.energy, end.forces, end.stress, info=stated)
 
 
 def _finish(

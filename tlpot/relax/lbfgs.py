@@ -131,9 +131,9 @@ def lbfgs(
         rows = state.reference_cell @ state.deformation.mT
         state.cell = rows.mT
         state.positions = _each(state.natural, state.deformation.mT, state.system_idx)
-        found, crystals = model(state), periodic(state)
-        state.energy, state.forces = found["energy"], found["forces"]
-        state.stress = found["stress"] if crystals else found["stress"].nan_to_num()
+        results, crystals = model(state), periodic(state)
+        state.energy, state.forces = results["energy"], results["forces"]
+        state.stress = results["stress"] if crystals else results["stress"].nan_to_num()
         volume = torch.linalg.det(rows).abs() if crystals else torch.zeros_like(state.energy)
         state.enthalpy = state.energy + pressure * volume
         slope, cell_slope = torch.zeros_like(state.forces), torch.zeros_like(state.stress)

@@ -49,14 +49,14 @@ def stated_open_shell(atoms: Atoms, info: Mapping[str, object] | None = None) ->
 
 def initial_state(atoms: Atoms, notes: Mapping[str, object]) -> dict[str, object]:
     """``charge`` (e) and ``magmom`` (μB) of the initial ones of atoms, where `notes` state none."""
-    found: dict[str, object] = {}
+    state: dict[str, object] = {}
     charge = float(atoms.get_initial_charges().sum())
     if abs(charge) > CHARGE and _stated(notes, CHARGES) is None:
-        found["charge"] = charge
+        state["charge"] = charge
     moment = float(np.linalg.norm(atoms.get_initial_magnetic_moments().sum(axis=0)))
     if moment > SPIN and _stated(notes, (*MOMENTS, *MULTIPLICITIES, *SPINS)) is None:
-        found["magmom"] = moment
-    return found
+        state["magmom"] = moment
+    return state
 
 
 def open_shell(frame: Frame) -> str | None:
