@@ -64,6 +64,37 @@ def test_all_processes_take_the_writers_number(tmp_path):
         assert (tmp_path / f"heard-{rank}").read_text() == "(0.25, None)"
 
 
+def test_all_processes_take_the_writers_components(tmp_path):
+    script = tmp_path / "settle.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from ase.build import molecule\n"
+        "from tlpot import load\n"
+        "from tlpot.structure.frames import Frame\n"
+        "from tlpot.config.run import Training\n"
+        "from tlpot.training.parallel import Team\n"
+        "from tlpot.training.potential import PotentialTask\n"
+        "from tlpot.training.trainer import Trainer\n"
+        "team, potential, settings = Team(), load('mini'), Training()\n"
+        "backbone = potential.backbone = potential.backbone.with_fine_angles(components=4)\n"
+        "backbone.requires_grad_()\n"
+        "backbone.projection.fill_(team.rank + 1.0)\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "frame = Frame(molecule('H2O'), 0.0, np.zeros((3, 3)))\n"
+        "task = PotentialTask(potential, [potential.batch([frame])], [], settings)\n"
+        "Trainer(task, settings, folder, team)\n"
+        "values = sorted(set(backbone.projection.flatten().tolist()))\n"
+        "Path(folder, f'settled-{team.rank}').write_text(repr(values))\n"
+        "team.wait()\n"
+    )
+    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert (tmp_path / f"settled-{rank}").read_text() == "[1.0]"
+
+
 def test_two_processes_train_what_one_does(settings, labelled, write_frames, tmp_path):
     bare = [replace(frame, forces=None, stress=None) for frame in labelled(22)[16:]]
     group = {"files": str(write_frames(tmp_path / "bare.extxyz", bare)), "weight": 0.5}

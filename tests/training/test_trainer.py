@@ -8,6 +8,7 @@ import torch
 
 from tlpot.config.run import Training
 from tlpot.errors import TlpotError
+from tlpot.model.potential import Potential
 from tlpot.structure.frames import Batch
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.loss import loss
@@ -225,6 +226,31 @@ def test_a_resumed_run_is_bit_identical(trainer, options, stop):
     assert torch.equal(found, expected)
     for name in COLUMNS[:-1]:
         assert column(resumed, name) == column(history, name)
+
+
+def test_components_resume_from_the_checkpoint(small, labelled, tmp_path):
+    """Another processor may have fitted them with other roundings, even signs."""
+
+    def build(sign: float) -> tuple[Trainer, torch.Tensor]:
+        small_one = small(fine=None).for_elements({"H", "C", "N", "O"})
+        potential = Potential(
+            small_one.backbone.with_fine_angles(components=8), small_one.reference
+        )
+        batches = [potential.batch([frame]) for frame in labelled(4)]
+        potential.backbone.fit_components(batches)
+        potential.backbone.projection.mul_(sign)
+        potential.backbone.requires_grad_()
+        training = Training(epochs=2, batch_size=2)
+        task = PotentialTask(potential, batches[:3], batches[3:], training)
+        return Trainer(task, training, tmp_path), potential.backbone.projection
+
+    first, settled = build(1.0)
+    first.fit()
+    second, other = build(-1.0)
+    assert not torch.equal(other, settled)
+    second.resume()
+    assert torch.equal(other, settled)
+    assert settled.any()
 
 
 def test_a_checkpoint_that_cannot_be_read_is_refused(trainer):

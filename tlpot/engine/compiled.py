@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +20,11 @@ from tlpot.errors import TlpotError, first_line
 
 SWITCH = "TLPOT_ENGINE"
 ENGINES = ("compiled", "torch")
-FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
+FAST = {"contract", "nsz", "arcp", "afn"}
 """What the compiler may rearrange; NaN and infinity keep their meaning."""
+ANY_ORDER = FAST | {"reassoc"}
+"""Sums too: for loops that do nothing but add. Beside a store a loop may be compiled in two ways,
+and where the arrays lie would choose the order, and so the rounding."""
 
 _log = logging.getLogger("tlpot.engine")
 
@@ -57,7 +60,7 @@ def _numba(required: bool) -> bool:
     return True
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Callable[..., Any], fastmath: Collection[str] = FAST) -> Callable[..., Any]:
     """A kernel that runs without Python's lock; compiled at its first call, kept on disk.
 
     numba keeps it beside the source or, in a read-only install, in the user's cache folder; where
@@ -65,7 +68,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     from numba import njit
 
-    options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "error_model": "numpy"}
     try:
         made = njit(**options, cache=True)(function)
     except RuntimeError:  # nowhere to keep it

@@ -7,14 +7,16 @@ and the sums stay in registers.
 
 from __future__ import annotations
 
+from functools import partial
 from math import e, factorial, log, log2
 
 import numpy as np
 from numba import njit
 
-from tlpot.engine.compiled import FAST, kernel
+from tlpot.engine.compiled import ANY_ORDER, kernel
 
-fast = njit(fastmath=FAST, error_model="numpy", inline="always")
+fast = njit(fastmath=ANY_ORDER, error_model="numpy", inline="always")
+adding = partial(kernel, fastmath=ANY_ORDER)
 zero, one, lowest = np.float32(0), np.float32(1), np.float32(-125)
 per_octave, bias, unit = np.float32(log2(e)), np.float32(127), np.float32(2**23)
 c1, c2, c3, c4, c5, c6 = (np.float32(log(2) ** n / factorial(n)) for n in range(1, 7))
@@ -139,7 +141,7 @@ def gated(values, gate):  # type: ignore[no-untyped-def]
             values[r, i] *= gate[r, i]
 
 
-@kernel
+@adding
 def up(x, weights, alpha, energies, slope, passed):  # type: ignore[no-untyped-def]
     """Energies and slopes of all members; what they pass is left in `passed`."""
     w1, b1, w2, b2, w3, b3, w4, b4 = weights
@@ -158,8 +160,9 @@ def up(x, weights, alpha, energies, slope, passed):  # type: ignore[no-untyped-d
             energy = zero
             for i in range(a3.shape[1]):
                 energy += a3[r, i] * w4[m, 0, i]
-                s3[r, i] = g3[r, i] * w4[m, 0, i]
             energies[m, r] = energy + b4[m, 0]
+            for i in range(a3.shape[1]):
+                s3[r, i] = g3[r, i] * w4[m, 0, i]
         s2[:] = zero
         add_rows(s3, w3[m], s2)
         gated(s2, g2)
@@ -193,7 +196,7 @@ def add_sum(values, out):  # type: ignore[no-untyped-def]
             out[i] += values[r, i]
 
 
-@kernel
+@adding
 def down(x, weights, alpha, passed, e_bar, s_bar, bars):  # type: ignore[no-untyped-def]
     """Gradients of all members' weights (`bars`; empty: not wanted)."""
     w1, _, w2, _, w3, _, w4, _ = weights
