@@ -61,6 +61,7 @@ def test_page_is_short_for_any_number_of_crystals(look, made_up, tmp_path, n):
     print(f"{n} crystals: {seen.heights} px, {seen.sheets} pages, {size:.2f} MB")
     assert seen.complaints == []
     assert set(seen.overflow.values()) == {0}
+    assert (n > 20) == ("<summary>Rank" in page.read_text())
     assert seen.heights["desk"] < 3600
     assert seen.heights["phone"] < 7200
     assert seen.sheets <= 6

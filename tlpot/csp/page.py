@@ -103,10 +103,10 @@ def page(
 def sections(rows: Rows, groups: Sequence[range] | None) -> list[PageSection]:
     """The table in parts: first what is seen at once, then what is folded.
 
-    Groups that cannot be told apart, one by one; neighbours that are all told apart, together.
-    Where nothing is known of that, all in one.
+    A few are all seen. Of more, groups that cannot be told apart, one by one; neighbours that are
+    all told apart, together. Where nothing is known of that, all in one.
     """
-    if groups is None:
+    if groups is None or len(rows) <= OPEN_ROWS:
         return list(_cut(rows, ""))
     parts: list[PageSection] = []
     for alone, some in groupby(groups, lambda group: len(group) == 1):
