@@ -1,5 +1,8 @@
 import json
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +195,18 @@ def test_no_crystal_of_the_base_is_held_out(trained, settings, tmp_path):
     assert counts["moved_to_train"] > 0
     assert set(mine["test"]).isdisjoint(first["train"] + first["validation"])
     assert "The base was trained on" in (run.folder / "report.html").read_text()
+
+
+def test_page_fits_and_leaves_out_what_there_is_none_of(trained, tmp_path, look):
+    path = shutil.copy(trained.folder / "report.html", tmp_path)
+    page = Path(path).read_text()
+    table = page.split("By crystal system")[1].split("</table>")[0]
+    assert re.findall(r"<tr><td>(\w+)", table) == ["tetragonal", "hexagonal", "cubic"]
+    assert "and 31 more" in page
+    seen = look(tmp_path / "report.html")
+    assert seen.complaints == []
+    assert set(seen.overflow.values()) == {0}
+    assert seen.sheets <= 4
 
 
 def test_crystal_systems_that_no_crystal_has_are_told(trained, folder, crystals, tmp_path, capsys):

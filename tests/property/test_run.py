@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.property.config import PropertyConfig, PropertyNetwork
 from tlpot.property.data import read_unlabelled
+from tlpot.property.evaluate import errors
 from tlpot.property.model import PropertyModel
+from tlpot.property.prepare import prepare
+from tlpot.property.report import write_report
 from tlpot.property.run import train
 
 
@@ -302,3 +306,33 @@ def test_resuming_on_another_base_is_refused(settings, finished, tmp_path):
 def test_a_property_model_is_no_potential(finished):
     with pytest.raises(TlpotError, match="another kind of model"):
         Potential.load(finished.folder)
+
+
+def test_page_names_the_crystal_that_makes_the_error(finished, tmp_path, look):
+    """A gap of 8 eV missed among gaps met within 0.1 eV; and what is not known has no card."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    prepared = prepare(load_section(PropertyConfig, run / "config.yaml"))
+    test, values = prepared.splits.test, prepared.crystals.values
+    predicted = values + 0.1
+    predicted[test[0]] += 8.0
+    part = errors(values[test], predicted[test]) | {"r2": None}
+    metrics = finished.metrics | {"trained": finished.metrics["trained"] | {"test": part}}
+    write_report(run, prepared, metrics, finished.manifest, predicted)
+    page = (run / "report.html").read_text()
+    name = prepared.crystals.frames[test[0]].name
+    assert f"One crystal makes the error: without {name} the RMSE is 0.100 instead of" in page
+    assert re.findall(r'<div class="card">([^<]+)<', page) == ["MAE", "RMSE"]
+    assert len(page) < 400_000
+    seen = look(run / "report.html")
+    assert seen.complaints == []
+    assert set(seen.overflow.values()) == {0}
+
+
+@pytest.mark.parametrize(("rate", "longer"), [(0.002, False), (0.02, True)])
+def test_a_run_that_still_learns_says_so(call, config, settings, rate, longer):
+    code, out, _ = call("property", "train", config, f"training.learning_rate={rate}")
+    folder = Path(settings["output"])
+    assert code == 0
+    assert (json.loads((folder / "manifest.json").read_text())["best_epoch"] == 3) == longer
+    assert ("Train longer" in out) == longer
+    assert ("Train longer" in (folder / "report.html").read_text()) == longer

@@ -15,6 +15,9 @@ from tlpot.structure.units import KJ_PER_MOL, MEV
 WORST = 5
 """Frames that are named."""
 
+MADE, OUTLIER, FEWEST = 0.75, 5.0, 3
+"""As `is_made_by_one` says."""
+
 
 def energy_errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> np.ndarray:
     """``(frames,)`` ΔE/N in meV/atom, NaN where there is no label."""
@@ -58,6 +61,17 @@ def group_means(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
 def is_known(label: float | np.ndarray | None) -> bool:
     """Whether there is a label and all of it is finite."""
     return label is not None and bool(np.isfinite(label).all())
+
+
+def is_made_by_one(rmse: float, rest: float, n: int) -> bool:
+    """Whether the worst of `n` errors makes their `rmse`, which without it is `rest`.
+
+    Without it the RMSE falls below `MADE` of itself, and by more than chance among few would have
+    it: its error is `OUTLIER` times that of the others. Of fewer than `FEWEST` none is the odd one.
+    """
+    if n < FEWEST or rest >= MADE * rmse:
+        return False
+    return bool(n * rmse**2 - (n - 1) * rest**2 > (OUTLIER * rest) ** 2)
 
 
 def offsets(

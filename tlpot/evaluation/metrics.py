@@ -16,6 +16,7 @@ from tlpot.evaluation.errors import (
     energy_errors,
     force_errors,
     is_known,
+    is_made_by_one,
     offsets,
     worst_frames,
 )
@@ -37,8 +38,6 @@ MADE_OF = {
     "force_rmse_meV_per_A_component": "n_force_frames",
 }
 """RMSEs that one frame can make, and what counts the frames that enter."""
-MADE, OUTLIER, FEWEST = 0.75, 5.0, 3
-"""As `made_by_one_frame` says; of fewer frames none is the odd one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,10 +231,9 @@ def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Met
 def made_by_one_frame(
     frames: Sequence[Frame], predictions: Sequence[Prediction]
 ) -> dict[str, dict[str, Any]]:
-    """The RMSEs that a single frame makes: the ``frame``, and the ``rmse`` of the others.
+    """The RMSEs that one of the worst frames makes: the ``frame``, and the ``rmse`` of the others.
 
-    It is one of the worst; without it the RMSE falls below `MADE` of itself, and by more than
-    chance among few frames would have it: its error is `OUTLIER` times that of the others.
+    As `tlpot.evaluation.errors.is_made_by_one` decides.
     """
     whole = metrics(frames, predictions)
     made: dict[str, dict[str, Any]] = {}
@@ -243,11 +241,10 @@ def made_by_one_frame(
         others = [[*some[:i], *some[i + 1 :]] for some in (frames, predictions)]
         rest = metrics(*others)
         for name, count in MADE_OF.items():
-            rmse, n = rest[name], whole[count]
-            if rmse is None or n < FEWEST or rmse >= MADE * whole[name]:
+            rmse = rest[name]
+            if rmse is None or rmse >= made.get(name, {"rmse": np.inf})["rmse"]:
                 continue
-            outlier = n * whole[name] ** 2 - (n - 1) * rmse**2 > (OUTLIER * rmse) ** 2
-            if outlier and rmse < made.get(name, {"rmse": np.inf})["rmse"]:
+            if is_made_by_one(whole[name], rmse, whole[count]):
                 made[name] = {"frame": frames[i].name, "rmse": rmse}
     return made
 

@@ -306,7 +306,7 @@ def _duration(seconds: float) -> str:
 
 def sentence(text: str) -> str:
     """With a capital and a full stop."""
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def formula(text: str) -> str:

@@ -215,15 +215,20 @@ def _settings(values: Mapping[str, Any] | None) -> str:
 
 def _data_lines(data: Mapping[str, Any]) -> Iterator[str]:
     files = data.get("files") or []
-    for file in files if isinstance(files, list) else []:
-        count = f", {file['frames']} frames" if "frames" in file else ""
+    listed = files if isinstance(files, list) else []
+    for file in listed[:FILES_SHOWN]:
+        count = f", {file['frames']} frame{'s' * (file['frames'] != 1)}" if "frames" in file else ""
         yield f"{file['name']}{count} (sha256 {str(file.get('sha256'))[:12]})"
+    if len(listed) > FILES_SHOWN:
+        yield f"and {len(listed) - FILES_SHOWN} more"
     if isinstance(files, int):
         yield f"{files} files (sha256 of all {data.get('sha256', '')[:12]})"
     if told := data.get("structures"):
         yield f"structures: {told['train']} trained on, {told['validation']} tuned on"
 
 
+FILES_SHOWN = 5
+"""Files of the data that are shown; `card` has all."""
 TEST = (
     ("energy_rmse_meV_per_atom", "energy RMSE {:.3g} meV/atom"),
     ("force_rmse_meV_per_A_component", "force RMSE {:.3g} meV/Å per component"),

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.plots import History, read_history, write
-from tlpot.evaluation.report import environment, inline
+from tlpot.evaluation.report import environment, epoch_lines, inline
 from tlpot.files import write_whole
 from tlpot.model.card import card, card_rows
 from tlpot.palette import AFTER, BEFORE, HELD_OUT
@@ -44,8 +44,8 @@ def write_report(
             part=part,
             shown=shown,
             temperature=metrics["temperature"],
-            seen=base_lines(metrics["seen_by_base"], "crystals"),
-            systems=SYSTEMS,
+            remarks=[*base_lines(metrics["seen_by_base"], "crystals"), *epoch_lines(history)],
+            systems=[name for name in SYSTEMS if manifest["data"]["by_system"][name]],
             figures={name: inline(figure) for name, figure in figures.items()},
         )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlpot.data.fingerprints import base_lines
+from tlpot.evaluation.errors import WORST, is_made_by_one
 from tlpot.evaluation.metrics import PARTS
 from tlpot.evaluation.plots import (
     learning_curve,
@@ -20,7 +21,7 @@ from tlpot.evaluation.plots import (
     short,
     write,
 )
-from tlpot.evaluation.report import environment, inline
+from tlpot.evaluation.report import environment, epoch_lines, inline
 from tlpot.files import write_whole
 from tlpot.model.card import card, card_rows
 from tlpot.property.evaluate import flat
@@ -49,7 +50,7 @@ def write_report(
     """
     history = read_history(folder / "history.csv")
     part = next((p for p in PARTS if metrics["trained"][p]["n"]), "train")
-    shown = vars(prepared.splits)[part]
+    shown = np.array(vars(prepared.splits)[part])
     picture = value_parity(
         prepared.crystals.values[shown],
         (prepared.baseline[shown], predicted[shown]),
@@ -65,12 +66,18 @@ def write_report(
             part=part,
             parts=[p for p in PARTS if metrics["trained"][p]["n"]],
             rows=MEASURES,
+            cards=[row for row in MEASURES if metrics["trained"][part][row[1]] is not None],
+            worst=_worst(prepared, shown, predicted),
+            remarks=[
+                *base_lines(metrics["seen_by_base"], "crystals"),
+                *_outlier_lines(prepared, shown, predicted),
+                *epoch_lines(history),
+            ],
             before=metrics["baseline"],
             after=metrics["trained"],
             groups=flat(metrics["trained"][part]),
             groups_before=flat(metrics["baseline"][part]),
             baseline=_baseline(prepared),
-            seen=base_lines(metrics["seen_by_base"], "crystals"),
             figures={"parity": inline(picture), "learning": inline(learning_curve(history))},
             epochs=len(history["epoch"]),
             config=prepared.config,
@@ -91,6 +98,33 @@ def value_parity(values: np.ndarray, models: tuple[np.ndarray, np.ndarray], labe
         axis.set_xlabel(f"label, {label}")
     axes[0].set_ylabel(f"model, {label}")
     return figure
+
+
+def _worst(
+    prepared: PreparedProperty, shown: np.ndarray, predicted: np.ndarray
+) -> list[tuple[str, float, float]]:
+    """The `WORST` of the crystals `shown`: name, label and prediction."""
+    values = prepared.crystals.values
+    order = shown[np.argsort(-np.abs(predicted - values)[shown], kind="stable")][:WORST]
+    frames = prepared.crystals.frames
+    return [(frames[i].name, float(values[i]), float(predicted[i])) for i in order.tolist()]
+
+
+def _outlier_lines(
+    prepared: PreparedProperty, shown: np.ndarray, predicted: np.ndarray
+) -> Iterable[str]:
+    """A sentence if one crystal makes the RMSE."""
+    squares = np.sort(((predicted - prepared.crystals.values)[shown]) ** 2)
+    if len(squares) < 2:
+        return
+    rmse, rest = (float(np.sqrt(some.mean())) for some in (squares, squares[:-1]))
+    if is_made_by_one(rmse, rest, len(squares)):
+        ((name, *_), *_) = _worst(prepared, shown, predicted)
+        yield (
+            f"One crystal makes the error: without {name} the RMSE is {short(rest)} instead of "
+            f"{short(rmse)} {prepared.model.unit}".rstrip()
+            + ". Look at it."
+        )
 
 
 def _label(manifest: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from rich.table import Table
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS
+from tlpot.evaluation.plots import read_history
+from tlpot.evaluation.report import epoch_lines
 from tlpot.powder.classifier import Classifier, Opinion
 from tlpot.powder.lines import SYSTEMS
 from tlpot.powder.prepare import PreparedClassifier
@@ -45,6 +47,8 @@ def print_run(run: Run[Classifier], console: Console) -> None:
                 cells = (f"{100 * entry[name]:.1f} %" for name in names)
                 table.add_row(f"{kind}, {part}", str(entry["n"]), *cells)
     console.print(table)
+    for text in epoch_lines(read_history(run.folder / "history.csv")):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {run.folder / 'report.html'}", soft_wrap=True)
 
 

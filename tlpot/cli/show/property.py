@@ -10,7 +10,8 @@ from rich.table import Table
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines, model_lines
 from tlpot.evaluation.metrics import PARTS
-from tlpot.evaluation.plots import short
+from tlpot.evaluation.plots import read_history, short
+from tlpot.evaluation.report import epoch_lines
 from tlpot.property.evaluate import Metrics, flat
 from tlpot.property.model import PropertyModel
 from tlpot.property.prepare import PreparedProperty
@@ -48,6 +49,8 @@ def print_run(run: Run[PropertyModel], console: Console) -> None:
         pairs = (f"{short(before[p][key])} → {short(after[p][key])}" for p in parts)
         table.add_row(f"{label} {run.model.unit if key != 'r2' else ''}", *pairs)
     console.print(table)
+    for text in epoch_lines(read_history(run.folder / "history.csv")):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"model and report: {run.folder / 'report.html'}", soft_wrap=True)
 
 
