@@ -317,7 +317,7 @@ def test_a_transposed_gradient_is_followed_like_any_other(tmp_path):
     made = Trainer(trained, settings, tmp_path)
     other = torch.optim.AdamW([plain.weight], lr=1e-2, weight_decay=settings.weight_decay)
     for _ in range(3):
-        made._step([0])
+        made.step([0])
         other.zero_grad()
         plain.step([0], [0])["loss"].backward()
         other.step()

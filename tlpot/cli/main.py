@@ -294,16 +294,18 @@ def init(
 
 @app.command()
 def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
-    """Check config, data, elements, split, weights, device and output without training."""
+    """Check config, data, elements, split, weights, device and output; say what training takes."""
     settings = load_config(config, overrides)
-    from tlpot.cli.show.data import refused_listed
-    from tlpot.cli.show.potential import print_prepared
+    from tlpot.cli.show.data import print_lines, refused_listed
+    from tlpot.cli.show.potential import cost_line, print_prepared
     from tlpot.finetuning import run
 
+    costs: list[str] = []
     with refused_listed(refused, err) as listed:
-        prepared = run.validate(settings)
+        prepared = run.validate(settings, lambda cost: costs.append(cost_line(cost)))
         listed(prepared.checked.rejected)
     print_prepared(prepared, out)
+    print_lines(costs, out)
     out.print(f"{config} is ready to run")
 
 

@@ -37,14 +37,7 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
             "labels": dict(Counter(f.labels for f in frames)),
             "checked": prepared.checked.summary(),
         },
-        "elements": {
-            element: {"from": donor, "as": kind}
-            for kind, donors in (
-                ("alias", prepared.potential.backbone.donors),
-                ("clone", prepared.potential.clones),
-            )
-            for element, donor in donors.items()
-        },
+        "elements": prepared.new_elements,
         "energy_reference": {
             "kind": prepared.potential.reference.kind,
             "why": prepared.potential.reference.why,

@@ -67,6 +67,20 @@ class PreparedPotential(Prepared):
         """As `Prepared.frames`."""
         return self.parts[part]
 
+    @property
+    def new_elements(self) -> dict[str, dict[str, str]]:
+        """Elements that stand on others, as in a config: ``{"Si": {"from": "C", "as": "alias"}}``.
+
+        Those that the base brings along are among them.
+        """
+        potential = self.potential
+        kinds = {"alias": potential.backbone.donors, "clone": potential.clones}
+        return {
+            element: {"from": donor, "as": kind}
+            for kind, donors in kinds.items()
+            for element, donor in donors.items()
+        }
+
 
 def prepare(
     config: Config,

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tlpot.config.run import Config
 from tlpot.config.sections import as_section
 from tlpot.data.groups import IN_MEMORY
@@ -22,9 +24,13 @@ from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
 from tlpot.structure.contacts import shortest_contacts
 from tlpot.structure.frames import Frame
+from tlpot.training.cost import Cost, measure_cost
 from tlpot.training.job import Job, Run
-from tlpot.training.potential import PotentialTask
-from tlpot.training.trainer import Row
+from tlpot.training.potential import VALIDATED_AT_ONCE, PotentialTask
+from tlpot.training.trainer import Row, Trainer
+
+MEND = "; with ANI networks set training.fine_angles: false"
+"""What else to do where memory ran out."""
 
 
 class PotentialRun(Run[Potential]):
@@ -36,8 +42,19 @@ class PotentialRun(Run[Potential]):
         return self.model
 
 
-def validate(config: Config | Mapping[str, Any] | str | Path) -> PreparedPotential:
+def validate(
+    config: Config | Mapping[str, Any] | str | Path,
+    on_cost: Callable[[Cost], None] | None = None,
+) -> PreparedPotential:
     """Find whatever `finetune` would refuse before its first step: output, device, data, base.
+
+    Parameters
+    ----------
+    config
+        As `finetune`'s.
+    on_cost
+        Called with the time and memory that the training will take, for which some steps of it
+        are made; None: they are not.
 
     Raises
     ------
@@ -45,8 +62,11 @@ def validate(config: Config | Mapping[str, Any] | str | Path) -> PreparedPotenti
         As `finetune` would, of a run that is not resumed. Nothing is left behind.
     """
     config = as_section(Config, config)
-    with Job(config).at_work() as device:
-        return prepare(config, device=device)
+    with Job(config, mend=MEND).at_work() as device:
+        prepared = prepare(config, device=device)
+        if on_cost:
+            on_cost(_cost(prepared, device))
+        return prepared
 
 
 def finetune(
@@ -77,19 +97,14 @@ def finetune(
     if frames is not None and isinstance(config, Mapping):
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}
     config = as_section(Config, config)
-    mend = "; with ANI networks set training.fine_angles: false"
-    job = Job(config, resume, on_start, on_epoch, mend)
+    job = Job(config, resume, on_start, on_epoch, MEND)
     with job.at_work() as device:
         prepared = prepare(config, frames, device)
         manifest = own_part(prepared, in_memory=frames is not None)
         warnings = prepared.checked.remarks
         job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")
         trained = compact(prepared.potential, prepared.present, device)
-        validation, replay = (
-            [trained.batch([frame]) for frame in some]
-            for some in (prepared.parts["validation"], prepared.replay)
-        )
-        task = PotentialTask(trained, prepared.batches, validation, config.training, replay)
+        task = _task(prepared, trained, prepared.parts["validation"])
         whole = partial(_whole, prepared.potential, trained)
         train = prepared.parts["train"]
         domain = {"contacts": shortest_contacts(frame.atoms for frame in train)}
@@ -108,6 +123,29 @@ def finetune(
         }
         report = partial(_report, config, judgement)
         return PotentialRun(**vars(job.finish(potential, judgement.metrics, about, report)))
+
+
+def _task(
+    prepared: PreparedPotential, trained: Potential, validation: Sequence[Frame]
+) -> PotentialTask:
+    validated, replay = (
+        [trained.batch([frame]) for frame in some] for some in (validation, prepared.replay)
+    )
+    settings = prepared.config.training
+    return PotentialTask(trained, prepared.batches, validated, settings, replay)
+
+
+def _cost(prepared: PreparedPotential, device: torch.device) -> Cost:
+    """What the training will take; nothing of it stays."""
+    config, validation = prepared.config, prepared.parts["validation"]
+    trained = compact(prepared.potential, prepared.present, device)
+    few = validation[:VALIDATED_AT_ONCE]
+    task = _task(prepared, trained, few)
+    columns = trained.backbone.trained_columns()
+    trainer = Trainer(task, config.training, Path(config.output), columns=columns)
+    by_size = sorted(range(len(task.train)), key=lambda i: task.train[i].pairs.shape[1])
+    largest = by_size[-config.training.batch_size :]
+    return measure_cost(trainer, largest, len(validation) / max(len(few), 1))
 
 
 def _remarks(prepared: PreparedPotential) -> list[str]:

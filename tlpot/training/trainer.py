@@ -167,7 +167,7 @@ class Trainer:
             torch.manual_seed(generator.initial_seed() + self.team.rank)
             for start in range(0, len(order), self.settings.batch_size):
                 chosen = order[start : start + self.settings.batch_size]
-                sums += len(chosen) * self._step(chosen)
+                sums += len(chosen) * self.step(chosen)
         terms = dict(zip(self.task.terms, (sums / len(order)).tolist(), strict=True))
         total = terms["loss"]
         if not isfinite(total):
@@ -180,7 +180,7 @@ class Trainer:
             "learning_rate": self.optimiser.param_groups[0]["lr"],
         }
         row |= {f"train_{name}": value for name, value in terms.items()}
-        row |= {f"validation_{name}": value for name, value in self._validate().items()}
+        row |= {f"validation_{name}": value for name, value in self.validate().items()}
         self.progress.epoch = epoch
         judged = row["validation_loss"] = self.team.agreed(row["validation_loss"])
         if judged is None or judged < self.progress.best_loss:
@@ -194,7 +194,7 @@ class Trainer:
         self.progress.history.append(row)
         return row
 
-    def _step(self, chosen: Sequence[int]) -> Tensor:
+    def step(self, chosen: Sequence[int]) -> Tensor:
         """One optimiser step on these items; returns the terms of their loss."""
         mine = self.team.share(chosen)
         device = self.parameters[0].device
@@ -224,7 +224,8 @@ class Trainer:
             torch._foreach_lerp_(self.average, self._values(), 1.0 - decay)
         return self.team.add([values])[0].cpu()
 
-    def _validate(self) -> Row:
+    def validate(self) -> Row:
+        """The task's validation, of the averaged weights if there are such."""
         if self.average is None:
             return self.task.validate()
         trained = self._copy()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tlpot.cli.show.data import checked_table, print_seen
+from tlpot.cli.show.data import checked_table, print_lines, print_seen
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import read_history, short
@@ -27,6 +28,7 @@ from tlpot.evaluation.report import (
 from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.finetuning.run import PotentialRun
 from tlpot.structure.frames import Frame, Labels
+from tlpot.training.cost import Cost
 
 
 def print_prepared(prepared: PreparedPotential, console: Console) -> None:
@@ -37,6 +39,7 @@ def print_prepared(prepared: PreparedPotential, console: Console) -> None:
         console.print(checked_table(checked))
     else:
         console.print(f"all {len(checked.frames)} frames used")
+    print_lines((*label_names(checked.frames), *new_elements(prepared)), console)
     if labels := label_counts(checked.frames):
         console.print(labels)
     for remark in checked.remarks:
@@ -60,6 +63,44 @@ def print_prepared(prepared: PreparedPotential, console: Console) -> None:
     for element, cells in rows.items():
         table.add_row(element, *cells)
     console.print(table)
+
+
+def label_names(frames: Sequence[Frame]) -> Iterator[str]:
+    """What labels are called in the files, where that is not their name here."""
+    for label in ("energy", "forces", "stress"):
+        names = Counter(
+            str(frame.info.get(f"{label}_key", label))
+            for frame in frames
+            if getattr(frame, label) is not None
+        )
+        if names.keys() - {label}:
+            counts = (f"'{name}' in {number} frames" for name, number in names.items())
+            yield f"{label}: read from {', '.join(counts)}"
+
+
+def new_elements(prepared: PreparedPotential) -> Iterator[str]:
+    """What each element that stands on another is, and what that means."""
+    means = {
+        "alias": "uses {0}'s networks and looks like {0} to its neighbours",
+        "clone": "has networks and descriptors of its own, which began as {0}'s",
+    }
+    for element, new in prepared.new_elements.items():
+        kind, donor = new["as"], new["from"]
+        noun = "an alias" if kind == "alias" else f"a {kind}"
+        absent = "" if element in prepared.present else "; no frame holds it"
+        yield f"{element} is {noun} of {donor}: it {means[kind].format(donor)}{absent}"
+
+
+def cost_line(cost: Cost) -> str:
+    """What a training will take, and what that rests on."""
+    total, memory = timedelta(seconds=round(cost.epochs * cost.epoch)), ""
+    if cost.memory is not None:
+        memory = f", at least {cost.memory / 1e9:.2g} GB of memory"
+    return (
+        f"training: about {total} for {cost.epochs} epochs{memory}, as {cost.timed} of the "
+        f"{cost.steps} steps of an epoch on {cost.device} ({cost.threads} threads) took now; "
+        "checkpoints, and the predictions for the report, come on top"
+    )
 
 
 def print_run(run: PotentialRun, console: Console) -> None:
