@@ -197,7 +197,18 @@ def test_the_frame_that_makes_the_error_is_named(frames, exact):
     for name in ("energy_rmse_meV_per_atom", "energy_rmse_centered_meV_per_atom",
                  "force_rmse_meV_per_A_component"):  # fmt: skip
         made = broken["by_one_frame"][name]
-        assert made == {"frame": "made-up.extxyz#3", "rmse": pytest.approx(rest[name])}
+        assert made["frame"] == "made-up.extxyz#3"
+        assert made["only"] is None
+        assert made["rmse"] == pytest.approx(rest[name])
+
+
+def test_a_lone_molecule_among_crystals_is_told_as_such(frames, exact):
+    off = [
+        replace(guess, energy=guess.energy + len(frame) * (1e-3 * (i % 3) + 0.03 * (i == 6)))
+        for i, (frame, guess) in enumerate(zip(frames, exact, strict=True))
+    ]
+    made = breakdown(frames[:7], off[:7])["by_one_frame"]["energy_rmse_meV_per_atom"]
+    assert made["only"] == "H2O molecule"
 
 
 def test_chance_hardly_makes_a_frame_the_odd_one(frames, exact):

@@ -1,8 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from rich.console import Console
 
+from tlpot.cli.show.use import print_md
 from tlpot.errors import TlpotError
 from tlpot.md.summary import mean_and_error, radial_distribution, read_log, slope
 
@@ -42,3 +46,14 @@ def test_a_gas_of_two_kinds_is_even():
 def test_no_log_is_named(tmp_path):
     with pytest.raises(TlpotError, match="no such log"):
         read_log(tmp_path / "log.csv")
+
+
+def test_what_does_not_change_has_no_error_bar(tmp_path):
+    known = {"mean": 150.6, "error": 9.5e-15}
+    summary = {"time_ps": 1.0, "atoms": 16, "drift_meV_per_atom_per_ps": 0.1, "stopped": None}
+    summary |= {"temperature_K": {"mean": 300.0, "error": 2.0}, "pressure_GPa": known}
+    console = Console(file=io.StringIO(), width=80)
+    print_md(summary | {"volume_A3": known}, tmp_path, console)
+    lines = console.file.getvalue().splitlines()
+    assert "volume 150.6 Å³" in lines
+    assert "temperature 300 ± 2 K" in lines

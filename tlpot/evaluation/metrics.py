@@ -204,12 +204,11 @@ def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Met
         ``by_frame``: list of the `worst_frames`; ``by_one_frame``: `made_by_one_frame`.
     """
     units = units_of(frames)
-    unit_of = dict(zip(map(id, frames), units, strict=True))
-    systems = _by(
-        lambda frame: f"{unit_of[id(frame)] or composition(frame.atoms)} {frame.kind}",
-        frames,
-        predictions,
-    )
+    pairs = zip(frames, units, strict=True)
+    names = [f"{unit or composition(frame.atoms)} {frame.kind}" for frame, unit in pairs]
+    name_of = dict(zip(map(id, frames), names, strict=True))
+    unit_of = dict(zip(names, units, strict=True))
+    systems = _by(lambda frame: name_of[id(frame)], frames, predictions)
     sizes = _by(len, frames, predictions)
     labels = _by(lambda frame: frame.labels, frames, predictions)
     return {
@@ -218,22 +217,23 @@ def breakdown(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Met
         "by_system": {
             name: entry | {"atoms_per_molecule": unit and unit.atoms_per_molecule}
             for name, entry in _metrics_of(systems).items()
-            for unit in [unit_of[id(systems[name][0][0])]]
+            for unit in [unit_of[name]]
         },
         "by_offset": offsets(frames, predictions, units),
         "by_frame": list(worst_frames(frames, predictions).values()),
-        "by_one_frame": made_by_one_frame(frames, predictions),
+        "by_one_frame": made_by_one_frame(frames, predictions, names),
         "by_size": {str(size): entry for size, entry in _metrics_of(sizes).items()},
         "by_element": by_element(frames, predictions),
     }
 
 
 def made_by_one_frame(
-    frames: Sequence[Frame], predictions: Sequence[Prediction]
+    frames: Sequence[Frame], predictions: Sequence[Prediction], systems: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The RMSEs that one of the worst frames makes: the ``frame``, and the ``rmse`` of the others.
 
-    As `tlpot.evaluation.errors.is_made_by_one` decides.
+    As `tlpot.evaluation.errors.is_made_by_one` decides. ``only`` names the one of `systems`
+    of which it is the only frame, else None: alone, it may stand for the error of all its kind.
     """
     whole = metrics(frames, predictions)
     made: dict[str, dict[str, Any]] = {}
@@ -245,7 +245,8 @@ def made_by_one_frame(
             if rmse is None or rmse >= made.get(name, {"rmse": np.inf})["rmse"]:
                 continue
             if is_made_by_one(whole[name], rmse, whole[count]):
-                made[name] = {"frame": frames[i].name, "rmse": rmse}
+                only = systems[i] if systems.count(systems[i]) == 1 else None
+                made[name] = {"frame": frames[i].name, "only": only, "rmse": rmse}
     return made
 
 

@@ -224,13 +224,16 @@ def made_worse(before: Metrics, after: Metrics) -> Iterable[str]:
 def outlier_lines(entry: Metrics) -> Iterable[str]:
     """A sentence for each frame that makes an RMSE."""
     made = entry.get("by_one_frame", {})
-    for frame in dict.fromkeys(one["frame"] for one in made.values()):
-        errors = [
-            f"the {label} is {short(made[key]['rmse'])} instead of {short(entry[key])} {unit}"
+    for frame, only in dict.fromkeys((one["frame"], one["only"]) for one in made.values()):
+        errors = ", ".join(
+            f"the {label.replace(', centred', '')} {short(made[key]['rmse'])} instead of "
+            f"{short(entry[key])} {unit}{' (centred)' if 'centred' in label else ''}"
             for label, unit, key in MAIN_ROWS
             if made.get(key, {}).get("frame") == frame
-        ]
-        yield f"One frame makes the error: without {frame} {' and '.join(errors)}. Look at it."
+        )
+        who = f"{frame}, the only {only}," if only else frame
+        mend = "More of its kind would tell" if only else "Look at it"
+        yield f"One frame makes the error: without {who} {errors}. {mend}."
 
 
 def epoch_lines(history: History) -> Iterable[str]:

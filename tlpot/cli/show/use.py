@@ -63,7 +63,7 @@ def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
             f"{ranked.relative[i]:.2f}",
             short(ranked.spread[0, i]),
             f"{one.density:.3f}",
-            "?" if doubt is None else f"{len(doubt)} others",
+            "?" if doubt is None else f"{len(doubt)} other{'s' * (len(doubt) != 1)}",
         )
     console.print(table)
     lines = [
@@ -88,7 +88,7 @@ def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
     lines += [f"refused {r.name}: {r.reason}" for r in ranked.refused[:SHOWN]]
     lines.append(
         f"{folder}: {len(ranked.candidates)} ranked, {len(ranked.copies)} copies, "
-        f"{len(ranked.refused)} refused (warnings); see ranking.html"
+        f"{len(ranked.refused)} refused; see ranking.html"
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -102,7 +102,7 @@ def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None
     for name, unit in (("temperature_K", "K"), ("pressure_GPa", "GPa"), ("volume_A3", "Å³")):
         mean, error = summary[name]["mean"], summary[name]["error"]
         if mean == mean:
-            bar = f" ± {error:.2g}" if error == error else ""
+            bar = f" ± {error:.2g}" if error > 1e-9 * abs(mean) else ""
             lines.append(f"{name.split('_')[0]} {mean:.4g}{bar} {unit}")
     if summary["stopped"]:
         lines.append(f"stopped at {summary['stopped']}")
