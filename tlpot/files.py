@@ -49,6 +49,20 @@ MISTAKEN = re.compile(
 Stage = Literal["new", "begun", "finished", "other"]
 
 
+def expanded(name: str) -> str:
+    """A path with ``~`` and ``$VARIABLES`` written out.
+
+    Raises
+    ------
+    TlpotError
+        Naming a variable that is not set.
+    """
+    path = os.path.expanduser(os.path.expandvars(name))
+    if unset := re.search(r"\$(\w+|\{\w+\})", path):
+        raise TlpotError(f"{name}: the environment variable {unset[0]} is not set.")
+    return path
+
+
 def write_whole(path: str | Path, content: str | bytes) -> Path:
     """Write a file atomically: whoever reads it finds the old one or the new one."""
     path = Path(path)

@@ -16,6 +16,8 @@ from tlpot.csp.output import write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import FREQUENCY_NOISE
+from tlpot.data.fingerprints import TrainingSet
+from tlpot.data.read import read_frames
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
@@ -98,6 +100,24 @@ def test_experimental_structure_and_reference_energies(mini, landscape, ranked, 
     steps = np.diff([one.reference for one in found.candidates])
     np.testing.assert_allclose(steps, 0.02 / 2 / KJ_PER_MOL, rtol=1e-6)
     assert np.isnan(ranked.scores["spearman"])
+
+
+def test_reference_crystals_that_trained_the_model_are_told(mini, landscape, tmp_path):
+    """As evaluate tells: agreement with what it was trained on says little."""
+    frames = read_frames(str(landscape))
+    table = tmp_path / "dft.csv"
+    table.write_text("".join(f"{Path(f.source).stem},{-990 - i}\n" for i, f in enumerate(frames)))
+    settings = Ranking(reference=str(table), relaxation=None)
+    known = TrainingSet.of({}).with_frames(frames[:1], frames[1:2]).as_dict()
+    model = Potential(mini.backbone, mini.reference, {"seen": known}, mini.calibration)
+    remarks = rank(landscape, model, settings).remarks
+    told = f"trained on 1 and tuned on 1 of these {len(frames)} crystals with a reference energy"
+    assert any(told in remark for remark in remarks)
+    for other, reference in ((mini, str(table)), (model, None)):
+        remarks = rank(
+            landscape, other, settings.model_copy(update={"reference": reference})
+        ).remarks
+        assert not any("trained on" in remark for remark in remarks)
 
 
 def test_energies_in_files_are_a_reference_only_when_asked(mini, tmp_path, packings):

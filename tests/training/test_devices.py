@@ -28,6 +28,8 @@ from tlpot.cli import sample as cli_sample
 from tlpot.cli import use as cli_use
 from tlpot.cli import xrd as cli_xrd
 from tlpot.config.run import Training
+from tlpot.engine.device import usable
+from tlpot.errors import TlpotError
 from tlpot.model.load import load, load_onto
 from tlpot.structure.frames import Frame
 from tlpot.training.checkpoint import NAME as CHECKPOINT
@@ -249,3 +251,17 @@ def test_the_callers_potential_stays_off_the_gpu():
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
     assert potential.device.type == "cpu"
     assert load_onto("mini", "cuda").device.type == "cuda"
+
+
+def test_a_device_without_double_precision_is_refused_as_such(monkeypatch):
+    """As Apple's GPUs: torch computes there, but not in float64."""
+    zeros = torch.zeros
+
+    def single(*size, dtype=None, **more):
+        if dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return zeros(*size, dtype=dtype, **more)
+
+    monkeypatch.setattr(torch, "zeros", single)
+    with pytest.raises(TlpotError, match=r"device: 'cpu' cannot be used here .*float64"):
+        usable("cpu")

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from tlpot.config.reading import read_yaml
 from tlpot.config.run import Config, parse_config
-from tlpot.config.sections import STARTED, Needs, Section, parse_section, set_key
+from tlpot.config.sections import EXPANDED, STARTED, Needs, Section, parse_section, set_key
 from tlpot.errors import TlpotError
 
 SEEDED = ("data.split.seed", "training.seed")
@@ -26,13 +26,17 @@ Choices = list[Any] | dict[str, dict[str, Any]]
 class Sweep(Section):
     """A sweep over configs: `tlpot ablate sweep.yaml`."""
 
-    base: str | dict[str, Any] = Field(description="a config file, or a config written out")
+    base: Annotated[str | dict[str, Any], EXPANDED] = Field(
+        description="a config file, or a config written out"
+    )
     axes: dict[str, Choices] = Field(
         default_factory=dict,
         description="`section.key: [values]`, or `name: {choice: {section.key: value, …}, …}`",
     )
     seeds: list[int] = Field([0], description="each point runs once a seed (split and training)")
-    output: str = Field("runs/sweep", description="folder of the points, the table, the figures")
+    output: Annotated[str, EXPANDED] = Field(
+        "runs/sweep", description="folder of the points, the table, the figures"
+    )
     keep_models: bool = Field(False, description="keep each point's model file")
     workers: Annotated[int, STARTED] = Field(1, gt=0, description="points that run at once")
     scheduler: str = Field(

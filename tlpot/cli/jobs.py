@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from tlpot.cli.shared import SCHEDULER
-from tlpot.config.sections import STARTED, Needs, Section
+from tlpot.config.sections import EXPANDED, STARTED, Needs, Section
 from tlpot.csp.settings import Ranking
 from tlpot.md.settings import Dynamics
 from tlpot.relax.settings import Relaxation
@@ -18,8 +18,10 @@ Settings = TypeVar("Settings", bound=Section)
 class ModelUse(Section):
     """A use of a model."""
 
-    model: str = Field("ani2x", description="model file, run folder or base name")
-    output: str = Field("output", description="folder to write")
+    model: Annotated[str, EXPANDED] = Field(
+        "ani2x", description="model file, run folder or base name"
+    )
+    output: Annotated[str, EXPANDED] = Field("output", description="folder to write")
     device: str = Field("auto", description="auto, cpu, cuda …")
 
     def settings(self, section: type[Settings]) -> Settings:
@@ -38,7 +40,7 @@ class ShardedJob(ModelUse):
 class RankJob(Ranking, ShardedJob):
     """What `tlpot rank` is told."""
 
-    output: str = Field("ranking", description="folder to write")
+    output: Annotated[str, EXPANDED] = Field("ranking", description="folder to write")
     relax: bool = Field(True, description="cell and positions, before energies")
     relaxation: Annotated[Relaxation, Needs(relax=True)] = Field(default_factory=Relaxation)
 
@@ -51,13 +53,13 @@ class RankJob(Ranking, ShardedJob):
 class RelaxJob(Relaxation, ShardedJob):
     """What `tlpot relax` is told."""
 
-    output: str = Field("relaxed", description="folder to write")
+    output: Annotated[str, EXPANDED] = Field("relaxed", description="folder to write")
 
 
 class DynamicsJob(Dynamics, ModelUse):
     """What `tlpot md` is told."""
 
     file: str
-    output: str = Field("md", description="folder to write")
+    output: Annotated[str, EXPANDED] = Field("md", description="folder to write")
     ps: float = Field(10.0, description="length in all, ps")
     supercell: str = Field("1x1x1", description="repeats of the cell, e.g. 2x2x3")

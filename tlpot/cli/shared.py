@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from tlpot.config.hints import ALL, Sets, settable
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
+from tlpot.files import expanded
 from tlpot.run_log import Terminated
 
 Note = TypeVar("Note")
@@ -50,10 +51,13 @@ class Verb(TyperCommand):
             value = ctx.params.get(option.name)
             if isinstance(value, float) and not isfinite(value):
                 raise TlpotError(f"{max(option.opts, key=len)} {value}: give a finite number")
+        for name in paths_of(self):  # shells leave --output=~/run as it is
+            if (value := ctx.params.get(name)) is not None:
+                ctx.params[name] = type(value)(expanded(str(value)))
         sets = notes_of(self, Sets)
-        options = {note.key: flag_of(ctx, name) for name, notes in sets.items() for note in notes}
+        flags = {note.key: flag_of(ctx, name) for name, notes in sets.items() for note in notes}
         whose = [note.whose for notes in sets.values() for note in notes if note.key == ALL]
-        with settable(options, next(iter(whose), None)):
+        with settable(flags, next(iter(whose), None)):
             self.refuse_idle(ctx)
             return super().invoke(ctx)
 
@@ -70,13 +74,24 @@ class Verbs(typer.Typer):
         return super().command(name, **{"cls": Verb} | kwargs)
 
 
+def annotations_of(verb: Any) -> dict[str, Any]:
+    """Options of a command by name, with the annotation of each."""
+    signature = inspect.signature(inspect.unwrap(verb.callback), eval_str=True)
+    return {name: parameter.annotation for name, parameter in signature.parameters.items()}
+
+
 def notes_of(verb: Any, kind: type[Note]) -> dict[str, list[Note]]:
     """Options of a command by name, with what of a `kind` stands in the annotation of each."""
-    signature = inspect.signature(inspect.unwrap(verb.callback), eval_str=True)
     return {
-        name: [note for note in getattr(p.annotation, "__metadata__", ()) if type(note) is kind]
-        for name, p in signature.parameters.items()
+        name: [note for note in getattr(annotation, "__metadata__", ()) if type(note) is kind]
+        for name, annotation in annotations_of(verb).items()
     }
+
+
+def paths_of(verb: Any) -> list[str]:
+    """Names of the options of a command that are one file or folder each."""
+    kinds = {name: getattr(a, "__origin__", a) for name, a in annotations_of(verb).items()}
+    return [name for name, kind in kinds.items() if Path in (kind, *get_args(kind))]
 
 
 def needs_of(verb: Any) -> dict[str, list[Needs]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tlpot.config.sections import Needs, Section
+from tlpot.config.sections import EXPANDED, Needs, Section
 
 BACKBONES: dict[str, str | type] = {
     "ani": "tlpot.backbones.ani:ANI",
@@ -81,7 +81,7 @@ class SchNetSizes(Section):
 class BaseChoice(Section):
     """The base, and the sizes of one that is yet to be trained: a field with the base's name."""
 
-    base: str = Field(
+    base: Annotated[str, EXPANDED] = Field(
         "ani2x",
         description=f"{', '.join(f'`{name}`' for name in pretrained())}, or a tlpot model file; "
         "`emodes` (for any element) and `schnet` start from scratch",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tlpot.config.sections import Needs, Section, WithFiles, no_effect
+from tlpot.config.sections import EXPANDED, Needs, Section, WithFiles, no_effect
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Action = Literal["drop", "refuse"]
@@ -67,7 +67,7 @@ class Group(Labelled):
     keys: Annotated[Keys | None, Needs(table=False)] = Field(
         None, description="label names; left out, those of data.keys"
     )
-    table: str | None = Field(
+    table: Annotated[str | None, EXPANDED] = Field(
         None,
         description="CSV of id (a structure's file name) and energy; labels in files are not read",
     )

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from tlpot.config.bases import BaseChoice
 from tlpot.config.data import Data, Share
 from tlpot.config.sections import (
+    EXPANDED,
     Needs,
     Section,
     WithFiles,
@@ -264,7 +265,9 @@ class Config(WholeRun):
     training: Training = Field(default_factory=Training)
     active: Active = Field(default_factory=Active)
     label: Label = Field(default_factory=Label)
-    output: str = Field("runs/finetune", description="run folder; must not hold another run")
+    output: Annotated[str, EXPANDED] = Field(
+        "runs/finetune", description="run folder; must not hold another run"
+    )
 
     @property
     def validates(self) -> bool:

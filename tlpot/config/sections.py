@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from tlpot.config.reading import dumped, read_override, read_yaml, trap
 from tlpot.errors import TlpotError
+from tlpot.files import expanded
 
 
 class Needs:
@@ -66,6 +67,8 @@ def _meets(value: Any, wanted: bool | tuple[str, ...]) -> bool:
     )
 
 
+EXPANDED = AfterValidator(lambda value: expanded(value) if isinstance(value, str) else value)
+"""In the annotation of a field that names one file or folder: ``~`` and ``$VARIABLES`` count."""
 STARTED = Needs(scheduler=("local", "*.yaml", "*.yml"))
 """What a number of workers needs: a scheduler at an address has its own."""
 NEW = Needs(base=False)

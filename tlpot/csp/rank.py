@@ -18,6 +18,7 @@ from tlpot.csp.scores import read_reference
 from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import FREQUENCY_NOISE
 from tlpot.data.crystals import Refused, origin, read_crystals, require_some
+from tlpot.data.fingerprints import TrainingSet, model_lines, overlap
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.optional import MissingLibraryError, require
@@ -83,6 +84,9 @@ def rank(
     require_some(kept, refused)
     notes: list[str] = []
     labels = read_reference(kept, settings.reference, notes.append)
+    compared = [frame for frame in kept if frame.name in labels]
+    seen = overlap(TrainingSet.of(model.metadata).parts(compared))
+    notes += model_lines(seen, "crystals with a reference energy")
     remarks: list[str] = []
     starts = gas_starts(settings.molecule, (molecules[frame.name] for frame in kept))
     zero, gas = gas_energy(unit, starts, energies, remarks.append)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tlpot.config.sections import Needs, Section, no_effect
+from tlpot.config.sections import EXPANDED, Needs, Section, no_effect
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 from tlpot.relax.settings import Relaxation
@@ -26,7 +26,7 @@ class Ranking(Section):
     experimental: list[str] = Field(
         default_factory=list, description="experimental structures to look for"
     )
-    reference: str | None = Field(
+    reference: Annotated[str | None, EXPANDED] = Field(
         None,
         description="reference energies: `labels` of the files, or a CSV of id (file name, or as "
         "much of its path as tells it from others) and energy in eV per cell",
@@ -45,7 +45,7 @@ class Ranking(Section):
     supercell: Annotated[float, Needs(phonons=True)] = Field(
         10.0, gt=0, description="Å, height of the phonons' supercell"
     )
-    pattern: str | None = Field(
+    pattern: Annotated[str | None, EXPANDED] = Field(
         None,
         description="measured powder pattern to compare with (.xy: 2θ in degrees, or Q or d as it "
         "says, and intensity)",
@@ -54,7 +54,7 @@ class Ranking(Section):
         None,
         description="of the pattern: Å, or a name as MoKa1; left out: what it says, or CuKa",
     )
-    classifier: Annotated[str | None, Needs(pattern=True)] = Field(
+    classifier: Annotated[str | None, EXPANDED, Needs(pattern=True)] = Field(
         None, description="run folder or model of tlpot xrd train: its opinion on the pattern"
     )
     shift: Annotated[float, Needs(pattern=True)] = Field(

@@ -26,6 +26,7 @@ from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.data.xyz import require_all, respelled
 from tlpot.errors import TlpotError
+from tlpot.files import expanded
 from tlpot.structure.frames import Frame, bare
 
 Files = str | Path | Sequence[str | Path]
@@ -97,9 +98,7 @@ def find_files(files: Files) -> list[tuple[Path, slice]]:
 
 
 def _expand(name: str) -> list[tuple[Path, slice]]:
-    text = os.path.expanduser(os.path.expandvars(name))
-    if unset := re.search(r"\$(\w+|\{\w+\})", text):
-        raise TlpotError(f"{name}: the environment variable {unset[0]} is not set.")
+    text = expanded(name)
     index = slice(None)
     stem, at, suffix = text.rpartition("@")
     if at and not Path(text).exists() and SLICE.fullmatch(suffix):

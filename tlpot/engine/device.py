@@ -19,8 +19,8 @@ def usable(name: str = "auto", what: str = "device") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device).cpu()  # mps has no such numbers
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise TlpotError(f"{what}: '{name}' cannot be used here ({reason})") from None
     return device

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tlpot.config.data import Action, Split
 from tlpot.config.run import Optimisation, WholeRun
-from tlpot.config.sections import NEW, Needs, Section, WithFiles
+from tlpot.config.sections import EXPANDED, NEW, Needs, Section, WithFiles
 
 
 class Augmentation(Section):
@@ -68,7 +68,7 @@ class Convolutions(Section):
 class Network(Section):
     """What the network sees of a pattern, its layers, and where its weights start."""
 
-    base: str | None = Field(
+    base: Annotated[str | None, EXPANDED] = Field(
         None, description="model file to start from, whose network is kept; null: from scratch"
     )
     freeze: Annotated[list[str], Needs(base=True)] = Field(
@@ -111,7 +111,7 @@ class PowderData(WithFiles):
     files: list[str] = Field(
         description="CIF, POSCAR, extended XYZ …: files, folders, globs; `$VARIABLES` are expanded"
     )
-    table: str | None = Field(
+    table: Annotated[str | None, EXPANDED] = Field(
         None,
         description="CSV of id (file name without ending), crystal_system, and what to group by; "
         "left out: the crystal system by spglib",
@@ -149,4 +149,6 @@ class PowderConfig(WholeRun):
     data: PowderData
     model: Network = Field(default_factory=Network)
     training: PowderTraining = Field(default_factory=PowderTraining)
-    output: str = Field("runs/powder", description="run folder; must not hold another run")
+    output: Annotated[str, EXPANDED] = Field(
+        "runs/powder", description="run folder; must not hold another run"
+    )

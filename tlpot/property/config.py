@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tlpot.config.data import Action, Split
 from tlpot.config.run import Optimisation, WholeRun
-from tlpot.config.sections import NEW, Needs, Section, WithFiles
+from tlpot.config.sections import EXPANDED, NEW, Needs, Section, WithFiles
 
 
 class PropertyData(WithFiles):
@@ -23,7 +23,7 @@ class PropertyData(WithFiles):
         description="the CSV's column (left out: the second) or the key in the structures' info",
     )
     unit: str = Field("", description="of the property, for tables and figures")
-    structures: str | None = Field(
+    structures: Annotated[str | None, EXPANDED] = Field(
         None, description="folder of the CIF files; left out, that of the CSV"
     )
     bad_frames: Action = Field(
@@ -38,7 +38,7 @@ class PropertyData(WithFiles):
 class PropertyNetwork(Section):
     """The network: a trained one, or the sizes of a new one."""
 
-    base: str | None = Field(
+    base: Annotated[str | None, EXPANDED] = Field(
         None, description="model file to fine-tune; left out, training starts from scratch"
     )
     freeze: Annotated[list[str], Needs(base=True)] = Field(
@@ -79,4 +79,6 @@ class PropertyConfig(WholeRun):
     data: PropertyData
     model: PropertyNetwork = Field(default_factory=PropertyNetwork)
     training: PropertyTraining = Field(default_factory=PropertyTraining)
-    output: str = Field("runs/property", description="run folder; must not hold another run")
+    output: Annotated[str, EXPANDED] = Field(
+        "runs/property", description="run folder; must not hold another run"
+    )

@@ -87,7 +87,7 @@ def read_labelled_crystals(settings: PropertyData) -> Crystals:
         raise TlpotError(no_effect("data.structures", "without a CSV among data.files"))
     for path, index in files:
         if _is_table(path):
-            folder = Path(settings.structures).expanduser() if settings.structures else path.parent
+            folder = Path(settings.structures) if settings.structures else path.parent
             name, place, rows = _rows(path, folder, settings.property)
             for row in rows:
                 take(lambda: _of_row(row, place, folder))  # noqa: B023
