@@ -48,10 +48,10 @@ def main() -> None:
     water.symbols[[i for i, s in changes.items() if s]] = "H"
     del water[[i for i, s in changes.items() if s is None]]
     expected = [p.energy for p in load("mini").predict([dimer, water])]
-    for name, found, label in zip(
+    for name, energy, label in zip(
         ("2 ethanol", "2 water"), path.energy[[0, -1]], expected, strict=True
     ):
-        print(f"{name}: emodes {found:.3f} eV, mini {label:.3f} eV")
+        print(f"{name}: emodes {energy:.3f} eV, mini {label:.3f} eV")
     print(
         f"integral of dE/dλ: {np.trapezoid(path.slope, lambdas):.3f} eV, "
         f"E(1) − E(0): {path.energy[-1] - path.energy[0]:.3f} eV"
@@ -71,23 +71,23 @@ def settings(output: Path, epochs: int) -> dict:
 
 def dimer_of(name: str) -> Atoms:
     """Two molecules, the second one turned and 3 Å above the first."""
-    one, other = molecule(name), molecule(name)
-    other.rotate(180, "x")
-    other.positions += [0.6, 1.2, 3.0]
-    return one + other
+    first, second = molecule(name), molecule(name)
+    second.rotate(180, "x")
+    second.positions += [0.6, 1.2, 3.0]
+    return first + second
 
 
 def frames(mini: TLPotCalculator) -> list[Atoms]:
     """Monomers and dimers along their normal modes, with mini's energies and forces."""
-    random, found = np.random.default_rng(0), []
+    random, geometries = np.random.default_rng(0), []
     for name in ("H2O", "CH3CH2OH"):
         for start in (molecule(name), dimer_of(name)):
             for temperature in TEMPERATURES:
                 proposals = sample_modes(start, mini, temperature, random)
-                found += take(proposals, FRAMES // len(TEMPERATURES), 0.7)
-    for atoms, label in zip(found, load("mini").predict(found), strict=True):
+                geometries += take(proposals, FRAMES // len(TEMPERATURES), 0.7)
+    for atoms, label in zip(geometries, load("mini").predict(geometries), strict=True):
         atoms.calc = SinglePointCalculator(atoms, energy=label.energy, forces=label.forces)
-    return found
+    return geometries
 
 
 def ethanol_to_water(dimer: Atoms) -> tuple[Atoms, dict[int, str | None], np.ndarray]:

@@ -163,3 +163,47 @@ def test_a_public_name_means_one_thing():
                 homes.setdefault(name, []).append(module)
     twice = {name: where for name, where in homes.items() if len(where) > 1}
     assert twice.keys() <= ALLOWED, twice
+
+
+SCRIPTS = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+    for folder in (PACKAGE, ROOT / "benchmarks")
+    for path in sorted(folder.rglob("*.py"))
+}
+FOUNDERS = ("tlpot/engine/", "tlpot/backbones/")
+"""Rooms that are being rebuilt."""
+NOT_NOUNS = {"found", "one", "known", "how", "said"}
+"""They do not say what a variable holds."""
+
+
+def called(tree: ast.Module) -> set[tuple[int, str]]:
+    """Line and name of each variable, parameter, function and class; an option is its flag."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add((node.lineno, node.id))
+        elif isinstance(node, ast.arg) and "typer.Option(" not in ast.unparse(node):
+            names.add((node.lineno, node.arg))
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add((node.lineno, node.name))
+    return names
+
+
+def test_names_are_nouns_of_the_field():
+    bad = [f"{f}:{n} {name}" for f, t in SCRIPTS.items() for n, name in called(t)]
+    bad = [place for place in bad if place.split()[1] in NOT_NOUNS]
+    assert not [place for place in bad if not place.startswith(FOUNDERS)]
+
+
+LONGEST = 70
+"""Lines of a function, docstring and all."""
+
+
+def test_functions_are_short():
+    long = [
+        f"{file}:{node.lineno} {node.name}"
+        for file, tree in SCRIPTS.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= LONGEST
+    ]
+    assert not [place for place in long if not place.startswith(FOUNDERS)]

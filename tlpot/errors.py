@@ -30,9 +30,9 @@ class TlpotWarning(UserWarning):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is no more memory, on a GPU or beside it."""
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in EXHAUSTED)
+        isinstance(error, RuntimeError) and any(words in message for words in EXHAUSTED)
     )
 
 

@@ -68,10 +68,10 @@ def molecules_and_pairs(
     return pool
 
 
-def pair(one: Atoms, other: Atoms, random: np.random.Generator) -> Atoms:
+def pair(first: Atoms, second: Atoms, random: np.random.Generator) -> Atoms:
     """Two molecules, turned at random, brought together along a random line to contact."""
     placed = []
-    for atoms in (one, other):
+    for atoms in (first, second):
         moved = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(axis=0))
         moved.positions = Rotation.random(rng=random).apply(moved.positions)
         placed.append(moved)

@@ -66,12 +66,12 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
 def reference(crystal: str, base: Potential) -> Results:
     """What is known of a crystal before any training."""
     solid, gas = single_points(crystal)
-    known = read_frames(str(X23 / crystal / "train.traj"))
+    trained = read_frames(str(X23 / crystal / "train.traj"))
     return {
         "molecules": len(solid) // len(gas),
         "atoms": len(solid),
         "vdW-DF2": per_molecule(solid.energy, gas.energy, solid, gas),
-        "seen": [f.kind for f in (solid, gas) if any(alike(f, other) for other in known)],
+        "seen": [f.kind for f in (solid, gas) if any(alike(f, other) for other in trained)],
         "models": {"base": {"": lattice_energy(base, solid, gas)}},
     }
 
@@ -101,11 +101,13 @@ def quantum_monte_carlo() -> dict[str, list[float]]:
     return {row["system"]: [float(row["DMC"]), float(row["DMC_err"])] for row in rows}
 
 
-def alike(one: Frame, other: Frame) -> bool:
+def alike(first: Frame, second: Frame) -> bool:
     """Whether all distances within 5 Å are the same."""
-    if one.formula != other.formula:
+    if first.formula != second.formula:
         return False
-    a, b = (np.sort(np.linalg.norm(neighbour_pairs(f.atoms, 5.0)[1], axis=1)) for f in (one, other))
+    a, b = (
+        np.sort(np.linalg.norm(neighbour_pairs(f.atoms, 5.0)[1], axis=1)) for f in (first, second)
+    )
     return len(a) == len(b) and bool(np.abs(a - b).max() < SAME)
 
 

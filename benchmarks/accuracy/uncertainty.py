@@ -113,9 +113,9 @@ def deals(potential: Potential, frames: list[Frame], seed: int) -> Results:
             scores.append(np.abs(errors / spreads))
         covered = []
         for order in orders:
-            known = np.concatenate([scores[i] for i in order[:CALIBRATION]])
+            calibration = np.concatenate([scores[i] for i in order[:CALIBRATION]])
             new = np.concatenate([scores[i] for i in order[CALIBRATION:]])
-            covered.append(np.mean(new <= conformal_quantile(known, LEVEL)))
+            covered.append(np.mean(new <= conformal_quantile(calibration, LEVEL)))
         results[quantity] = {"mean": float(np.mean(covered)), "std": float(np.std(covered))}
     return results
 

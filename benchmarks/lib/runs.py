@@ -95,8 +95,8 @@ def finished(runs: Path) -> Iterator[tuple[Path, Config]]:
 def parts_of(config: Config) -> dict[str, list[Frame]]:
     """Frames that a run of these settings trains on, tunes on and is judged by."""
     frames = read_frames(config.data.files, config.data.keys, config.data.energy)
-    known = (*supported_elements(config.model.base), *config.model.elements)
-    frames = check_frames(frames, config.data, known).frames
+    elements = (*supported_elements(config.model.base), *config.model.elements)
+    frames = check_frames(frames, config.data, elements).frames
     splits = split_frames(frames, config.data.split)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     return {name: [frames[i] for i in chosen] for name, chosen in vars(splits).items()}

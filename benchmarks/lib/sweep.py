@@ -107,13 +107,13 @@ class SweepStudy(Study):
             given.name = f"{name}_{given.members}_members"
         wanted = points(sweep)
         rows = by_settings(self.committed(given)) if given.full else {}
-        known = [outcome(rows[p.name], p) for p in wanted if p.name in rows]
+        committed = [outcome(rows[p.name], p) for p in wanted if p.name in rows]
         if given.have_only:
             here = finished(sweep)
         else:
             with sweep_display(Console(stderr=True)) as (on_point, on_epoch):
-                here = ablate(sweep, on_point, known, on_epoch)
-        by_name = {o.point.name: o for o in [*known, *here]}
+                here = ablate(sweep, on_point, committed, on_epoch)
+        by_name = {o.point.name: o for o in [*committed, *here]}
         now = {key: given.machine[key] for key in ("commit", "date")}
         done = [
             rows.get(p.name) or {**tidy(by_name[p.name]), "config": settings(p.config), **now}

@@ -59,8 +59,8 @@ def crystal_points(names: Sequence[str], seeds: Sequence[int]) -> list[Point]:
     TlpotError
         If a crystal is not there.
     """
-    known = crystals()
-    if unknown := [name for name in names if name not in known] or ["*"] * (not known):
+    files = crystals()
+    if unknown := [name for name in names if name not in files] or ["*"] * (not files):
         raise TlpotError(f"no {unknown[0]}/train.traj under $TLPOT_DATA/x23; set TLPOT_DATA")
-    axes = {"crystal": {n: known[n] for n in names or known}, "recipe": PRESETS}
+    axes = {"crystal": {n: files[n] for n in names or files}, "recipe": PRESETS}
     return points(parse_sweep({"base": full_base(), "axes": axes, "seeds": list(seeds)}))

@@ -229,8 +229,8 @@ def page(results: Results) -> str:
     header, untouched, training = ["", *SYSTEMS], results["untrained"], results["training"]
     rows = []
     for model in ("ANI-2x", "ANI-2x + D3(BJ)", "MACE-OFF23(L)"):
-        known = {name: entry[model]["spearman"] for name, entry in untouched.items()}
-        rows.append([model, *(f"{known[n]:.3f}" if n in known else "–" for n in SYSTEMS)])
+        scores_of = {name: entry[model]["spearman"] for name, entry in untouched.items()}
+        rows.append([model, *(f"{scores_of[n]:.3f}" if n in scores_of else "–" for n in SYSTEMS)])
     rows += [[f"fine-tuned on {share:.0%}", *scores("spearman", share)] for share in SHARES]
     verdicts = []
     for name, (_, target) in SYSTEMS.items():

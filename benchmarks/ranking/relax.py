@@ -79,8 +79,8 @@ def fine_tuned(base: str, frames: Sequence[Frame], number: int, folder: Path) ->
         energies = {row["id"]: float(row["PBE+MBD(eV)"]) for row in csv.DictReader(file)}
     minima = []
     for frame in (frames[i] for i in sorted(picks)):
-        known = {"energy": energies[Path(frame.source).stem], "forces": np.zeros((len(frame), 3))}
-        minima.append(replace(frame, labels="relaxed", **known))
+        labels = {"energy": energies[Path(frame.source).stem], "forces": np.zeros((len(frame), 3))}
+        minima.append(replace(frame, labels="relaxed", **labels))
     split = {"test": 0.0, "validation": 0.1}
     config = {"data": {"split": split}, "model": {"base": base}, "training": TRAINING}
     return load(trained(folder, config, frames=minima))

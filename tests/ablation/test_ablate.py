@@ -96,7 +96,7 @@ def test_points_known_from_elsewhere_are_not_run(swept, tmp_path):
     sweep, outcomes, _ = swept
     elsewhere = sweep.model_copy(update={"output": str(tmp_path / "other")})
     known = [o for o in outcomes if o.metrics]
-    again = ablate(elsewhere, known=known)
+    again = ablate(elsewhere, outcomes=known)
     assert [o.point.name for o in again] == [o.point.name for o in outcomes]
     assert [o.metrics for o in again] == [o.metrics for o in outcomes]
     assert not stamps(tmp_path / "other")

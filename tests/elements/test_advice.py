@@ -15,7 +15,7 @@ ANI2X = ("H", "C", "N", "O", "S", "F", "Cl")
 
 def test_donors_are_ranked_by_distance_and_marked():
     advice = advise(["Si", "I", "Cu"], ANI2X, "ani2x")
-    assert advice.known == ()
+    assert advice.own == ()
     for element, choice in {"Si": "C", "I": "Cl", "Cu": "S"}.items():
         donors = advice.donors[element]
         assert [d.element for d in donors] == [name for name, _ in nearest_elements(element, ANI2X)]
@@ -27,7 +27,7 @@ def test_donors_are_ranked_by_distance_and_marked():
 
 def test_a_supported_element_needs_no_donor():
     advice = advise(["C", "Si", "Si", "H"], ANI2X, "ani2x")
-    assert advice.known == ("C", "H")
+    assert advice.own == ("C", "H")
     assert list(advice.donors) == ["Si"]
     assert advice.as_dict()["elements"]["C"] == {"supported": True}
 

@@ -91,7 +91,7 @@ def test_farthest_sees_kinds_apart_and_not_the_size(small, structures):
     assert {f.formula == "C2H5NO" for f in picked} == {True, False}
     more = choose(frames, "farthest", 5, model)
     rest = [f for f in frames if f.index not in {p.index for p in more[:3]}]
-    again = choose(rest, "farthest", 2, model, known=more[:3])
+    again = choose(rest, "farthest", 2, model, existing=more[:3])
     assert [f.index for f in again] == [f.index for f in more[3:]]
     ice = structures(1)[0]
     twice = frame_features(model, [Frame(ice), Frame(ice.repeat((1, 2, 1)))])

@@ -31,7 +31,7 @@ OnEpoch = Callable[[Point, Row], None]
 def ablate(
     sweep: Sweep,
     on_point: Callable[[Sequence[Outcome], int], None] = lambda done, total: None,
-    known: Sequence[Outcome] = (),
+    outcomes: Sequence[Outcome] = (),
     on_epoch: OnEpoch | None = None,
 ) -> list[Outcome]:
     """Run every point that has not finished yet; write table and figures as they come in.
@@ -62,19 +62,19 @@ def ablate(
     make_folder(folder)
     begun = (folder / "points").exists()
     with locked(folder), logged(folder, begun=begun):
-        return _ablate(sweep, folder, on_point, known, on_epoch)
+        return _ablate(sweep, folder, on_point, outcomes, on_epoch)
 
 
 def _ablate(
     sweep: Sweep,
     folder: Path,
     on_point: Callable[[Sequence[Outcome], int], None],
-    known: Sequence[Outcome],
+    outcomes: Sequence[Outcome],
     on_epoch: OnEpoch | None,
 ) -> list[Outcome]:
     wanted = points(sweep)
     folders = _folders(folder / "points", wanted)
-    by_name = {outcome.point.name: outcome for outcome in (*known, *finished(sweep))}
+    by_name = {outcome.point.name: outcome for outcome in (*outcomes, *finished(sweep))}
     done = list(by_name.values())
     log.info("%d points, %d of them finished before", len(wanted), len(done))
     waiting = [point for point in wanted if point.name not in by_name]
@@ -137,8 +137,8 @@ def _history(folder: Path) -> list[Row]:
     if not path.exists():
         return []
     columns = {k: v.tolist() for k, v in read_history(path).items()}
-    known = [[None if isnan(x) else x for x in column] for column in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*known, strict=True)]
+    series = [[None if isnan(x) else x for x in column] for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*series, strict=True)]
 
 
 def finished(sweep: Sweep) -> list[Outcome]:
@@ -193,15 +193,15 @@ def _finished(folder: Path, point: Point) -> Outcome | None:
 
 
 def _require_same_data(done: Sequence[Outcome]) -> None:
-    known: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for outcome in done:
         assert outcome.manifest is not None
         inputs = outcome.manifest.get("inputs", {}).values()
         for file in chain(outcome.manifest["data"]["files"], *inputs):
             path = file["path"]
-            if path not in known and Path(path).is_file():
-                known[path] = sha256(path)
-            if known.get(path, file["sha256"]) != file["sha256"]:
+            if path not in digests and Path(path).is_file():
+                digests[path] = sha256(path)
+            if digests.get(path, file["sha256"]) != file["sha256"]:
                 raise TlpotError(
                     f"{path} changed since point {outcome.point.name} of this sweep finished; "
                     "name another output, so that its table does not mix two data sets"

@@ -117,7 +117,7 @@ def points(sweep: Sweep) -> list[Point]:
     base = sweep.base
     if isinstance(base, str):
         base = read_yaml(base, "config", "The sweep's `base` names it.")
-    found = []
+    sweep_points = []
     for labels, changes in _combinations(sweep.axes):
         for seed in sweep.seeds:
             where = ", ".join(f"{axis}={label}" for axis, label in labels.items())
@@ -128,9 +128,9 @@ def points(sweep: Sweep) -> list[Point]:
             for key in SEEDED if shuffled else SEEDED[1:]:
                 set_key(values, key, seed, where)
             config = parse_config(values, f"point {where}")
-            found.append(Point(labels, seed, config, name_of(config)))
-    _refuse_repeats(found)
-    return found
+            sweep_points.append(Point(labels, seed, config, name_of(config)))
+    _refuse_repeats(sweep_points)
+    return sweep_points
 
 
 def _combinations(
@@ -168,9 +168,9 @@ def name_of(config: Config) -> str:
     return hashlib.sha256(settings(config).encode()).hexdigest()[:12]
 
 
-def _refuse_repeats(found: list[Point]) -> None:
+def _refuse_repeats(sweep_points: list[Point]) -> None:
     first: dict[str, Point] = {}
-    for point in found:
+    for point in sweep_points:
         other = first.setdefault(point.name, point)
         if other is not point:
             raise TlpotError(

@@ -105,8 +105,8 @@ def by_labels(outcomes: Sequence[Outcome]) -> dict[tuple[str, ...], list[Outcome
 
 def values(outcomes: Sequence[Outcome], name: str, model: str = "finetuned") -> list[float]:
     """One test error of each outcome that has it."""
-    found = [o.metrics[model]["test"].get(name) for o in outcomes if o.metrics is not None]
-    return [value for value in found if value is not None]
+    errors = [o.metrics[model]["test"].get(name) for o in outcomes if o.metrics is not None]
+    return [value for value in errors if value is not None]
 
 
 def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
@@ -122,14 +122,14 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
         lines.setdefault(rest, []).append(o)
     for panel, name in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
         for label, members in lines.items():
-            found = [
+            runs = [
                 (
                     places[choice],
                     values([o for o in members if o.point.labels[axis] == choice], name),
                 )
                 for choice in order
             ]
-            drawn = [(x, fmean(v), stdev(v) if len(v) > 1 else 0.0) for x, v in found if v]
+            drawn = [(x, fmean(v), stdev(v) if len(v) > 1 else 0.0) for x, v in runs if v]
             if drawn:
                 x, y, spread = zip(*sorted(drawn), strict=True)
                 style = "o-" if numeric else "o"
@@ -162,10 +162,10 @@ def _places(order: Sequence[str]) -> tuple[Mapping[str, float], bool]:
 
 def cell(outcomes: Sequence[Outcome], name: str) -> str:
     """Mean ± standard deviation of one test error."""
-    found = values(outcomes, name)
-    if not found:
+    errors = values(outcomes, name)
+    if not errors:
         return "–"
-    spread = stdev(found) if len(found) > 1 else 0.0
-    digits = max(1 - floor(log10(spread or fmean(found) / 10 or 1.0)), 0)
-    mean = f"{fmean(found):.{digits}f}"
-    return f"{mean} ± {spread:.{digits}f}" if len(found) > 1 else mean
+    spread = stdev(errors) if len(errors) > 1 else 0.0
+    digits = max(1 - floor(log10(spread or fmean(errors) / 10 or 1.0)), 0)
+    mean = f"{fmean(errors):.{digits}f}"
+    return f"{mean} ± {spread:.{digits}f}" if len(errors) > 1 else mean

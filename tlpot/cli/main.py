@@ -394,16 +394,16 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return app(arguments)
     except TlpotError as error:
-        said = str(error)
+        reason = str(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        said = f"out of memory ({first_line(error)[:120]}); {LARGE}"
+        reason = f"out of memory ({first_line(error)[:120]}); {LARGE}"
     except OSError as error:  # a full disk, a folder that is missing or not ours
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     finally:
         warnings.showwarning = show
-    err.print(f"[bold red]error:[/] {_escape(said)}", soft_wrap=True, highlight=False)
+    err.print(f"[bold red]error:[/] {_escape(reason)}", soft_wrap=True, highlight=False)
     sys.exit(2)
 
 

@@ -244,6 +244,6 @@ def _named(
 def _flat(told: Iterable[tuple[Any, Any]], sections: Collection[str]) -> Iterator[tuple[str, Any]]:
     for key, value in told:
         if key in sections and isinstance(value, Mapping):
-            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
         else:
             yield str(key), value

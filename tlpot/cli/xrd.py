@@ -76,6 +76,6 @@ def classify(
     classifier.network.to(usable(device))
     opinions = classify_files(files, classifier, wavelength)
     if as_json:
-        print(json.dumps({name: one.as_dict() for name, one in opinions.items()}, indent=2))
+        print(json.dumps({name: opinion.as_dict() for name, opinion in opinions.items()}, indent=2))
     else:
         print_opinions(opinions, out)

@@ -52,9 +52,9 @@ class Needs:
             if value or (value is False and say(key, False) != say(key, None)):
                 return f"with {say(key, value)}"
         wanted = [
-            say(key, None if isinstance(one, bool) else one)
-            for key, some in self.others.items()
-            for one in (some if isinstance(some, tuple) else (some,))
+            say(key, None if isinstance(value, bool) else value)
+            for key, values_wanted in self.others.items()
+            for value in (values_wanted if isinstance(values_wanted, tuple) else (values_wanted,))
         ]
         return f"without {' or '.join(wanted)}"
 
@@ -63,7 +63,8 @@ def _meets(value: Any, wanted: bool | tuple[str, ...]) -> bool:
     if isinstance(wanted, bool):
         return bool(value) is wanted
     return any(
-        str(value) != one[1:] if one[0] == "!" else fnmatchcase(str(value), one) for one in wanted
+        str(value) != pattern[1:] if pattern[0] == "!" else fnmatchcase(str(value), pattern)
+        for pattern in wanted
     )
 
 
@@ -248,10 +249,10 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     return f"{key or 'config'}: {message} (got {problem['input']!r})"
 
 
-def unknown_key(key: str, name: str, known: Sequence[str]) -> str:
-    """What refuses a key: its `name` is none of the `known`."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+def unknown_key(key: str, name: str, keys: Sequence[str]) -> str:
+    """What refuses a key: its `name` is none of the `keys`."""
+    close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(keys)}"
     return f"{key}: unknown key; {hint}"
 
 

@@ -57,7 +57,7 @@ class Advice:
         By new element all supported ones, nearest first.
     suggested
         By new element the donor to begin with (`tlpot.elements.donors.suggest_donors`).
-    known
+    own
         Elements asked for that need no donor.
     """
 
@@ -65,11 +65,11 @@ class Advice:
     supported: tuple[str, ...]
     donors: dict[str, list[Donor]]
     suggested: dict[str, str]
-    known: tuple[str, ...]
+    own: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        elements: dict[str, Any] = {e: {"supported": True} for e in self.known}
+        elements: dict[str, Any] = {e: {"supported": True} for e in self.own}
         for element, donors in self.donors.items():
             elements[element] = {
                 "supported": False,

@@ -62,7 +62,7 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
     apart = f"{_rmse(frames, predictions):.4g} eV/atom (RMSE) from these labels"
     free = len(some) > compositions(some)
     if potential.reference.kind != "self-energies":
-        found = _metrics(potential, frames, predictions, "model")
+        errors = _metrics(potential, frames, predictions, "model")
         left = f"{1e3 * _rmse(frames, shifted):.3g} meV/atom would be left" if free else ""
         remark = (
             f"The model's energies are {apart}. Labels of another code, of other pseudopotentials "
@@ -70,19 +70,19 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
             + (f": with one fitted to these frames {left}" if left else "")
             + ". The errors are without such a fit; the centred ones do not depend on it."
         )
-        return Assessment(frames, predictions, found, remark)
+        return Assessment(frames, predictions, errors, remark)
     why = (
         f"{potential.metadata.get('base', 'The base')} was never tuned to such labels: its "
         f"energies count from its own zero, {apart}."
     )
     if not free:
         unlabelled = [replace(frame, energy=None) for frame in frames]
-        found = _metrics(potential, unlabelled, predictions, "unknown")
+        errors = _metrics(potential, unlabelled, predictions, "unknown")
         remark = (
             f"{why} To fit the zero, and judge energies too, needs more frames than there are "
             "independent compositions: energy errors are left out."
         )
-        return Assessment(frames, predictions, found, remark)
+        return Assessment(frames, predictions, errors, remark)
     remark = (
         f"{why} The zero was fitted to these {len(some)} frames, as fine-tuning does "
         f"({reference.kind}: {reference.why}): energy errors are what that leaves."

@@ -69,10 +69,10 @@ def calibrate(
         None where neither energies nor forces are labelled in `FEWEST_FRAMES` frames, or there is
         but one member. With less than level/(1−level) frames (9 at 90 %) a scale has no quantile.
     """
-    said = potential.predict(frames, members=True) if predictions is None else predictions
+    predicted = potential.predict(frames, members=True) if predictions is None else predictions
 
     def scale(quantity: Quantity) -> Scale | None:
-        errors, spreads, n = deviations(frames, said, quantity, potential.calibration)
+        errors, spreads, n = deviations(frames, predicted, quantity, potential.calibration)
         if n < FEWEST_FRAMES:
             return None
         size = rms(errors / spreads)
@@ -126,7 +126,7 @@ def deviations(
     Energies in eV/atom, force components in eV/Å; `calibration` is that of `predictions`. What
     has no label, or is the same for all members, is left out.
     """
-    found = [(np.empty(0), np.empty(0))]
+    pairs = [(np.empty(0), np.empty(0))]
     for frame, prediction in zip(frames, predictions, strict=True):
         label = getattr(frame, quantity)
         spread = prediction.energy_std if quantity == "energy" else prediction.forces_std
@@ -137,9 +137,9 @@ def deviations(
         spreads = np.ravel(spread) / (per * factor(calibration, quantity))
         told = np.isfinite(errors) & (spreads > (0.0 if quantity == "energy" else STILL))
         if told.any():
-            found.append((errors[told], spreads[told]))
-    errors, spreads = (np.concatenate(some) for some in zip(*found, strict=True))
-    return errors, spreads, len(found) - 1
+            pairs.append((errors[told], spreads[told]))
+    errors, spreads = (np.concatenate(some) for some in zip(*pairs, strict=True))
+    return errors, spreads, len(pairs) - 1
 
 
 def enough(n: int, level: float) -> bool:
@@ -181,7 +181,7 @@ def _judge(
     scale = getattr(calibration, quantity, None)
     unit = "meV_per_atom" if quantity == "energy" else "meV_per_A_component"
     names = ("spearman", "rms_z_raw", "rms_z", "miscalibration_raw", "miscalibration", "coverage")
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "n": len(errors),
         "factor": scale and scale.factor,
         "quantile": scale and scale.quantile,
@@ -189,15 +189,15 @@ def _judge(
         **dict.fromkeys((*names, f"half_width_{unit}")),
     }
     if len(errors) > 2 and np.ptp(spreads) > 0:
-        found["spearman"] = float(spearmanr(np.abs(errors), spreads).statistic)
+        scores["spearman"] = float(spearmanr(np.abs(errors), spreads).statistic)
     if len(errors):
         z = errors / spreads
-        found |= {"rms_z_raw": rms(z), "miscalibration_raw": miscalibration_area(z)}
+        scores |= {"rms_z_raw": rms(z), "miscalibration_raw": miscalibration_area(z)}
         if scale:
             z /= scale.factor
-            found |= {"rms_z": rms(z), "miscalibration": miscalibration_area(z)}
+            scores |= {"rms_z": rms(z), "miscalibration": miscalibration_area(z)}
         if scale and scale.quantile is not None:
             half = scale.quantile * scale.factor * spreads
-            found["coverage"] = float(np.mean(np.abs(errors) <= half))
-            found[f"half_width_{unit}"] = 1e3 * float(np.median(half))
-    return found
+            scores["coverage"] = float(np.mean(np.abs(errors) <= half))
+            scores[f"half_width_{unit}"] = 1e3 * float(np.median(half))
+    return scores

@@ -39,9 +39,9 @@ def force_errors(
     symbols, errors = [np.empty(0, dtype=str)], [np.empty((0, 3))]
     for frame, prediction in zip(frames, predictions, strict=True):
         if frame.forces is not None:
-            known = np.isfinite(frame.forces).all(axis=1)
-            symbols.append(np.array(frame.atoms.symbols)[known])
-            errors.append(1e3 * (prediction.forces - frame.forces)[known])
+            labelled = np.isfinite(frame.forces).all(axis=1)
+            symbols.append(np.array(frame.atoms.symbols)[labelled])
+            errors.append(1e3 * (prediction.forces - frame.forces)[labelled])
     return np.concatenate(symbols), np.concatenate(errors)
 
 

@@ -134,9 +134,9 @@ def judged(
             {name: groups[name] for name in SEEN.values() if name in groups}
         )
         if "unseen" in groups:
-            some, said = zip(*groups["unseen"], strict=True)
-            found = uncertainty(some, said, potential.calibration)
-            result["by_seen"]["unseen"]["uncertainty"] = found
+            some, predicted = zip(*groups["unseen"], strict=True)
+            trust = uncertainty(some, predicted, potential.calibration)
+            result["by_seen"]["unseen"]["uncertainty"] = trust
     return result
 
 
@@ -167,8 +167,8 @@ def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metri
         If there is not one prediction a frame.
     """
     energy = energy_errors(frames, predictions)
-    known = np.array([is_known(frame.energy) for frame in frames], dtype=bool)
-    names = np.array([composition(frame.atoms) for frame in frames])[known]
+    labelled = np.array([is_known(frame.energy) for frame in frames], dtype=bool)
+    names = np.array([composition(frame.atoms) for frame in frames])[labelled]
     _, forces = force_errors(frames, predictions)
     stress = [
         1e3 * (prediction.stress - frame.stress)
@@ -178,9 +178,9 @@ def metrics(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Metri
     return {
         "n_frames": len(frames),
         "n_atoms": sum(len(frame) for frame in frames),
-        **_spread("energy", "meV_per_atom", energy[known]),
-        **_spread("energy", "centered_meV_per_atom", center(energy[known], names)),
-        "n_energies": int(known.sum()),
+        **_spread("energy", "meV_per_atom", energy[labelled]),
+        **_spread("energy", "centered_meV_per_atom", center(energy[labelled], names)),
+        "n_energies": int(labelled.sum()),
         **_force_metrics(forces),
         "n_force_frames": sum(frame.forces is not None for frame in frames),
         **_spread("stress", "meV_per_A3", np.ravel(stress)),

@@ -103,8 +103,8 @@ def learning_curve(history: History) -> Figure:
         },
     }
     finite = {name: np.isfinite(values) for name, values in history.items()}
-    known = {column for column, some in finite.items() if some.any()}
-    panels = {k: v for k, v in panels.items() if known & set(v)}
+    recorded = {column for column, some in finite.items() if some.any()}
+    panels = {k: v for k, v in panels.items() if recorded & set(v)}
     figure, (axes,) = panels_of(max(4.0 * len(panels), 8.6), 3.6, 1, len(panels))
     for axis, (label, lines) in zip(axes, panels.items(), strict=True):
         for column, colour in lines.items():

@@ -138,21 +138,21 @@ def environment(package: str) -> Environment:
     Filters: ``short`` (three digits), ``percent``, ``duration`` (of seconds), ``formula``,
     ``sentence``.
     """
-    found = Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(p, "") for p in (package, "tlpot.evaluation")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
+    templates.filters |= {
         "short": short,
         "percent": percent,
         "duration": _duration,
         "formula": formula,
         "sentence": sentence,
     }
-    return found
+    return templates
 
 
 def lattice_error(entry: Metrics) -> dict[str, Any] | None:
@@ -224,7 +224,7 @@ def made_worse(before: Metrics, after: Metrics) -> Iterable[str]:
 def outlier_lines(entry: Metrics) -> Iterable[str]:
     """A sentence for each frame that makes an RMSE."""
     made = entry.get("by_one_frame", {})
-    for frame, only in dict.fromkeys((one["frame"], one["only"]) for one in made.values()):
+    for frame, only in dict.fromkeys((m["frame"], m["only"]) for m in made.values()):
         errors = ", ".join(
             f"the {label.replace(', centred', '')} {short(made[key]['rmse'])} instead of "
             f"{short(entry[key])} {unit}{' (centred)' if 'centred' in label else ''}"

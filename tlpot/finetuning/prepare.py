@@ -103,8 +103,8 @@ def prepare(
     """
     base, layers = _base(config)
     checked = _checked(config, base, frames)
-    known = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
-    splits, counts = split_data(checked.frames, config.data, known)
+    base_set = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
+    splits, counts = split_data(checked.frames, config.data, base_set)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
@@ -131,7 +131,7 @@ def prepare(
     else:
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     labels = _labelled(base, replay)
-    facts = (config, splits, layers, known, counts, checked, parts, base, potential, labels)
+    facts = (config, splits, layers, base_set, counts, checked, parts, base, potential, labels)
     return PreparedPotential(*facts, present, batches, predictions)
 
 

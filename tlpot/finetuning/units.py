@@ -124,8 +124,8 @@ def inspect_units(
     except TlpotError as error:
         yield f"units are not checked: {error}"
         return
-    known = [frame for frame in frames if set(frame.atoms.symbols) <= set(potential.elements)]
-    some = _sample(known)
+    supported = [frame for frame in frames if set(frame.atoms.symbols) <= set(potential.elements)]
+    some = _sample(supported)
     if frames and not some:
         yield f"units are not checked: each structure has an element that {name} does not know"
     if not some:
@@ -196,10 +196,10 @@ def _compared(what: str, pairs: Pairs) -> Iterator[str]:
         yield from _doubt(what, labels, predicted, {f.source for f, _ in pairs})
 
 
-def _centred(known: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _centred(labelled: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Less the means of each composition that has more than two frames; the others left out."""
     groups: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
-    for formula, label, predicted in known:
+    for formula, label, predicted in labelled:
         groups[formula].append((label, predicted))
     centred = [np.array(g) - np.mean(g, axis=0) for g in groups.values() if len(g) > 2]
     return [(c[:, 0].ravel(), c[:, 1].ravel()) for c in centred]
@@ -208,7 +208,7 @@ def _centred(known: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray, np
 def _doubt(
     what: str, labels: np.ndarray, predicted: np.ndarray, files: Collection[str]
 ) -> Iterator[str]:
-    key, ours, known = LABEL_UNITS[what]
+    key, ours, unit_factors = LABEL_UNITS[what]
     scale = float(np.sqrt(np.square(labels).sum() * np.square(predicted).sum()))
     if scale == 0.0:
         return
@@ -217,8 +217,8 @@ def _doubt(
     yardstick = abs(correlation) >= max(CORRELATION[what], 3 / len(labels) ** 0.5)
     if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE:
         return
-    guess = min(known, key=lambda unit: _distance(factor, known[unit]))
-    if _distance(factor, known[guess]) > np.log(PLAUSIBLE):
+    guess = min(unit_factors, key=lambda unit: _distance(factor, unit_factors[unit]))
+    if _distance(factor, unit_factors[guess]) > np.log(PLAUSIBLE):
         return
     yield (
         f"{', '.join(sorted(files)[:3])}: the {what} are {factor:.3g} times what the pretrained "

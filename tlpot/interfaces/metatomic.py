@@ -144,9 +144,9 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
             vectors: List[Tensor] = []
             atoms = 0
             for index, system in enumerate(torch.jit.annotate(List[System], systems)):
-                found = system.get_neighbor_list(self.neighbours)
-                pairs.append(found.samples.values[:, :2].long().t() + atoms)
-                vectors.append(found.values.squeeze(-1))
+                neighbours = system.get_neighbor_list(self.neighbours)
+                pairs.append(neighbours.samples.values[:, :2].long().t() + atoms)
+                vectors.append(neighbours.values.squeeze(-1))
                 numbers.append(system.types.long())
                 place = torch.arange(len(system.types), device=system.types.device)
                 samples.append(torch.stack([torch.full_like(place, index), place], dim=1))

@@ -135,9 +135,9 @@ class TorchSimModel(torch.nn.Module):
                 self._lists, self._numbers = {}, state.atomic_numbers.clone()
         held = self._held
         if held is None or held.keys != keys or not all(key in self._lists for key in keys):
-            known = self._lists
+            lists = self._lists
             self._lists = {
-                key: known[key] if key in known else self._search(state, n)
+                key: lists[key] if key in lists else self._search(state, n)
                 for n, key in enumerate(keys)
             }
             held = _Held.of(self._lists)
@@ -188,14 +188,14 @@ class _Held:
 
     @classmethod
     def of(cls, lists: dict[int, _List]) -> _Held:
-        first = np.cumsum([0] + [len(one.positions) for one in lists.values()]).tolist()
-        moved = [one.pairs + n for one, n in zip(lists.values(), first, strict=False)]
+        parts = list(lists.values())
+        first = np.cumsum([0] + [len(part.positions) for part in parts]).tolist()
         return cls(
             list(lists),
-            torch.cat(moved, dim=1),
-            torch.cat([one.shifts for one in lists.values()]),
-            torch.cat([one.positions for one in lists.values()]),
-            torch.stack([one.cell for one in lists.values()]),
+            torch.cat([part.pairs + n for part, n in zip(parts, first, strict=False)], dim=1),
+            torch.cat([part.shifts for part in parts]),
+            torch.cat([part.positions for part in parts]),
+            torch.stack([part.cell for part in parts]),
         )
 
     def stale(self, state: SimState, cutoff: float, skin: float) -> list[int]:

@@ -68,8 +68,8 @@ def card(model: str | Path) -> dict[str, Any]:
         **{key: metadata.get(key) for key in ("domain", "versions")},
         "calibration": header.get("calibration") or header.get("powder", {}).get("temperature"),
     }
-    found: dict[str, Any] = anonymous(about)
-    return found
+    content: dict[str, Any] = anonymous(about)
+    return content
 
 
 def _published(name: str) -> dict[str, Any]:

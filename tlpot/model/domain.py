@@ -64,19 +64,19 @@ def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
     worst = (1.0, "")
     for pair, distance in shortest_contacts([atoms]).items():
         radii = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair.split("-"))
-        known = contacts.get(pair)
-        allowed = OVERLAP * radii if known is None else NEAR * known
+        closest = contacts.get(pair)
+        allowed = OVERLAP * radii if closest is None else NEAR * closest
         if distance / allowed < worst[0]:
             why = f"{OVERLAP} × their covalent radii are {allowed:.2f}"
-            why = why if known is None else f"the closest in training is {known:.2f}"
+            why = why if closest is None else f"the closest in training is {closest:.2f}"
             worst = (distance / allowed, f"{pair} atoms {distance:.2f} Å apart; {why} Å")
     return worst[1] or None
 
 
 def allowed_spread(potential: Potential, given: float | None) -> float | None:
     """eV per √N: as `given`, or what the model's training allows; None where nobody says."""
-    known = potential.metadata.get("domain", {}).get("spread")
-    return DOUBT * known if given is None and known is not None else given
+    trained = potential.metadata.get("domain", {}).get("spread")
+    return DOUBT * trained if given is None and trained is not None else given
 
 
 def outside(
@@ -96,8 +96,8 @@ def outside(
     bonds
         Whether `after` must have the bonds of `before`.
     """
-    known = potential.metadata.get("domain", {})
-    if reason := too_close(after, known.get("contacts", {})):
+    domain = potential.metadata.get("domain", {})
+    if reason := too_close(after, domain.get("contacts", {})):
         return reason
     if bonds and (changes := changed_bonds(before, after)):
         return changes

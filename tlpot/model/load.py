@@ -66,8 +66,8 @@ def _load(model: str | Path) -> Potential:
             f"{name} has no pretrained weights: train it (tlpot finetune, model.base: {name})"
         )
     else:
-        known = ", ".join(pretrained())
-        raise TlpotError(f"'{name}' is neither an existing model file nor one of {known}")
+        names = ", ".join(pretrained())
+        raise TlpotError(f"'{name}' is neither an existing model file nor one of {names}")
     if weights:
         potential.metadata["base"] = name
     return potential

@@ -120,9 +120,9 @@ def require_determined(train: Sequence[Frame], held_out: Sequence[Frame]) -> Non
         If a composition is no linear combination of those of the training frames.
     """
     symbols = _elements([*train, *held_out])
-    known, asked = _shares(train, symbols), _shares(held_out, symbols)
-    fit = np.linalg.lstsq(known.T, asked.T, rcond=1e-10)[0]
-    open_ones = np.abs(known.T @ fit - asked.T).max(axis=0, initial=0.0) > 1e-6
+    trained, asked = _shares(train, symbols), _shares(held_out, symbols)
+    fit = np.linalg.lstsq(trained.T, asked.T, rcond=1e-10)[0]
+    open_ones = np.abs(trained.T @ fit - asked.T).max(axis=0, initial=0.0) > 1e-6
     if open_ones.any():
         frame = held_out[int(open_ones.argmax())]
         raise TlpotError(
@@ -145,9 +145,9 @@ def _shares(frames: Sequence[Frame], symbols: Sequence[str]) -> np.ndarray:
 
 def _explain(rank: int, symbols: Sequence[str]) -> tuple[str, str]:
     n = len(symbols)
-    found = f"{rank} independent composition{'s' if rank > 1 else ''} for {n} elements"
+    count = f"{rank} independent composition{'s' if rank > 1 else ''} for {n} elements"
     if rank == n:
-        return "per element", f"{found}: every element's value is determined"
+        return "per element", f"{count}: every element's value is determined"
     if rank == 1:
-        return "per atom", f"{found}: only one value per atom is determined"
-    return "minimum norm", f"{found}: smallest corrections to one value per atom that fit"
+        return "per atom", f"{count}: only one value per atom is determined"
+    return "minimum norm", f"{count}: smallest corrections to one value per atom that fit"

@@ -163,9 +163,9 @@ class _Process:
     def _cause(self) -> str:
         self.process.join()
         code = self.process.exitcode or 0
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        ending = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         times = f", {self.attempts} times" if self.attempts > 1 else ""
-        return f"{how}{times}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        return f"{ending}{times}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")

@@ -31,12 +31,12 @@ def choose(
     number: int,
     model: Potential | None,
     seed: int = 0,
-    known: Sequence[Frame] = (),
+    existing: Sequence[Frame] = (),
 ) -> list[Frame]:
     """The `number` frames most worth labelling or training on, first pick first.
 
     ``committee`` takes those of the largest ensemble spread per √N, ``farthest`` those most
-    unlike each other, and unlike those of `known`, in descriptor space, ``random`` any (by
+    unlike each other, and unlike those of `existing`, in descriptor space, ``random`` any (by
     `seed`). The spread that decided is noted in ``info["committee_eV"]``.
 
     Raises
@@ -51,10 +51,10 @@ def choose(
         return [frames[i] for i in picks]
     if model is None:
         raise TlpotError(f"picking by {by} needs a model")
-    require_sound((*known, *frames))
+    require_sound((*existing, *frames))
     if by == "farthest":
-        everything = [*known, *frames]
-        picks = farthest(frame_features(model, everything), number, range(len(known)))
+        everything = [*existing, *frames]
+        picks = farthest(frame_features(model, everything), number, range(len(existing)))
         return [everything[i] for i in picks]
     scores = committee(model, frames)
     return [

@@ -52,7 +52,7 @@ class Prepared:
     ----------
     layers
         One row a layer: does it train?
-    known
+    base_set
         What the base was trained on.
     seen_by_base
         How much of the data that is.
@@ -61,7 +61,7 @@ class Prepared:
     config: Any
     splits: Splits
     layers: list[LayerState]
-    known: TrainingSet
+    base_set: TrainingSet
     seen_by_base: Overlap
 
     def frames(self, part: str) -> list[Frame]:
@@ -194,7 +194,9 @@ class Job:
             As `Trainer`'s.
         """
         settings, prepared = self.config.training, self.prepared
-        seen = prepared.known.with_frames(prepared.frames("train"), prepared.frames("validation"))
+        seen = prepared.base_set.with_frames(
+            prepared.frames("train"), prepared.frames("validation")
+        )
         self.about = {
             "training": recipe(self.config),
             "inputs": without_folders(self.manifest["inputs"]),

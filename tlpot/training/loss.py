@@ -35,9 +35,9 @@ def count_labels(batches: Sequence[Batch], weighted: bool = True) -> Counts:
     counts = np.zeros(3)
     for b in batches:
         weight = b.weight if weighted else torch.ones_like(b.weight)
-        known = (b.forces[:, 0], b.energy, b.stress[:, 0, 0] * b.volumes)
+        labels = (b.forces[:, 0], b.energy, b.stress[:, 0, 0] * b.volumes)
         weights = (weight[b.frame], weight, weight)
-        counts += [float(w[~k.isnan()].sum()) for k, w in zip(known, weights, strict=True)]
+        counts += [float(w[~k.isnan()].sum()) for k, w in zip(labels, weights, strict=True)]
     return counts.tolist()
 
 

@@ -58,11 +58,11 @@ def common_part(
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Of Python, tlpot and those of the packages that are installed."""
-    found = {"python": platform.python_version(), "tlpot": __version__}
+    installed = {"python": platform.python_version(), "tlpot": __version__}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed
 
 
 def about_file(path: str | Path) -> dict[str, Any]:

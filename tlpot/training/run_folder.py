@@ -205,11 +205,11 @@ def _differences(before: Section, now: Section) -> dict[str, str]:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         deeper = isinstance(value, Mapping)
-        found |= _flat(value, f"{above}{key}.") if deeper else {f"{above}{key}": value}
-    return found
+        flat |= _flat(value, f"{above}{key}.") if deeper else {f"{above}{key}": value}
+    return flat
 
 
 def begin(

@@ -11,7 +11,7 @@ from tlpot.elements.advice import Advice, Donor
 
 def print_advice(advice: Advice, console: Console) -> None:
     """The ranking, the marks, and the line for the config."""
-    for element in advice.known:
+    for element in advice.own:
         console.print(f"{element} is already an element of {advice.model}", highlight=False)
     if not advice.donors:
         return

@@ -46,8 +46,8 @@ def print_prepared(prepared: PreparedPotential, console: Console) -> None:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
     data = prepared.config.data
-    how = f"(seed {data.split.seed})" if data.shuffled or not data.train else "as named"
-    console.print(f"split {how}: {sizes}")
+    origin = f"(seed {data.split.seed})" if data.shuffled or not data.train else "as named"
+    console.print(f"split {origin}: {sizes}")
     reference = prepared.potential.reference
     console.print(f"energy reference {reference.kind}: {reference.why}")
     table = Table("layer", title="what trains")
@@ -186,8 +186,8 @@ def label_counts(frames: Sequence[Frame]) -> str:
         "energy": "with their energy alone",
     }
     counts = Counter(frame.labels for frame in frames)
-    found = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
-    return "labels: " + ", ".join(found) if set(counts) != {"full"} else ""
+    parts = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
+    return "labels: " + ", ".join(parts) if set(counts) != {"full"} else ""
 
 
 def _trust(entry: Metrics, what: str = "") -> str:

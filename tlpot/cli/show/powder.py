@@ -23,7 +23,9 @@ def print_prepared(prepared: PreparedClassifier, console: Console) -> None:
     """How many crystals of each crystal system each part has, and what was refused."""
     print_seen(base_lines(prepared.seen_by_base, "crystals"), console)
     table = Table("crystals", *reversed(PARTS))
-    counts = [Counter(one.system for one in prepared.part(name)) for name in reversed(PARTS)]
+    counts = [
+        Counter(example.system for example in prepared.part(name)) for name in reversed(PARTS)
+    ]
     for i, system in enumerate(SYSTEMS):
         table.add_row(system, *(str(count[i]) for count in counts))
     console.print(table)
@@ -54,11 +56,11 @@ def print_run(run: Run[Classifier], console: Console) -> None:
 
 def print_opinions(opinions: Mapping[str, Opinion], console: Console) -> None:
     """A line of probabilities a pattern, and why it may mean nothing."""
-    for name, one in opinions.items():
-        shares = ", ".join(f"{k} {100 * v:.0f} %" for k, v in one.probabilities.items())
+    for name, opinion in opinions.items():
+        shares = ", ".join(f"{k} {100 * v:.0f} %" for k, v in opinion.probabilities.items())
         console.print(f"{name}: {shares}", markup=False, highlight=False, soft_wrap=True)
-        for doubt in one.doubts:
+        for doubt in opinion.doubts:
             line = f"  outside what the classifier was trained on: {doubt}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if unseen := next((one.unseen for one in opinions.values()), []):
+    if unseen := next((opinion.unseen for opinion in opinions.values()), []):
         console.print(f"no training crystal was {' or '.join(unseen)}: such are not recognised")

@@ -78,13 +78,14 @@ def print_errors(metrics: Metrics, unit: str, console: Console) -> None:
         table.add_row(name, str(part["n"]), *(short(part[key]) for _, key in MEASURES))
     console.print(table)
     if trust := metrics.get("uncertainty"):
-        said = {name: short(value) for name, value in trust.items()}
+        numbers = {name: short(value) for name, value in trust.items()}
         console.print(
-            f"spread of the models: mean {said['mean_spread']} {unit}; rank correlation with the "
-            f"error {said['spearman']}; RMS of error/spread {said['rms_z']}"
+            f"spread of the models: mean {numbers['mean_spread']} {unit}; "
+            f"rank correlation with the error {numbers['spearman']}; "
+            f"RMS of error/spread {numbers['rms_z']}"
         )
         if "coverage" in trust:
             console.print(
-                f"{trust['level']:.0%} intervals: mean half width {said['half_width']} {unit}; "
+                f"{trust['level']:.0%} intervals: mean half width {numbers['half_width']} {unit}; "
                 f"{trust['coverage']:.0%} of the crystals lie inside"
             )

@@ -53,16 +53,16 @@ def print_relaxed(outcome: RelaxedFolder, console: Console) -> None:
 def print_ranking(ranked: Ranked, folder: Path, console: Console) -> None:
     """The lowest crystals, the experimental ones, what was refused, and where the files are."""
     table = Table("rank", "structure", "kJ/mol", "above lowest", "±", "g/cm³", "in doubt against")
-    names = short_names(one.name for one in ranked.candidates)
-    for i, one in enumerate(ranked.candidates[:SHOWN]):
+    names = short_names(candidate.name for candidate in ranked.candidates)
+    for i, candidate in enumerate(ranked.candidates[:SHOWN]):
         doubt = ranked.not_told_from(i)
         table.add_row(
             str(i + 1),
-            names[one.name],
-            f"{one.energy:.2f}",
+            names[candidate.name],
+            f"{candidate.energy:.2f}",
             f"{ranked.relative[i]:.2f}",
             short(ranked.spread[0, i]),
-            f"{one.density:.3f}",
+            f"{candidate.density:.3f}",
             "?" if doubt is None else f"{len(doubt)} other{'s' * (len(doubt) != 1)}",
         )
     console.print(table)
