@@ -8,7 +8,7 @@ the code, not just an annotation, names them: hence ``torch.jit.annotate``.
 # ruff: noqa: UP006, UP035, UP045
 
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from ase.data import atomic_numbers
@@ -104,15 +104,30 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
     potential.require_export("metatomic")
     for module in ("metatomic.torch", "metatensor.torch"):
         require(module, "metatomic", "tlpot export --to metatomic")
-    from metatensor.torch import Labels, TensorBlock, TensorMap
-    from metatomic.torch import (
-        AtomisticModel,
-        ModelCapabilities,
-        ModelMetadata,
-        ModelOutput,
-        NeighborListOptions,
-        System,
+    from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
+
+    capabilities = ModelCapabilities(
+        outputs={"energy": ModelOutput(unit="eV", sample_kind="atom")},
+        atomic_types=sorted(atomic_numbers[symbol] for symbol in potential.elements),
+        interaction_range=potential.backbone.cutoff,
+        length_unit="angstrom",
+        supported_devices=["cuda", "cpu"],
+        dtype="float64",
     )
+    metadata = ModelMetadata(
+        name="tlpot",
+        description=f"fine-tuned from {potential.metadata.get('base', 'a tlpot model')}; "
+        f"energy reference {potential.reference.kind}",
+    )
+    model = _model_class()(ScriptedEnergies(potential), potential.backbone.cutoff).eval()
+    AtomisticModel(model, metadata, capabilities).save(str(path))
+    return path
+
+
+def _model_class() -> Any:
+    """The module that metatomic saves; a class of its own names, for TorchScript."""
+    from metatensor.torch import Labels, TensorBlock, TensorMap
+    from metatomic.torch import ModelOutput, NeighborListOptions, System
 
     class Model(torch.nn.Module):
         """Energies of systems by metatomic's interface; forces and stress are its derivatives."""
@@ -135,9 +150,33 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
             selected_atoms: Optional[Labels] = None,
         ) -> Dict[str, TensorMap]:
             """``energy`` of each system or atom, eV, of the atoms that are selected."""
-            results: Dict[str, TensorMap] = {}
             if "energy" not in outputs:
-                return results
+                return torch.jit.annotate(Dict[str, TensorMap], {})
+            numbers, pairs, vectors, labels = self._joined(
+                torch.jit.annotate(List[System], systems)
+            )
+            energies = self.energies(numbers, pairs, vectors)
+            if selected_atoms is not None:
+                chosen = labels.select(selected_atoms.to(energies.device))
+                labels = Labels(["system", "atom"], labels.values[chosen])
+                energies = energies[chosen]
+            if torch.jit.annotate(ModelOutput, outputs["energy"]).sample_kind != "atom":
+                owner = labels.values[:, 0].long()
+                total = torch.zeros(len(systems), dtype=energies.dtype, device=energies.device)
+                energies = total.index_add(0, owner, energies)
+                every = torch.arange(len(systems), device=energies.device, dtype=torch.int32)
+                labels = Labels(["system"], every[:, None])
+            zero = torch.zeros(1, 1, dtype=torch.int32, device=energies.device)
+            block = TensorBlock(
+                values=energies.to(systems[0].positions.dtype)[:, None],
+                samples=labels,
+                components=torch.jit.annotate(List[Labels], []),
+                properties=Labels(["energy"], zero),
+            )
+            return {"energy": TensorMap(Labels(["_"], zero), [block])}
+
+        def _joined(self, systems: List[System]) -> Tuple[Tensor, Tensor, Tensor, Labels]:
+            """Atomic numbers, pairs and vectors of all systems, and what to call the atoms."""
             numbers: List[Tensor] = []
             samples: List[Tensor] = []
             pairs: List[Tensor] = []
@@ -151,42 +190,7 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
                 place = torch.arange(len(system.types), device=system.types.device)
                 samples.append(torch.stack([torch.full_like(place, index), place], dim=1))
                 atoms += len(system.types)
-            energies = self.energies(torch.cat(numbers), torch.cat(pairs, 1), torch.cat(vectors))
             labels = Labels(["system", "atom"], torch.cat(samples).int())
-            if selected_atoms is not None:
-                chosen = labels.select(selected_atoms.to(energies.device))
-                labels = Labels(["system", "atom"], labels.values[chosen])
-                energies = energies[chosen]
-            wanted = torch.jit.annotate(ModelOutput, outputs["energy"])
-            if wanted.sample_kind != "atom":
-                owner = labels.values[:, 0].long()
-                total = torch.zeros(len(systems), dtype=energies.dtype, device=energies.device)
-                energies = total.index_add(0, owner, energies)
-                every = torch.arange(len(systems), device=energies.device, dtype=torch.int32)
-                labels = Labels(["system"], every[:, None])
-            zero = torch.zeros(1, 1, dtype=torch.int32, device=energies.device)
-            block = TensorBlock(
-                values=energies.to(systems[0].positions.dtype)[:, None],
-                samples=labels,
-                components=torch.jit.annotate(List[Labels], []),
-                properties=Labels(["energy"], zero),
-            )
-            results["energy"] = TensorMap(Labels(["_"], zero), [block])
-            return results
+            return torch.cat(numbers), torch.cat(pairs, 1), torch.cat(vectors), labels
 
-    capabilities = ModelCapabilities(
-        outputs={"energy": ModelOutput(unit="eV", sample_kind="atom")},
-        atomic_types=sorted(atomic_numbers[symbol] for symbol in potential.elements),
-        interaction_range=potential.backbone.cutoff,
-        length_unit="angstrom",
-        supported_devices=["cuda", "cpu"],
-        dtype="float64",
-    )
-    metadata = ModelMetadata(
-        name="tlpot",
-        description=f"fine-tuned from {potential.metadata.get('base', 'a tlpot model')}; "
-        f"energy reference {potential.reference.kind}",
-    )
-    model = Model(ScriptedEnergies(potential), potential.backbone.cutoff).eval()
-    AtomisticModel(model, metadata, capabilities).save(str(path))
-    return path
+    return Model

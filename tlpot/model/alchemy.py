@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
+from torch import Tensor
 
 from tlpot.backbones.emodes import EModes
 from tlpot.backbones.weighted import Species
@@ -73,49 +74,89 @@ def alchemical_energies(
         If the backbone has no element vectors, an index or element is unknown, or λ is not in
         [0, 1].
     """
-    backbone, device = potential.backbone, potential.device
+    backbone = potential.backbone
     if not isinstance(backbone, EModes):
         raise TlpotError(
             f"the backbone {backbone.kind} has no element vectors to interpolate; train one that "
             "has (tlpot finetune, model.base: emodes)"
         )
     _check(potential, atoms, changes, lambdas, end)
-    numbers = torch.as_tensor(atoms.numbers, dtype=torch.long)
-    becomes = numbers.clone()
-    for index, symbol in changes.items():
-        becomes[index] = 0 if symbol is None else atomic_numbers[symbol]
-    drift = np.zeros_like(atoms.positions) if end is None else np.asarray(end) - atoms.positions
-    kinds, kind = torch.stack([numbers, becomes], dim=1).unique(dim=0, return_inverse=True)
-    stays = (becomes > 0).double()
-    vectors = backbone.table.cpu().double().nan_to_num()[kinds]
-    vectors[:, 1] *= (kinds[:, 1:] > 0).double()
-    reference = potential.reference.table()
-    before, after = reference[numbers], reference[becomes].where(becomes > 0, 0.0)
-
-    points = []
-    for value in np.asarray(lambdas, float):
-        lam = torch.tensor(value, dtype=torch.float64, requires_grad=True)
-        moved = atoms.copy()
-        moved.positions += value * drift
-        batch = Batch.of_frame(Frame(moved), backbone.cutoff)
-        motion = torch.from_numpy(drift)[batch.pairs[1]] - torch.from_numpy(drift)[batch.pairs[0]]
-        batch = replace(batch, vectors=batch.vectors + (lam - value) * motion)
-        mixed = torch.lerp(vectors[:, 0], vectors[:, 1], lam).to(device, backbone.dtype)
-        species = Species(backbone.architecture, kind.to(device), mixed)
-        atomic = backbone.atomic_energies(batch.to(device), species).double().cpu()
-        members = (atomic * torch.lerp(torch.ones_like(stays), stays, lam)).sum(dim=1)
-        members = members + torch.lerp(before, after, lam).sum()
-        energy = members.mean()
-        (slope,) = torch.autograd.grad(energy, lam)
-        points.append(
-            (
-                value,
-                energy.item(),
-                slope.item(),
-                potential.spread(members.detach(), "energy").item(),
-            )
-        )
+    change = _Change.of(potential.reference.table(), backbone.table, atoms, changes, end)
+    points = [
+        _point(potential, backbone, atoms, change, value) for value in np.asarray(lambdas, float)
+    ]
     return AlchemicalPath(*np.array(points).reshape(-1, 4).T)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What changes with λ: of ``n`` atoms, ``kinds`` of pairs of elements, before and after.
+
+    Attributes
+    ----------
+    drift
+        ``(n, 3)`` Å.
+    kind, vectors
+        ``[n]``, and ``[kinds, 2, modes]`` the vectors of each kind.
+    stays
+        ``[n]`` 1 for an atom that becomes another, 0 for one that vanishes.
+    before, after
+        ``[n]`` reference energies, eV.
+    """
+
+    drift: np.ndarray
+    kind: Tensor
+    vectors: Tensor
+    stays: Tensor
+    before: Tensor
+    after: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        reference: Tensor,
+        table: Tensor,
+        atoms: Atoms,
+        changes: Mapping[int, str | None],
+        end: np.ndarray | None,
+    ) -> _Change:
+        """Of arguments of `alchemical_energies`; energies and vectors by atomic number."""
+        numbers = torch.as_tensor(atoms.numbers, dtype=torch.long)
+        becomes = numbers.clone()
+        for index, symbol in changes.items():
+            becomes[index] = 0 if symbol is None else atomic_numbers[symbol]
+        goal = atoms.positions if end is None else np.asarray(end)
+        kinds, kind = torch.stack([numbers, becomes], dim=1).unique(dim=0, return_inverse=True)
+        vectors = table.cpu().double().nan_to_num()[kinds]
+        vectors[:, 1] *= (kinds[:, 1:] > 0).double()
+        after = reference[becomes].where(becomes > 0, 0.0)
+        stays = (becomes > 0).double()
+        return cls(goal - atoms.positions, kind, vectors, stays, reference[numbers], after)
+
+
+def _point(
+    potential: Potential, backbone: EModes, atoms: Atoms, change: _Change, value: float
+) -> tuple[float, float, float, float]:
+    """λ, and the energy, its slope and the ensemble's spread there."""
+    lam = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    moved = atoms.copy()
+    moved.positions += value * change.drift
+    batch = Batch.of_frame(Frame(moved), backbone.cutoff)
+    drift = torch.from_numpy(change.drift)
+    motion = drift[batch.pairs[1]] - drift[batch.pairs[0]]
+    batch = replace(batch, vectors=batch.vectors + (lam - value) * motion)
+    mixed = torch.lerp(change.vectors[:, 0], change.vectors[:, 1], lam)
+    device = potential.device
+    species = Species(
+        backbone.architecture, change.kind.to(device), mixed.to(device, backbone.dtype)
+    )
+    atomic = backbone.atomic_energies(batch.to(device), species).double().cpu()
+    members = (atomic * torch.lerp(torch.ones_like(change.stays), change.stays, lam)).sum(dim=1)
+    members = members + torch.lerp(change.before, change.after, lam).sum()
+    energy = members.mean()
+    (slope,) = torch.autograd.grad(energy, lam)
+    spread = potential.spread(members.detach(), "energy")
+    return value, energy.item(), slope.item(), spread.item()
 
 
 def _check(

@@ -72,6 +72,10 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+Call = tuple[Work, str, str, dict[str, Any], list[Frame], str]
+"""What `fill_shard` takes."""
+
+
 def fill_shard(
     work: Work,
     model: str,
@@ -146,27 +150,36 @@ def in_shards(
         calls = [(work, model, device, settings, pieces[i], str(paths[i])) for i in todo]
         tally = Tally(dict(zip(paths, map(len, pieces), strict=True)), on_structure)
         tally.look()
-        failed: dict[int, str] = {}
-        if here:
-            for call in calls:
-                fill_shard(*call, on_structure=lambda _: tally.look())
-                tally.look()
-        else:
-            with tally.watched():
-                for n, result in as_done(fill_shard, calls, scheduler, workers):
-                    tally.look()
-                    if isinstance(result, TlpotError):
-                        raise result
-                    if isinstance(result, BaseException):
-                        failed[todo[n]] = str(result) or type(result).__name__
+        failed = _fill(calls, tally, None if here else scheduler, workers)
         if failed:
-            i, why = next(iter(failed.items()))
+            n, why = next(iter(failed.items()))
+            piece = pieces[todo[n]]
             raise TlpotError(
-                f"{len(failed)} of {len(pieces)} shards failed, first that of {pieces[i][0].name} "
-                f"and the {len(pieces[i]) - 1} after it: {why}. What is done is kept; run the same "
+                f"{len(failed)} of {len(pieces)} shards failed, first that of {piece[0].name} "
+                f"and the {len(piece) - 1} after it: {why}. What is done is kept; run the same "
                 "command again"
             )
     return paths
+
+
+def _fill(
+    calls: Sequence[Call], tally: Tally, scheduler: str | None, workers: int
+) -> dict[int, str]:
+    """Fill shards, in this process without a scheduler; why by number of those that failed."""
+    if scheduler is None:
+        for call in calls:
+            fill_shard(*call, on_structure=lambda _: tally.look())
+            tally.look()
+        return {}
+    failed = {}
+    with tally.watched():
+        for n, result in as_done(fill_shard, calls, scheduler, workers):
+            tally.look()
+            if isinstance(result, TlpotError):
+                raise result
+            if isinstance(result, BaseException):
+                failed[n] = str(result) or type(result).__name__
+    return failed
 
 
 class Tally:

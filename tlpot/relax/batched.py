@@ -15,7 +15,7 @@ from tlpot.data.constraints import fixed_components
 from tlpot.interfaces.torchsim import TorchSimModel, torch_sim
 from tlpot.model.potential import CHUNK, Potential
 from tlpot.relax.ending import Minimum, deforms, ending, still
-from tlpot.relax.lbfgs import Project, lbfgs
+from tlpot.relax.lbfgs import LBFGS, Project
 from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import Holder, Projector, symmetrised
 
@@ -60,7 +60,7 @@ def _minimise(
         masks = {i: fixed_components(atoms) for i, atoms in starts.items()}
         free = {i: np.zeros((len(atoms), 3), bool) for i, atoms in starts.items()}
         project = Holder(free | {i: mask for i, mask in masks.items() if mask is not None})
-    init, step = lbfgs(
+    minimiser = LBFGS(
         model,
         positions=settings.free != "cell",
         cell=cell,
@@ -71,7 +71,7 @@ def _minimise(
     def states() -> Iterator[LBFGSState]:
         for i, atoms in starts.items():
             state = torch_sim("state").initialize_state([atoms], model.device, model.dtype)
-            yield init(state, torch.tensor([i], device=model.device))
+            yield minimiser.init(state, torch.tensor([i], device=model.device))
 
     limit = settings.batch_atoms
     if limit is None and model.device.type == "cpu":
@@ -96,7 +96,7 @@ def _minimise(
                 for i in [int(state.index)]
             }
         if batch is not None:
-            batch = step(batch)
+            batch = minimiser.step(batch)
 
 
 def _endings(state: LBFGSState, settings: Relaxation, cell: bool) -> list[str | None]:

@@ -100,17 +100,11 @@ def _state_class() -> type[LBFGSState]:
     return dataclass(kw_only=True)(type("LBFGSState", (Descent, state), scopes))
 
 
-def lbfgs(
-    model: TorchSimModel,
-    *,
-    positions: bool = True,
-    cell: bool = True,
-    pressure: float = 0.0,
-    project: Project | None = None,
-) -> tuple[Callable[..., LBFGSState], Callable[[LBFGSState], LBFGSState]]:
-    """A minimiser: ``init(state, index)`` evaluates and numbers, ``step(state)`` moves each once.
+@dataclass(frozen=True)
+class LBFGS:
+    """A minimiser: `init` evaluates and numbers structures, `step` moves each once.
 
-    Parameters
+    Attributes
     ----------
     positions, cell
         Which of them change; a cell must be periodic. With the cell alone, atoms follow it.
@@ -126,43 +120,23 @@ def lbfgs(
     1980 (Math. Comput. 35, 773).
     """
 
-    def evaluate(state: LBFGSState) -> LBFGSState:
-        """Energy and gradients at the coordinates of `state`, in place."""
-        rows = state.reference_cell @ state.deformation.mT
-        state.cell = rows.mT
-        state.positions = _each(state.natural, state.deformation.mT, state.system_idx)
-        results, crystals = model(state), periodic(state)
-        state.energy, state.forces = results["energy"], results["forces"]
-        state.stress = results["stress"] if crystals else results["stress"].nan_to_num()
-        volume = torch.linalg.det(rows).abs() if crystals else torch.zeros_like(state.energy)
-        state.enthalpy = state.energy + pressure * volume
-        slope, cell_slope = torch.zeros_like(state.forces), torch.zeros_like(state.stress)
-        if positions:
-            slope = -_each(state.forces, state.deformation, state.system_idx)
-        if cell:
-            outer = state.stress + pressure * torch.eye(3, dtype=rows.dtype, device=rows.device)
-            inverse = torch.linalg.inv(state.deformation).mT
-            cell_slope = volume[:, None, None] * outer @ inverse / _lever(state)
-        if project is not None:
-            slope, cell_slope = project(slope, cell_slope, state)
-            if positions:  # what is left of the forces is what counts
-                inverse = torch.linalg.inv(state.deformation)
-                state.forces = -_each(slope, inverse, state.system_idx)
-        state.slope, state.cell_slope = slope, cell_slope
-        state.steps = state.steps + 1
-        return state
+    model: TorchSimModel
+    positions: bool = True
+    cell: bool = True
+    pressure: float = 0.0
+    project: Project | None = None
 
-    def init(state: SimState, index: Tensor | None = None) -> LBFGSState:
+    def init(self, state: SimState, index: Tensor) -> LBFGSState:
+        """`state` at the start of its way, evaluated; `index` numbers its structures."""
         systems, atoms = state.n_systems, state.n_atoms
         new = state.positions.new_zeros
-        return evaluate(
+        unit = torch.eye(3, dtype=state.dtype, device=state.device)
+        return self._evaluate(
             _state_class()(
                 **{name: getattr(state, name) for name in _GEOMETRY},
                 natural=state.positions.clone(),
                 reference_cell=state.row_vector_cell.clone(),
-                deformation=torch.eye(3, dtype=state.dtype, device=state.device).repeat(
-                    systems, 1, 1
-                ),
+                deformation=unit.repeat(systems, 1, 1),
                 energy=new(systems),
                 forces=new(atoms, 3),
                 stress=new(systems, 3, 3),
@@ -175,12 +149,13 @@ def lbfgs(
                 cell_turns=new(systems, MEMORY, 3, 3),
                 curvature=new(systems, MEMORY),
                 radius=new(systems) + FIRST_MOVE,
-                index=torch.arange(systems, device=state.device) if index is None else index,
+                index=index,
                 steps=new(systems),
             )
         )
 
-    def step(state: LBFGSState) -> LBFGSState:
+    def step(self, state: LBFGSState) -> LBFGSState:
+        """`state` after one move of each structure, or none of those whose enthalpy would rise."""
         move, cell_move = _direction(state)
         longest = _longest(move, cell_move, state)
         scale = (state.radius / longest.clamp(min=1e-12)).clamp(max=1.0)
@@ -188,7 +163,7 @@ def lbfgs(
         before = state.clone()
         state.natural = state.natural + move
         state.deformation = state.deformation + cell_move / _lever(state)
-        state = evaluate(state)
+        state = self._evaluate(state)
         _remember(state, before, move, cell_move)
         sizes = torch.bincount(state.system_idx)
         worse = ~(state.enthalpy <= before.enthalpy + ENERGY_NOISE * sizes)
@@ -202,7 +177,32 @@ def lbfgs(
         state.radius = torch.where(worse, shrunk, grown)
         return state
 
-    return init, step
+    def _evaluate(self, state: LBFGSState) -> LBFGSState:
+        """Energy and gradients at the coordinates of `state`, in place."""
+        rows = state.reference_cell @ state.deformation.mT
+        state.cell = rows.mT
+        state.positions = _each(state.natural, state.deformation.mT, state.system_idx)
+        results, crystals = self.model(state), periodic(state)
+        state.energy, state.forces = results["energy"], results["forces"]
+        state.stress = results["stress"] if crystals else results["stress"].nan_to_num()
+        volume = torch.linalg.det(rows).abs() if crystals else torch.zeros_like(state.energy)
+        state.enthalpy = state.energy + self.pressure * volume
+        slope, cell_slope = torch.zeros_like(state.forces), torch.zeros_like(state.stress)
+        if self.positions:
+            slope = -_each(state.forces, state.deformation, state.system_idx)
+        if self.cell:
+            unit = torch.eye(3, dtype=rows.dtype, device=rows.device)
+            outer = state.stress + self.pressure * unit
+            inverse = torch.linalg.inv(state.deformation).mT
+            cell_slope = volume[:, None, None] * outer @ inverse / _lever(state)
+        if self.project is not None:
+            slope, cell_slope = self.project(slope, cell_slope, state)
+            if self.positions:  # what is left of the forces is what counts
+                inverse = torch.linalg.inv(state.deformation)
+                state.forces = -_each(slope, inverse, state.system_idx)
+        state.slope, state.cell_slope = slope, cell_slope
+        state.steps = state.steps + 1
+        return state
 
 
 _GEOMETRY = ("positions", "masses", "cell", "pbc", "atomic_numbers", "system_idx")

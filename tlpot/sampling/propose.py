@@ -64,7 +64,7 @@ def propose(
         **{"method": method, "number": number, "temperature": temperature, "strain": strain},
         **{"rattle": rattle, "min_distance": min_distance, "seed": seed},
     }
-    parse_section(Proposal, settings, "cannot sample like this")
+    proposal = parse_section(Proposal, settings, "cannot sample like this")
     if method != "rattle" and model is None:
         raise TlpotError(f"sampling by {method} needs a model")
     calculator = None if model is None else TLPotCalculator(model)
@@ -76,20 +76,24 @@ def propose(
     proposed: list[Frame] = []
     for i, frame in enumerate(frames):
         share = (number * (i + 1)) // len(frames) - (number * i) // len(frames)
-        random = np.random.default_rng([seed, i])
-        proposals: Iterator[Atoms]
-        if method == "rattle":
-            proposals = sample_rattle(frame.atoms, strain, rattle, random)
-        else:
-            assert calculator is not None
-            sampler = sample_modes if method == "modes" else sample_md
-            proposals = sampler(frame.atoms, calculator, temperature, random)
+        proposals = _proposals(frame.atoms, proposal, calculator, i)
+        notes = {k: v for k, v in frame.info.items() if k in ("charge", "spin")}
+        notes |= {"sampled": method, **deformation, "start": frame.name}
         try:
             taken = take(proposals, share, min_distance)
         except TlpotError as error:
             raise TlpotError(f"{frame.name}: {error}") from None
-        notes = {k: v for k, v in frame.info.items() if k in ("charge", "spin")}
-        notes |= {"sampled": method, **deformation, "start": frame.name}
         proposed += [Frame(atoms, info=dict(notes)) for atoms in taken]
         on_structure(i + 1)
     return proposed
+
+
+def _proposals(
+    atoms: Atoms, settings: Proposal, calculator: TLPotCalculator | None, number: int
+) -> Iterator[Atoms]:
+    """Geometries around one structure, without end; `number` tells it from others."""
+    random = np.random.default_rng([settings.seed, number])
+    if calculator is None or settings.method == "rattle":
+        return sample_rattle(atoms, settings.strain, settings.rattle, random)
+    sampler = sample_modes if settings.method == "modes" else sample_md
+    return sampler(atoms, calculator, settings.temperature, random)
