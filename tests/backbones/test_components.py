@@ -65,7 +65,7 @@ def test_they_are_orthonormal_directions_of_most_variance(projected, crystals):
     spelt_out = backbone.unprojected()
     batch = projected().batch([Frame(atoms) for atoms in crystals])
     columns, species = spelt_out.features(batch)
-    _, fine = backbone._parted(columns)
+    _, fine = backbone.columns.parted(columns)
     for element, matrix in enumerate(backbone.projection):
         some = fine[species == element]
         some = some - some.mean(0)

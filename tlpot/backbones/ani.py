@@ -14,6 +14,7 @@ from torchani.neighbors import Neighbors
 
 from tlpot.backbones.aev import COMPONENTS, FINE, Architecture
 from tlpot.backbones.base import Backbone, from_plain
+from tlpot.backbones.columns import Columns
 from tlpot.engine.constants import Angles
 from tlpot.engine.descriptors import Descriptors, terms
 from tlpot.engine.neighbourhood import surroundings
@@ -73,6 +74,7 @@ class ANI(Backbone):
         self.cutoff = architecture.radial_cutoff
         self.members = architecture.members
         self.aev = architecture.aev_computer()
+        self.columns = Columns(architecture, self.donors)
         self.networks = nn.ModuleDict()
         for symbol, widths in zip(self.symbols, architecture.widths, strict=True):
             sizes = (architecture.features, *widths, 1)
@@ -140,16 +142,9 @@ class ANI(Backbone):
         ]
         if self.projection is None:
             return all_columns
-        own, fine = self._parted(all_columns)
+        own, fine = self.columns.parted(all_columns)
         components = torch.einsum("acf,af->ac", self.projection[species], fine)
         return torch.cat([own, components], dim=1)
-
-    def _parted(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """``[..., columns]`` of torchani's descriptor: those of ANI's own terms, and fine ones."""
-        first, about = self.aev.radial_len, self.architecture
-        pairs = columns[..., first:].unflatten(-1, (about.element_pairs, -1))
-        own, fine = (part.flatten(-2) for part in pairs.tensor_split([about.own], dim=-1))
-        return torch.cat([columns[..., :first], own], dim=-1), fine
 
     def network_energies(self, species: Tensor, features: Tensor) -> Tensor:
         """``[atoms]``, ``[atoms, features]`` to ``[members, atoms]`` eV."""
@@ -214,11 +209,7 @@ class ANI(Backbone):
         """
         other = ANI(replace(self.architecture, fine=fine, components=components), self.donors)
         other.to(self.species.device, self.dtype)
-        entering = other.architecture.entering
-        radial = torch.arange(self.aev.radial_len)
-        blocks = torch.arange(self.architecture.element_pairs)[:, None] * entering
-        angular = blocks + torch.arange(self.architecture.angular)
-        columns = torch.cat([radial, len(radial) + angular.flatten()])
+        columns = self.columns.within(other.architecture)
         for symbol in self.symbols:
             other._take(symbol, self, lambda weight: weight, into=columns)
         return other.requires_grad_(False)
@@ -238,21 +229,17 @@ class ANI(Backbone):
         if self.projection is None:
             return
         about = self.architecture
-        columns = self.projection.shape[2]
-        covariances = Covariances(len(self.symbols), columns)
+        covariances = Covariances(len(self.symbols), self.projection.shape[2])
         for batch in batches:
             species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
             around = surroundings(about, species, batch.pairs, vectors)
             covariances.add(species, terms(about)[-1].values(around).flatten(1))
-        seen = [symbol in (new or ()) for symbol in self.symbols]
-        first, second = torch.triu_indices(len(seen), len(seen))
-        seen_by_pair = torch.tensor(seen)[first] | torch.tensor(seen)[second]
-        unseen = ~seen_by_pair.repeat_interleave(columns // len(first))
+        unseen = ~self.columns.fine_seeing(new or ())
         for element in covariances.counts.nonzero().flatten().tolist():
             if self.projection[element].any():
                 continue
             covariance = covariances.of(element)
-            if new is not None and not seen[element]:
+            if new is not None and self.symbols[element] not in new:
                 covariance[unseen], covariance[:, unseen] = 0.0, 0.0
             self.projection[element] = principal_components(covariance, self.projection.shape[1])
 
@@ -263,7 +250,7 @@ class ANI(Backbone):
             return self
         other = ANI(replace(self.architecture, components=None), self.donors)
         other.to(self.species.device, self.dtype)
-        own, fine = self._parted(torch.arange(self.aev.out_dim))
+        own, fine = self.columns.parted(torch.arange(self.aev.out_dim))
         columns = torch.cat([own, fine])
         for symbol, matrix in zip(self.symbols, self.projection, strict=True):
 
@@ -304,7 +291,7 @@ class ANI(Backbone):
         symbols = tuple(symbols)
         donors = {e: d for e, d in self.donors.items() if e not in symbols and d in symbols}
         other = ANI(self.architecture.with_symbols(symbols, self.donors), donors)
-        columns = self._columns(other.architecture)
+        columns = self.columns.repeated_by(other.architecture)
         for symbol in symbols:
             for name in LAYERS:
                 own = self.layer(self.donors.get(symbol, symbol), name)
@@ -316,8 +303,8 @@ class ANI(Backbone):
                 new.trained = None if own.trained is None else own.trained[columns]
         if self.projection is not None:
             assert other.projection is not None
-            donors_of = self._donors_of(other.architecture)
-            fine = self._blocks(other.architecture, self.projection.shape[2])
+            donors_of = self.columns.donors_of(other.architecture)
+            fine = self.columns.blocks(other.architecture, self.projection.shape[2])
             other.projection = self.projection[donors_of][..., fine].clone()
         if not set(self.symbols) <= set(symbols):
             other.left_out = nn.Parameter(torch.ones(1))
@@ -330,12 +317,12 @@ class ANI(Backbone):
         Its ``left_out`` started at one and saw no gradient, so it now holds what weight decay did
         to any weight without one: the first-layer columns that the smaller model left out.
         """
-        columns = self._columns(trained.architecture)
+        columns = self.columns.repeated_by(trained.architecture)
         if self.projection is not None:
             assert trained.projection is not None
-            fine = self._blocks(trained.architecture, self.projection.shape[2])
+            fine = self.columns.blocks(trained.architecture, self.projection.shape[2])
             for element, matrix in zip(
-                self._donors_of(trained.architecture), trained.projection, strict=True
+                self.columns.donors_of(trained.architecture), trained.projection, strict=True
             ):
                 self.projection[element][:, fine] = matrix.to(self.projection)
         for symbol in trained.symbols:
@@ -351,24 +338,6 @@ class ANI(Backbone):
                     own.weight.copy_(decayed if some is None else decayed.where(some, own.weight))
                 own.weight[..., columns] = new.weight
 
-    def _columns(self, other: Architecture) -> Tensor:
-        """For each descriptor column of `other`, the column of ours that it repeats."""
-        about = self.architecture
-        radial = [torch.arange(about.radial) + about.radial * s for s in self._donors_of(other)]
-        angular = self.aev.radial_len + self._blocks(other, about.element_pairs * about.entering)
-        components = torch.arange(about.features - (about.components or 0), about.features)
-        return torch.cat([*radial, angular, components])
-
-    def _donors_of(self, other: Architecture) -> list[int]:
-        """For each element of `other`, which of ours it repeats."""
-        return [self.symbols.index(self.donors.get(s, s)) for s in other.symbols]
-
-    def _blocks(self, other: Architecture, columns: int) -> Tensor:
-        """For each column of the element pairs of `other`, which of our `columns` it repeats."""
-        donor, size = self._donors_of(other), columns // self.architecture.element_pairs
-        pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
-        return torch.cat([torch.arange(size) + size * self.aev.triu_index[s, t] for s, t in pairs])
-
     def train_only(self, symbols: Collection[str]) -> None:
         """Of the trainable weights, leave only those that belong to `symbols`.
 
@@ -376,12 +345,7 @@ class ANI(Backbone):
         first-layer columns of descriptors that see one of `symbols`. So whatever holds none of
         them keeps its energy exactly.
         """
-        new = torch.tensor([s in symbols for s in self.symbols])
-        radial = new.repeat_interleave(self.architecture.radial)
-        first, second = torch.triu_indices(len(new), len(new))
-        angular = (new[first] | new[second]).repeat_interleave(self.architecture.entering)
-        components = torch.ones(self.architecture.components or 0, dtype=torch.bool)
-        columns = torch.cat([radial, angular, components]).to(self.species.device)
+        columns = self.columns.seeing(symbols).to(self.species.device)
         for symbol in set(self.symbols) - set(symbols):
             for name in LAYERS:
                 layer = self.layer(symbol, name)

@@ -1,0 +1,77 @@
+"""Which column of ANI's descriptor is whose: radial by element, angular by pair, components."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from tlpot.backbones.aev import Architecture
+
+
+class Columns:
+    """The columns of one architecture.
+
+    Parameters
+    ----------
+    donors
+        Elements that use another's columns, ``{"Si": "C"}``.
+    """
+
+    def __init__(self, architecture: Architecture, donors: Mapping[str, str]) -> None:
+        self.architecture, self.donors = architecture, donors
+        self.radial = architecture.elements * architecture.radial
+
+    def parted(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """``[..., columns]`` of torchani's descriptor: those of ANI's own terms, and fine ones."""
+        about = self.architecture
+        pairs = columns[..., self.radial :].unflatten(-1, (about.element_pairs, -1))
+        own, fine = (part.flatten(-2) for part in pairs.tensor_split([about.own], dim=-1))
+        return torch.cat([columns[..., : self.radial], own], dim=-1), fine
+
+    def within(self, wider: Architecture) -> Tensor:
+        """Where these are among the columns of an architecture with more in a block."""
+        about = self.architecture
+        blocks = torch.arange(about.element_pairs)[:, None] * wider.entering
+        angular = blocks + torch.arange(about.angular)
+        return torch.cat([torch.arange(self.radial), self.radial + angular.flatten()])
+
+    def repeated_by(self, other: Architecture) -> Tensor:
+        """For each column of `other`, which of these it repeats."""
+        about = self.architecture
+        radial = [torch.arange(about.radial) + about.radial * s for s in self.donors_of(other)]
+        angular = self.radial + self.blocks(other, about.element_pairs * about.entering)
+        components = torch.arange(about.features - (about.components or 0), about.features)
+        return torch.cat([*radial, angular, components])
+
+    def donors_of(self, other: Architecture) -> list[int]:
+        """For each element of `other`, which of these it repeats."""
+        symbols = self.architecture.symbols
+        return [symbols.index(self.donors.get(s, s)) for s in other.symbols]
+
+    def blocks(self, other: Architecture, columns: int) -> Tensor:
+        """For each column of the element pairs of `other`, which of `columns` it repeats."""
+        about, donor = self.architecture, self.donors_of(other)
+        size, row = columns // about.element_pairs, about.pair_index(torch.device("cpu"))
+        pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
+        return torch.cat([torch.arange(size) + size * row[s, t] for s, t in pairs])
+
+    def seeing(self, symbols: Collection[str]) -> Tensor:
+        """``Tensor[features]``: whether a column sees one of `symbols`; components may."""
+        about = self.architecture
+        radial = self._among(symbols).repeat_interleave(about.radial)
+        components = torch.ones(about.components or 0, dtype=torch.bool)
+        return torch.cat([radial, self._pairs(symbols, about.entering), components])
+
+    def fine_seeing(self, symbols: Collection[str]) -> Tensor:
+        """The same of the fine columns."""
+        return self._pairs(symbols, self.architecture.angular - self.architecture.own)
+
+    def _among(self, symbols: Collection[str]) -> Tensor:
+        return torch.tensor([s in symbols for s in self.architecture.symbols])
+
+    def _pairs(self, symbols: Collection[str], each: int) -> Tensor:
+        among = self._among(symbols)
+        first, second = torch.triu_indices(len(among), len(among))
+        return (among[first] | among[second]).repeat_interleave(each)
