@@ -53,7 +53,11 @@ bench-full: $(STAMP)
 bench-pages: $(STAMP)
 	for study in $$(grep -l STUDY.main benchmarks/*/*.py); do $(BIN)/python $$study --page || exit 1; done
 
+# Two thousand broken files of each kind, half an hour; the suite tries a dozen.
+fuzz: $(STAMP)
+	TLPOT_FUZZ=2000 $(BIN)/python -m pytest tests/test_fuzz.py -n 2
+
 clean:
 	rm -rf .venv .venv-3.* .venv-lowest runs build dist *.egg-info
 
-.PHONY: help install quickstart test matrix bench bench-full bench-pages clean
+.PHONY: help install quickstart test fuzz matrix bench bench-full bench-pages clean

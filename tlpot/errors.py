@@ -1,6 +1,6 @@
 """The one exception that bad input raises; the command line turns it into exit code 2."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
@@ -14,6 +14,36 @@ def first_line(error: BaseException) -> str:
 
 class TlpotError(ValueError):
     """Bad input: says which file, frame or field is wrong and how to mend it."""
+
+
+@contextmanager
+def refusing(
+    path: object, kind: str, meaning: Callable[[Exception], str] | None = None
+) -> Iterator[None]:
+    """Whatever a reader of files stumbles over within is told of the file: it is damaged.
+
+    Parameters
+    ----------
+    kind
+        What it is read as.
+    meaning
+        What an exception tells; left out, its kind and what it says.
+
+    Raises
+    ------
+    TlpotError
+        In the place of anything that is raised.
+    """
+    try:
+        yield
+    except (TlpotError, PermissionError):
+        raise
+    except Exception as error:  # of broken files: no list of these is finite
+        what = meaning(error) if meaning else f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise TlpotError(
+            f"{path}: cannot be read as {kind}: {what}. Mend the file, copy it again if it is cut, "
+            "or leave it out."
+        ) from None
 
 
 class OutOfMemoryError(TlpotError):

@@ -126,3 +126,20 @@ def test_heights_of_a_skewed_cell_and_of_many():
     high = [12 / np.hypot(2, 4), 4.0, 5.0]
     np.testing.assert_allclose(heights(sheared), high)
     np.testing.assert_allclose(heights(np.array([sheared, np.eye(3)])), [high, [1, 1, 1]])
+
+
+@pytest.mark.parametrize("box", [(1e3, 1e3, 0.9), (1e4, 1e4, 1.2), (1e6, 5.0, 5.0), (900, 7, 2e3)])
+@pytest.mark.parametrize("pbc", [True, False])
+def test_neighbours_in_a_thin_box_are_those_of_the_sum_over_images(box, pbc):
+    """Wires and sheets in much vacuum: vesin's bins, on its own, end the process."""
+    atoms = molecule("CH3OH", cell=box, pbc=pbc)
+    atoms = atoms + Atoms("H", [np.array(box) / 2 if pbc else np.array(box)])
+    pairs, vectors = neighbour_pairs(atoms, 2.5)
+    images = [8 if b < 5 and pbc else 0 for b in box]
+    count, points = 0, atoms.positions
+    for shift in itertools.product(*(range(-n, n + 1) for n in images)):
+        apart = points[None] + np.array(shift) * box - points[:, None]
+        apart -= np.round(apart / box) * box * np.array([b > 50 and pbc for b in box])
+        count += np.count_nonzero(np.linalg.norm(apart, axis=2) < 2.5)
+    assert 2 * pairs.shape[1] + len(atoms) == count
+    assert np.linalg.norm(vectors, axis=1).max() < 2.5

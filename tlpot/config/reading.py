@@ -60,8 +60,25 @@ FAULTS = (
 """What YAML complains of (a pattern), and what is wrong in the user's words."""
 
 
+DEEPEST = 50
+"""Sections in sections."""
+
+
 class Loader(yaml.SafeLoader):
     """YAML with the numbers of version 1.2, whose keys are words, each given once."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """As yaml's; refuses what is nested without an end."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.MarkedYAMLError(
+                problem="nested deeper than any config", problem_mark=self.peek_event().start_mark
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As yaml's; refuses a key that is given twice."""
@@ -116,6 +133,21 @@ def dumped(values: Any, **layout: Any) -> str:
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, **layout)
 
 
+MOST_ENTRIES = 1_000_000
+"""Of a YAML file, aliases written out."""
+
+
+def _entries(value: Any, counted: dict[int, float]) -> float:
+    """How many entries a value has, aliases written out; no end of them where it holds itself."""
+    if not isinstance(value, Mapping | list):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = float("inf")
+        parts = value.values() if isinstance(value, Mapping) else value
+        counted[id(value)] = 1 + sum(_entries(part, counted) for part in parts)
+    return counted[id(value)]
+
+
 def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
     """Content of a YAML file, an empty dict if there is none.
 
@@ -129,8 +161,11 @@ def read_yaml(path: str | Path, what: str, mend: str = "") -> Any:
         raise TlpotError(f"{path}: no such {what} file. {mend}".rstrip())
     content = path.read_bytes()
     try:
-        return yaml.load(content, Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(content, Loader) or {}
+        if _entries(values, {}) > MOST_ENTRIES:
+            raise ValueError("its aliases expand to more than any config holds")
+        return values
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise TlpotError(f"{path} is not valid YAML: {_fault(error, content)}") from None
 
 
@@ -163,7 +198,7 @@ def _fault(error: Exception, content: bytes = b"") -> str:
         return problem
     if "mapping values are not allowed" in problem:
         line, problem = _colon(lines, line)
-    shown = f" ({lines[line].strip()})" if line < len(lines) else ""
+    shown = f" ({lines[line].strip()[:100]})" if line < len(lines) else ""
     return f"line {line + 1}{shown}: {problem}"
 
 

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from tlpot.config.data import Keys
 from tlpot.data.labels import make_frames
-from tlpot.data.read import Files, find_files, read_entries
+from tlpot.data.read import Files, find_files, read_entries, refusing
 from tlpot.errors import TlpotError
 from tlpot.optional import MissingLibraryError, require
 from tlpot.structure.frames import Frame
@@ -137,8 +137,9 @@ def pymatgen_structure(atoms: Atoms, purpose: str) -> Any:
 def _read_file(path: Path, index: slice) -> tuple[list[Frame], list[Refused]]:
     entries, places = read_entries(path, index)
     images = {i: x for i, x in zip(places, entries, strict=True) if isinstance(x, Atoms)}
-    frames = make_frames(
-        list(images.values()), list(images), str(path), Keys(), energy="free_energy"
-    )
+    with refusing(path, "labels"):
+        frames = make_frames(
+            list(images.values()), list(images), str(path), Keys(), energy="free_energy"
+        )
     bad = {i: x for i, x in zip(places, entries, strict=True) if not isinstance(x, Atoms)}
     return frames, [Refused(f"{path}#{i}", str(entry)) for i, entry in bad.items()]

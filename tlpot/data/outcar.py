@@ -12,9 +12,10 @@ from typing import TextIO
 import numpy as np
 from ase import Atoms
 
-from tlpot.data.compression import DAMAGE, damaged, open_binary
+from tlpot.data.compression import open_binary
 from tlpot.data.vasp import (
     CUT_SHORT,
+    STEP_ERRORS,
     UNFINISHED,
     label_step,
     note_charge,
@@ -53,10 +54,7 @@ def read_outcar(path: Path) -> list[Atoms]:
     """
     with open_binary(path) as file:
         lines = _Lines(io.TextIOWrapper(file, encoding="latin-1"))
-        try:
-            steps = list(_outcar_steps(lines, path))
-        except DAMAGE as error:
-            raise TlpotError(damaged(path, error)) from None
+        steps = list(_outcar_steps(lines, path))
     if not (steps or lines.headers):
         raise TlpotError(f"{path}: is no OUTCAR of VASP: no line of it begins a run.")
     return require_labels(steps, path, f"no finished ionic step in {lines.number} lines")
@@ -131,7 +129,7 @@ class _Run:
             self.step.read(line, lines, self.header)
         except _CutError:
             self.step.begun = True
-        except (ValueError, IndexError) as error:
+        except STEP_ERRORS as error:
             self.step.begun = True
             if line.endswith("\n"):
                 what = f"line {lines.number} is not what an OUTCAR has there ({error})"

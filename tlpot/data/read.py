@@ -14,18 +14,18 @@ from pathlib import Path
 import ase.db
 import ase.io
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from tlpot.config.data import Keys
 from tlpot.data.cif import Unreadable, read_cif
-from tlpot.data.compression import DAMAGE, damaged, open_binary, plain_name, unpacked
+from tlpot.data.compression import open_binary, plain_name, unpacked
 from tlpot.data.labels import EnergyKind, make_frames
 from tlpot.data.outcar import read_outcar
 from tlpot.data.shelx import read_shelx
 from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.data.xyz import require_all, respelled
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, refusing
 from tlpot.files import expanded
 from tlpot.structure.frames import Frame, bare
 
@@ -36,9 +36,11 @@ STRUCTURE_SUFFIXES = (".cif", ".res", ".ins", ".vasp", ".poscar")
 CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
 XYZ = ("extxyz", "xyz")
+ULM = ("traj", "gpw", "gpaw-wfs")
 """ASE's names of the formats."""
 SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
 """What may stand after ``@``: ``3``, ``-1``, ``0:100``, ``::10``."""
+CIF_HEAD = rb"(\xef\xbb\xbf)?\s*data_\S*\s"
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
 
@@ -162,7 +164,8 @@ def _ends(file: Path, suffixes: tuple[str, ...]) -> bool:
 def read_file(path: Path, index: slice, keys: Keys, energy: EnergyKind) -> list[Frame]:
     """Read the frames of one file that `index` picks; the rest as `read_frames`."""
     images, places = read_images(path, index)
-    return make_frames(images, places, str(path), keys, energy)
+    with refusing(path, "labels"):
+        return make_frames(images, places, str(path), keys, energy)
 
 
 def read_images(path: Path, index: slice) -> tuple[list[Atoms], range]:
@@ -193,13 +196,8 @@ def read_entries(path: Path, index: slice) -> tuple[Sequence[Atoms | Unreadable]
 
 
 def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
-    try:
-        with open_binary(path) as file:
-            head = file.read(1000)
-    except PermissionError:
-        raise
-    except DAMAGE as error:
-        raise TlpotError(damaged(path, error)) from None
+    with open_binary(path) as file:
+        head = file.read(1000)
     if not head.strip():
         raise TlpotError(f"{path}: the file is empty. Copy it again, or leave it out.")
     if named := _no_data(head):
@@ -209,14 +207,15 @@ def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
             f"{path}: a pickle can run code when it is loaded, so tlpot reads none. Convert it to "
             ".extxyz or .traj where you trust it."
         )
-    if is_outcar(path) or re.match(rb"\s*vasp\.\d", head):
-        return read_outcar(path)
-    if is_vasprun(path) or b"<modeling>" in head:
-        return read_vasprun(path)
-    if _ends(path, CIFS) or re.match(rb"(\xef\xbb\xbf)?\s*data_\S*\s", head):
-        return read_cif(path)
-    if _ends(path, SHELX):
-        return read_shelx(path)
+    for kind, read, is_one in (
+        ("OUTCAR", read_outcar, is_outcar(path) or re.match(rb"\s*vasp\.\d", head)),
+        ("vasprun.xml", read_vasprun, is_vasprun(path) or b"<modeling>" in head),
+        ("CIF", read_cif, _ends(path, CIFS) or re.match(CIF_HEAD, head)),
+        ("SHELX", read_shelx, _ends(path, SHELX)),
+    ):
+        if is_one:
+            with refusing(path, kind):
+                return read(path)
     with unpacked(path) as plain:
         return _read_ase(path, plain)
 
@@ -232,34 +231,42 @@ def _no_data(head: bytes) -> str:
 
 def _read_ase(path: Path, plain: Path) -> list[Atoms]:
     """What ASE reads in a file, which lies unpacked at `plain`."""
-    try:
-        kind = filetype(str(plain))
-        if kind == "bundletrajectory":
-            raise TlpotError(f"{path}: old ASE bundles may hold pickles; convert it to .traj.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if kind == "db":
-                rows = ase.db.connect(plain).select()
-                return [row.toatoms(add_additional_information=True) for row in rows]
-            text = respelled(path, plain) if kind in XYZ else None
-            source = plain if text is None else io.StringIO(text)
-            read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
-        images = read if isinstance(read, list) else [read]
-    except TlpotError:
-        raise
-    except UnknownFileTypeError:
-        raise TlpotError(
-            f"{path}: not a kind of file that tlpot or ASE knows; .extxyz, .traj, .db, OUTCAR and "
-            "vasprun.xml always work."
-        ) from None
-    except Exception as error:  # ASE's readers raise anything on a broken file
-        raise TlpotError(
-            f"{path}: cannot be read as {kind}: {_meaning(error)}. Mend the file, copy "
-            "it again if it is cut, or leave it out."
-        ) from None
+    with refusing(path, "any kind of file", _meaning):
+        try:
+            kind = filetype(str(plain))
+            ioformats[kind]
+        except (UnknownFileTypeError, KeyError):
+            raise TlpotError(
+                f"{path}: not a kind of file that tlpot or ASE knows; .extxyz, .traj, .db, OUTCAR "
+                "and vasprun.xml always work."
+            ) from None
+    if _declares_entities(plain):
+        raise TlpotError(f"{path}: its XML declares entities, which no data does; remove them.")
+    if kind == "bundletrajectory":
+        raise TlpotError(f"{path}: old ASE bundles may hold pickles; convert it to .traj.")
+    with refusing(path, kind, _meaning), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "db":
+            rows = ase.db.connect(plain).select()
+            return [row.toatoms(add_additional_information=True) for row in rows]
+        text = respelled(path, plain) if kind in XYZ else None
+        source: Path | io.StringIO | io.BytesIO = plain if text is None else io.StringIO(text)
+        if kind in ULM:  # of a path ASE makes room for what the file claims, not for what it holds
+            source = io.BytesIO(plain.read_bytes())
+        read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
+    images = read if isinstance(read, list) else [read]
     if kind in XYZ:
         require_all(path, plain, len(images))
     return images
+
+
+def _declares_entities(plain: Path) -> bool:
+    """Whether it is XML that could grow out of all proportion, or ask for other files."""
+    with plain.open("rb") as file:
+        if not file.read(100).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+            return False
+        file.seek(0)
+        return b"<!ENTITY" in file.read()
 
 
 def _meaning(error: Exception) -> str:

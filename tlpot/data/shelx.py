@@ -90,7 +90,7 @@ def _instructions(text: str) -> _File:
         elif name == "LATT":
             parsed.lattice = int(_floats(words[1:2], 1, line)[0])
         elif name == "SYMM":
-            parsed.operators.append(line.split(None, 1)[1])
+            parsed.operators.append(" ".join(words[1:]))
         elif name == "SFAC":
             long = len(words) > 2 and re.match(r"[-+.\d]", words[2])
             listed = words[1:2] if long else words[1:]

@@ -133,7 +133,8 @@ def _operator(text: str) -> tuple[np.ndarray, np.ndarray]:
     parts = re.sub(r"\s", "", text.lower()).split(",")
     for row, part in enumerate(parts[:3]):
         terms = [match for match in _TERM.finditer(part) if match[0]]
-        if len(parts) < 3 or "".join(m[0] for m in terms) != part or not terms:
+        whole = "".join(m[0] for m in terms) == part and not re.search(r"/0+(?!\d)", part)
+        if len(parts) < 3 or not whole or not terms:
             raise TlpotError(f"'{text}' is no symmetry operator like -x,y+1/2,-z")
         for sign, size, axis in (match.groups() for match in terms):
             value = float(Fraction(size or "1")) * (-1 if sign == "-" else 1)

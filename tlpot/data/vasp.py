@@ -21,6 +21,8 @@ from tlpot.errors import TlpotError
 
 UNFINISHED = "the file ends inside this ionic step: the run was stopped or the copy is cut"
 CUT_SHORT = "the run was stopped inside this ionic step; another run begins behind it"
+STEP_ERRORS = (ValueError, LookupError, ArithmeticError, AssertionError)
+"""What the numbers of a damaged step may raise."""
 
 
 def is_outcar(path: Path) -> bool:

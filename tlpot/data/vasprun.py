@@ -15,9 +15,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from tlpot.data.compression import DAMAGE, damaged, open_binary
+from tlpot.data.compression import open_binary
 from tlpot.data.vasp import (
     CUT_SHORT,
+    STEP_ERRORS,
     UNFINISHED,
     label_step,
     note_charge,
@@ -53,16 +54,13 @@ def read_vasprun(path: Path) -> list[Atoms]:
     """
     steps: list[Atoms] = []
     run = _Run(path)
-    try:
-        with open_binary(path) as file:
-            for section in _sections(file):
-                if section.name == "modeling":
-                    steps += run.finish()
-                    run = _Run(path)
-                else:
-                    run.read(section)
-    except DAMAGE as error:
-        raise TlpotError(damaged(path, error)) from None
+    with open_binary(path) as file:
+        for section in _sections(file):
+            if section.name == "modeling":
+                steps += run.finish()
+                run = _Run(path)
+            else:
+                run.read(section)
     steps += run.finish()
     if not (steps or run.sections):
         raise TlpotError(f"{path}: is no vasprun.xml of VASP: it has none of its sections.")
@@ -174,7 +172,7 @@ class _Run:
             self.valence = sum(int(_text(row[0])) * float(_text(row[3])) for row in types)
             rows = element.findall("array[@name='atoms']/set/rc")
             self.symbols = [self._symbol(_text(row[0]).strip(), row) for row in rows]
-        except (ValueError, IndexError) as error:
+        except STEP_ERRORS as error:
             if section.ended:
                 return
             raise TlpotError(
@@ -207,7 +205,7 @@ class _Run:
             )
         try:
             return self._labelled(section.parse())
-        except (ValueError, IndexError) as error:
+        except STEP_ERRORS as error:
             atoms = Atoms(self.symbols, np.full((len(self.symbols), 3), np.nan), pbc=True)
             atoms.info.update(incomplete=str(error), converged=None)
             if not section.ended:

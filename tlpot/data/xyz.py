@@ -23,6 +23,8 @@ PAIR = re.compile(
     r"""(?P<key>[^\s="'{\[]+)(?P<is>\s*=\s*)"""
     r"""(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]|[^\s"'{\[]\S*)"""
 )
+WIDEST = 10_000
+"""Numbers of an atom in one column, at most."""
 YES = re.compile(r"\b(t|true|1)\b|\.true\.", re.I)
 
 
@@ -36,10 +38,15 @@ def respelled(path: Path, plain: Path) -> str | None:
         format's.
     """
     text = plain.read_bytes().decode("utf-8", "surrogateescape")
-    lines = text.removeprefix("\ufeff").split("\n")
+    lines = re.split(r"\r\n?|\n", text.removeprefix("\ufeff"))
     changed = text.startswith("\ufeff")
     for frame, place in enumerate(_comments(lines)):
-        comment = lines[place]
+        comment, atoms = lines[place], int(lines[place - 1])
+        if atoms > len(lines) - place - 1:
+            raise TlpotError(
+                f"{path}#{frame}: says that it has {atoms} atoms, but it ends inside a frame, "
+                f"{len(lines) - place - 1} lines behind it. Copy it again if it is cut."
+            )
         keys = {match["key"] for match in PAIR.finditer(comment)}
         lines[place] = PAIR.sub(partial(_pair, keys), comment)
         changed = changed or lines[place] != comment
@@ -54,10 +61,12 @@ def _comments(lines: list[str]) -> Iterator[int]:
         if lines[place].lstrip().startswith("VEC"):
             place += 1
             continue
-        if not re.fullmatch(r"\s*\d+\s*", lines[place]):
+        try:
+            atoms = int(lines[place])
+        except ValueError:
             return
         yield place + 1
-        place += int(lines[place]) + 2
+        place += max(atoms, 0) + 2
 
 
 def _pair(keys: set[str], match: re.Match[str]) -> str:
@@ -91,7 +100,10 @@ def _require_names(comment: str, where: str) -> None:
             f"{where}: its comment has the cell as 'cell'; extended XYZ calls it Lattice. Rename "
             "it, or the crystal would be a molecule in vacuum."
         )
-    names = pairs.get("Properties", "species:S:1:pos:R:3").split(":")[::3]
+    columns = pairs.get("Properties", "species:S:1:pos:R:3").split(":")
+    names = columns[::3]
+    if wide := [n for n in columns[2::3] if n.isdecimal() and int(n) > WIDEST]:
+        raise TlpotError(f"{where}: its Properties has a column {wide[0]} numbers wide; mend it")
     for alternatives in NEEDED:
         if not set(alternatives) & set(names):
             raise TlpotError(
@@ -123,7 +135,8 @@ def require_all(path: Path, plain: Path, read: int) -> None:
                 ) from None
             frames += 1
             for _ in range(atoms + 1):
-                file.readline()
+                if not file.readline():
+                    break
     if frames != read:
         raise TlpotError(
             f"{path}: holds {frames} frames, but reading stops after {read} at a blank line. "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
@@ -63,7 +64,7 @@ def _cut(path: Path) -> str:
     try:
         tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
         whole = 8 + length + max(t["data_offsets"][1] for t in tensors.values())
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
         return "is cut within its header; copy it again from where it is whole"
     if len(content) >= whole:
         return ""
@@ -94,16 +95,71 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except Exception as error:
         flaw = _cut(path) or f"is not a safetensors model file, or a damaged one ({error})"
         raise TlpotError(f"{path} {flaw}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TlpotError(f"{path} is no tlpot model: its header does not say {FORMAT}")
-    if so_far := header.get("metadata", header).get(SO_FAR):
-        warnings.warn(
-            f"{path} is of an unfinished run: epoch {so_far['epoch']} of {so_far['epochs']}, the "
-            f"best so far that of epoch {so_far['best_epoch']}; --resume ends and judges the run",
-            TlpotWarning,
-            stacklevel=2,
-        )
+    with fitting(path):
+        for part in (header.get("architecture"), header.get("property"), header.get("powder")):
+            _require_held(part, weights)
+        note = ""
+        if so_far := header.get("metadata", header).get(SO_FAR):
+            note = (
+                f"{path} is of an unfinished run: epoch {so_far['epoch']} of {so_far['epochs']}, "
+                f"the best so far that of epoch {so_far['best_epoch']}; --resume ends and judges "
+                "the run"
+            )
+    if note:
+        warnings.warn(note, TlpotWarning, stacklevel=2)
     return header, weights
+
+
+@contextmanager
+def fitting(path: str | Path) -> Iterator[None]:
+    """What making a model of header and weights stumbles over is told of their file.
+
+    Raises
+    ------
+    TlpotError
+        In the place of anything that is raised.
+    """
+    try:
+        yield
+    except TlpotError as error:
+        told = str(error)
+        raise TlpotError(told if told.startswith(str(path)) else f"{path}: {told}") from None
+    except Exception as error:  # of damaged headers: no list of these is finite
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise TlpotError(f"{path}: damaged, its header does not fit it ({what})") from None
+
+
+def require_shapes(claimed: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
+    """Refuse weights other than those of an architecture, before memory is taken for these.
+
+    Raises
+    ------
+    TlpotError
+        Naming the first that is missing or of another shape.
+    """
+    for name, tensor in claimed.items():
+        if name not in held or held[name].shape != tensor.shape:
+            raise TlpotError(f"the weights do not fit the architecture it states ({name})")
+
+
+LOOPS = ("convolutions", "interactions", "layers")
+"""Sizes that count tensors, not the numbers in one."""
+
+
+def _require_held(about: Any, weights: Mapping[str, Tensor], key: str = "") -> None:
+    """Refuse sizes that so many weights cannot have."""
+    if isinstance(about, Mapping):
+        for name, value in about.items():
+            _require_held(value, weights, name)
+    elif isinstance(about, list):
+        for value in about:
+            _require_held(value, weights, key)
+    elif isinstance(about, int) and about > 1000:
+        limit = sum(tensor.numel() for tensor in weights.values())
+        if about > (len(weights) if key in LOOPS else limit):
+            raise TlpotError(f"damaged, its header claims {key} {about}, which it cannot hold")

@@ -18,7 +18,7 @@ from tlpot.backbones.published import to_torchani
 from tlpot.elements.donors import require_elements
 from tlpot.engine.threads import own_threads
 from tlpot.errors import TlpotError, short_of_memory
-from tlpot.model.file import read_model, write_model
+from tlpot.model.file import fitting, read_model, require_shapes, write_model
 from tlpot.model.prediction import Output, Prediction, voigt
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
@@ -302,18 +302,18 @@ class Potential:
         header, weights = read_model(path)
         if "reference" not in header:
             raise TlpotError(f"{path} holds another kind of model, not a potential")
-        try:
-            backbone = find_backbone(header.get("backbone", "ani")).restore(header)
+        with fitting(path):
+            kind = find_backbone(header.get("backbone", "ani"))
+            with torch.device("meta"):
+                claimed = kind.restore(header)
+            own = {n: p for n, p in claimed.named_parameters() if n.startswith("networks.")}
+            require_shapes(own | claimed.settled(), weights)
+            backbone = kind.restore(header)
             reference = EnergyReference(**header["reference"])
             dtype = next(iter(weights.values())).dtype
-            missing, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
-            own = {n for n, _ in backbone.named_parameters() if n.startswith("networks.")}
+            _, unexpected = backbone.to(dtype).load_state_dict(weights, strict=False)
+            if unexpected:
+                raise TlpotError("the weights do not fit the architecture it states")
             metadata = dict(header["metadata"])
             calibration = Calibration.from_dict(header.get("calibration"))
-        except TlpotError as error:
-            raise TlpotError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise TlpotError(f"{path}: damaged, its header does not fit it ({error!r})") from None
-        if unexpected or set(missing) & {*own, *backbone.settled()}:
-            raise TlpotError(f"{path}: the weights do not fit the architecture it states")
         return cls(backbone.requires_grad_(False), reference, metadata, calibration)

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from tlpot.errors import TlpotError
-from tlpot.model.file import read_model, write_model
+from tlpot.model.file import fitting, read_model, require_shapes, write_model
 from tlpot.powder.config import Augmentation, Network
 from tlpot.powder.lines import LAST_ANGLE, SYSTEMS, WAVELENGTH, Lines
 from tlpot.powder.network import CrystalSystemNet, Input, find_lines
@@ -218,8 +218,12 @@ def load_classifier(path: str | Path) -> Classifier:
     header, weights = read_model(path)
     if "powder" not in header:
         raise TlpotError(f"{path} is no classifier of powder patterns; tlpot xrd train makes one")
-    about = header.pop("powder")
-    flaws = about["augmentation"] and Augmentation(**about["augmentation"])
-    classifier = Classifier(Network(**about["network"]), flaws, about["temperature"], header)
-    classifier.network.load_state_dict(weights)
-    return classifier
+    with fitting(path):
+        about = header.pop("powder")
+        flaws = about["augmentation"] and Augmentation(**about["augmentation"])
+        layers = Network(**about["network"])
+        with torch.device("meta"):
+            require_shapes(CrystalSystemNet(layers, Input(layers).points).state_dict(), weights)
+        classifier = Classifier(layers, flaws, about["temperature"], header)
+        classifier.network.load_state_dict(weights)
+        return classifier

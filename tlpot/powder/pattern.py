@@ -12,7 +12,7 @@ from ase import Atoms
 from scipy.ndimage import grey_opening, uniform_filter1d
 
 from tlpot.data.crystals import pymatgen_structure
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, refusing
 from tlpot.optional import require
 from tlpot.powder.lines import PATTERN_MAKING, WAVELENGTH
 from tlpot.powder.pattern_file import FEWEST_POINTS, Scan, read_scan
@@ -68,7 +68,8 @@ def read_pattern(file: str | Path, wavelength: str | float | None = None) -> Pat
     TlpotError
         If the file is missing or holds no pattern, or says another wavelength.
     """
-    scan = read_scan(file)
+    with refusing(file, "a powder pattern"):
+        scan = read_scan(file)
     used = _wavelength_of_scan(file, scan, wavelength)
     angles = scan.angles(used)
     seen = np.isfinite(angles)

@@ -155,7 +155,7 @@ def _fullprof(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]] | No
         return None
     start, step, end = rows[0]
     values = [value for row in rows[1:] for value in row]
-    if not 0 < step < end - start or round((end - start) / step) + 1 != len(values):
+    if not 0 < step < end - start < np.inf or round((end - start) / step) + 1 != len(values):
         return None
     return [(start + i * step, value) for i, value in enumerate(values)]
 

@@ -15,7 +15,7 @@ from ase import Atoms
 from tlpot.data.fingerprints import Role, TrainingSet
 from tlpot.engine.device import usable
 from tlpot.errors import TlpotError
-from tlpot.model.file import read_model, write_model
+from tlpot.model.file import fitting, read_model, require_shapes, write_model
 from tlpot.property.elements import unknown_elements
 from tlpot.property.graph import Graph
 from tlpot.property.interval import Interval, interval_of
@@ -113,10 +113,14 @@ class PropertyModel:
                 f"{path}: this model predicts no property of crystals; `tlpot property "
                 "train` makes one that does"
             )
-        about = dict(header["property"])
-        network = CGCNN(GraphSizes(**about.pop("network")), weights["table"])
-        network.load_state_dict(weights)
-        return cls(network.eval(), **about, metadata=header.get("metadata", {}))
+        with fitting(path):
+            about = dict(header["property"])
+            sizes = GraphSizes(**about.pop("network"))
+            with torch.device("meta"):
+                require_shapes(CGCNN(sizes, weights["table"]).state_dict(), weights)
+            network = CGCNN(sizes, weights["table"])
+            network.load_state_dict(weights)
+            return cls(network.eval(), **about, metadata=header.get("metadata", {}))
 
 
 @dataclass(frozen=True)

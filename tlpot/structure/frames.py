@@ -13,6 +13,8 @@ from ase import Atoms
 from torch import Tensor
 from vesin import NeighborList
 
+from tlpot.errors import TlpotError
+
 MOLECULE_VACUUM = 6.0
 """Å of empty space in every periodic direction from which a frame counts as a molecule."""
 
@@ -191,6 +193,54 @@ def heights(cells: np.ndarray) -> np.ndarray:
     return 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
+LONGEST = 1e7
+"""Å: a longer cell vector is none."""
+MOST_IMAGES, MOST_NEIGHBOURS = 1e5, 1e5
+"""Images of a cell within a cutoff, and neighbours of an atom, above which a cell is none."""
+
+
+def uncountable(atoms: Atoms, cutoff: float) -> str | None:
+    """Why neighbours within `cutoff` (Å) cannot be listed in the cell, or None."""
+    cell = atoms.cell.complete().array
+    if not atoms.pbc.any():
+        return None
+    if not np.abs(cell).max() < LONGEST:
+        return f"its cell is longer than {LONGEST:g} Å"
+    volume = abs(np.linalg.det(cell))
+    areas = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    if not volume or np.prod((2 * cutoff * areas / volume + 1)[atoms.pbc]) > MOST_IMAGES:
+        return "its cell has no volume, or hardly any"
+    if 4 / 3 * np.pi * cutoff**3 * len(atoms) / volume > MOST_NEIGHBOURS:
+        return f"its {len(atoms)} atoms have no room in a cell of {volume:.3g} Å³"
+    return None
+
+
+BINS = 1e5
+"""That vesin sorts atoms into, at most."""
+
+
+def _reach(atoms: Atoms, box: np.ndarray, cutoff: float) -> float:
+    """A cutoff at which vesin finds room for its bins.
+
+    Where a large box takes more than `BINS`, it makes fewer of them in each direction alike: in a
+    thin one none, and divides by zero (0.6.2).
+    """
+    if box.any():
+        normals = np.cross(box[[1, 2, 0]], box[[2, 0, 1]])
+        lengths = abs(np.linalg.det(box)) / np.linalg.norm(normals, axis=1)
+    else:
+        lengths = np.ptp(atoms.positions, axis=0) if len(atoms) else np.zeros(3)
+    if not np.isfinite(lengths).all():
+        return cutoff
+    reach = cutoff
+    while True:
+        bins = np.maximum(lengths / reach, 1.0)
+        fewer = min(np.cbrt(BINS / bins.prod()), 1.0)
+        if fewer == 1.0 or bins.min() * fewer >= 2.0:
+            return reach
+        reach *= 1.1
+
+
 def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """Every pair of atoms within `cutoff` once, images included (any cell, any size).
 
@@ -198,8 +248,19 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
     -------
     pairs : ``(2, pairs)`` int64
     vectors : ``(pairs, 3)`` float64, r_j − r_i in Å
+
+    Raises
+    ------
+    TlpotError
+        If there is no end of them (`uncountable`).
     """
-    finder = NeighborList(cutoff=cutoff, full_list=False)
+    if flaw := uncountable(atoms, cutoff):
+        raise TlpotError(flaw)
     box = atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
+    reach = _reach(atoms, box, cutoff)
+    finder = NeighborList(cutoff=reach, full_list=False)
     pairs, vectors = finder.compute(atoms.positions, box, atoms.pbc, "PD")
+    if reach > cutoff:
+        near = np.linalg.norm(vectors, axis=1) < cutoff
+        pairs, vectors = pairs[near], vectors[near]
     return pairs.astype(np.int64).T.copy(), vectors

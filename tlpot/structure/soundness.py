@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame, neighbour_pairs, uncountable
 
 SHORTEST = 0.5
 """Å below which two atoms cannot be meant to be there both, and the default of every setting that
@@ -24,6 +24,9 @@ COINCIDENT = 1e-3
 
 LEAST_VOLUME = 1.0
 """Å³ below which a cell has no room for an atom."""
+
+REACH = 6.0
+"""Å within which neighbours must be countable, so that models see an end of them."""
 
 PAIR_REACH = 2.5
 """Å up to which pairs are looked for at least: a shorter reach takes longer in large cells."""
@@ -86,6 +89,8 @@ def find_flaw(
         return Flaw("broken cell", "its cell has no volume: no vector along a periodic direction")
     if abs(atoms.cell.complete().volume) < LEAST_VOLUME:
         return Flaw("broken cell", "its cell has no volume")
+    if flaw := uncountable(atoms, REACH):
+        return Flaw("broken cell", flaw)
     close = None if shortest is None else closest(atoms, max(shortest, COINCIDENT))
     return None if close is None else Flaw("overlapping atoms", close)
 
