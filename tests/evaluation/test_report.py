@@ -190,7 +190,7 @@ def test_verdict_speaks_of_crystals_against_molecules_and_of_the_one_bad_frame(r
     text = text_of(report(lopsided))
     assert re.search(r"crystal of H₂O is on average [\d.]+ kJ/mol per molecule too high", text)
     assert re.search(r"meV/atom on 6 crystals and [\d.]+ meV/atom on 4 molecules", text)
-    assert "One frame makes the error: without made-up.extxyz#2 the energy RMSE" in text
+    assert "One frame makes the error: without made-up.extxyz#2: energy RMSE" in text
     assert "The worst frames" in text
 
 
@@ -222,7 +222,7 @@ def test_page_fits_desk_phone_and_paper(
 def test_page_says_to_train_longer_where_the_best_epoch_is_the_last(report, history):
     assert "Train longer" not in report()
     history["validation_loss"][-1] = 0.01
-    assert "Train longer, with training.epochs above 20" in text_of(report())
+    assert "Train longer: with --resume and training.epochs above 20" in text_of(report())
 
 
 def test_cards_columns_and_tables_of_nothing_are_left_out(report, frames, noisy):

@@ -39,7 +39,7 @@ RefusedTable = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
-EPOCHS = "finished epochs are kept, and the best model so far: continue with --resume"
+EPOCHS = "the last checkpoint and the best model so far are kept: continue with --resume"
 
 
 class Verb(TyperCommand):

@@ -225,15 +225,14 @@ def outlier_lines(entry: Metrics) -> Iterable[str]:
     """A sentence for each frame that makes an RMSE."""
     made = entry.get("by_one_frame", {})
     for frame, only in dict.fromkeys((m["frame"], m["only"]) for m in made.values()):
-        errors = ", ".join(
-            f"the {label.replace(', centred', '')} {short(made[key]['rmse'])} instead of "
-            f"{short(entry[key])} {unit}{' (centred)' if 'centred' in label else ''}"
+        errors = "; ".join(
+            f"{label} {short(made[key]['rmse'])} instead of {short(entry[key])} {unit}"
             for label, unit, key in MAIN_ROWS
             if made.get(key, {}).get("frame") == frame
         )
-        who = f"{frame}, the only {only}," if only else frame
+        who = f"{frame} (the only {only})" if only else frame
         mend = "More of its kind would tell" if only else "Look at it"
-        yield f"One frame makes the error: without {who} {errors}. {mend}."
+        yield f"One frame makes the error: without {who}: {errors}. {mend}."
 
 
 def epoch_lines(history: History) -> Iterable[str]:
@@ -241,8 +240,8 @@ def epoch_lines(history: History) -> Iterable[str]:
     last = int(history["epoch"][-1])
     if last > 1 and _best_epoch(history) == last:
         yield (
-            f"The best epoch is the last: the validation loss was still falling. Train longer, "
-            f"with training.epochs above {last}."
+            "The best epoch is the last: the validation loss was still falling. Train longer: with "
+            f"--resume and training.epochs above {last} the same command goes on."
         )
 
 
