@@ -71,17 +71,19 @@ def test_what_it_leaves_is_used_and_told_once(settings, tmp_path):
     """In processes of their own: evaluate, export, relax with a worker; and the calculator."""
     folder, data = stopped(tlpot.finetune, settings, 1), settings["data"]["files"][0]
     exported, relaxed = tmp_path / "model.py", tmp_path / "relaxed"
+    ranked = tmp_path / "ranked"
     short = ["--engine", "ase", "--steps", "1"]
     verbs = {
         "evaluate": ["evaluate", folder, data, "--json"],
         "file": ["evaluate", folder / "model.safetensors", data],
         "export": ["export", folder, "--to", "torchani", "--output", exported],
         "relax": ["relax", f"{data}@0", "--model", folder, "--output", relaxed, *short],
+        "rank": ["rank", f"{data}@0", "--model", folder, "--output", ranked, *short],
     }
     for verb, arguments in verbs.items():
         command = [sys.executable, "-m", "tlpot", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode in ((0, 2) if verb == "relax" else (0,)), done.stderr
+        assert done.returncode in ((0, 2) if verb in ("relax", "rank") else (0,)), done.stderr
         assert done.stderr.count("of an unfinished run: epoch 1 of 2") == 1, done.stderr
         assert "Warning" not in done.stderr
         if verb == "evaluate":

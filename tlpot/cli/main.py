@@ -382,13 +382,14 @@ def schema() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
-    show = warnings.showwarning
+    show, told = warnings.showwarning, set()
 
     def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TlpotWarning):
-            err.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
-        else:
+        if not issubclass(category, TlpotWarning):
             show(message, category, *where, **more)
+        elif str(message) not in told:  # a verb may read a model more than once
+            told.add(str(message))
+            err.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
 
     warnings.showwarning = note  # type: ignore[assignment]
     try:
