@@ -11,8 +11,10 @@ import yaml
 
 import tlpot
 from tlpot.cli.main import main
+from tlpot.config.run import parse_config
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.evaluation.metrics import evaluate
+from tlpot.finetuning.prepare import prepare
 from tlpot.model.load import load
 from tlpot.model.potential import Potential
 from tlpot.property.run import train as train_property
@@ -194,3 +196,24 @@ def test_a_property_model_too(tlpot_says, tmp_path):
     done = tlpot_says("property", "evaluate", table, "--model", first.folder)
     assert done.stdout.startswith("the model was trained on 14 and tuned on 2 of these 20 crystals")
     assert "unseen" in done.stdout
+
+
+def test_what_is_replayed_is_trained_on_and_told_where_it_is_held_out(
+    tmp_path, settings, labelled, write_frames
+):
+    """Moved: a replayed structure is known whatever its frame of reference."""
+    frames = labelled(16)
+    prepared = prepare(parse_config(settings))
+    again = [frame.atoms.copy() for frame in prepared.parts["test"][:2]]
+    for atoms in again:
+        atoms.translate([0.3, 0.2, 0.1])
+        atoms.wrap()
+    ase.io.write(tmp_path / "replay.extxyz", [*again, labelled(18)[17].atoms])
+    settings["training"]["replay"] = {"files": str(tmp_path / "replay.extxyz")}
+    remarks = [x for x in prepare(parse_config(settings)).checked.remarks if "replay" in x]
+    assert len(remarks) == 1
+    assert remarks[0].startswith("2 of the 4 test frames")
+    run = tlpot.finetune(settings)
+    parts = TrainingSet.of(run.potential.metadata).parts(frames)
+    assert parts.count(None) == 2
+    assert parts.count("train") == len(prepared.parts["train"]) + 2

@@ -60,7 +60,8 @@ def test_a_potential(home, capfd, labelled, write_frames, small, monkeypatch):
     settings = make_settings(data, ancestor.parent, home / "run")
     group = {"files": str(home / "c*.extxyz"), "table": str(home / "energies.csv")}
     settings["data"]["groups"] = [group | {"energy_only": True}]
-    settings["training"]["replay"] = {"files": [str(data)]}
+    replayed = write_frames(home / "replay.extxyz", labelled(19)[16:])
+    settings["training"]["replay"] = {"files": [str(replayed)]}
     run = finetune(settings)
     anonymous_model(home / "run")
     about = json.loads(info(capfd, home / "run", "--json"))
@@ -70,6 +71,7 @@ def test_a_potential(home, capfd, labelled, write_frames, small, monkeypatch):
     assert {f["name"]: f["frames"] for f in about["data"]["files"]}["frames.extxyz"] == 14
     assert re.fullmatch("[0-9a-f]{64}", about["data"]["sha256"])
     counts = {part: len(run.manifest["split"][part]) for part in ("train", "validation")}
+    counts["train"] += 3
     assert about["data"]["structures"] == counts
     assert about["recipe"]["epochs"] == 2
     for _, _, key in ROWS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -12,7 +12,7 @@ import torch
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, RefusedFramesError, check_frames
-from tlpot.data.fingerprints import TrainingSet
+from tlpot.data.fingerprints import TrainingSet, fingerprints, twins
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
 from tlpot.data.split import split_data, thin
@@ -64,8 +64,8 @@ class PreparedPotential(Prepared):
     predictions: list[Prediction]
 
     def frames(self, part: str) -> list[Frame]:
-        """As `Prepared.frames`."""
-        return self.parts[part]
+        """As `Prepared.frames`; what is replayed is trained on too."""
+        return [*self.parts[part], *(self.replay if part == "train" else ())]
 
     @property
     def new_elements(self) -> dict[str, dict[str, str]]:
@@ -113,6 +113,9 @@ def prepare(
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
+    checked = replace(
+        checked, remarks=[*checked.remarks, *_replayed_though_held_out(parts, replay)]
+    )
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)
     batches = [small.batch([frame]) for frame in parts["train"]]
@@ -236,6 +239,26 @@ def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]
     if lacking := _lacking(base, frames):
         raise TlpotError(f"training.replay.files: {lacking[0]}")
     return frames
+
+
+def _replayed_though_held_out(
+    parts: Mapping[str, Sequence[Frame]], replay: Sequence[Frame]
+) -> Iterator[str]:
+    """What to say where the model is judged on structures that it is given to replay."""
+    if not replay:
+        return
+    marks = fingerprints([frame.atoms for frame in replay])
+    for part in ("validation", "test"):
+        frames = parts[part]
+        if not frames:
+            continue
+        both = sum(map(bool, twins(frames, fingerprints([f.atoms for f in frames]), marks)))
+        if both:
+            yield (
+                f"{both} of the {len(frames)} {part} frames are structures that training.replay "
+                "gives back with the base's labels: their errors say little of others. Leave them "
+                "out of training.replay.files"
+            )
 
 
 def _labelled(base: Potential, frames: Sequence[Frame]) -> list[Frame]:
