@@ -75,3 +75,10 @@ def test_supercells_see_the_same_neighbours():
         assert np.array_equal(
             large.numbers[there[0][big]], np.repeat(atoms.numbers[here[0][small]], len(big), axis=0)
         )
+
+
+def test_a_wire_in_much_vacuum_has_the_neighbours_along_it():
+    """vesin's bins, on its own, end the process."""
+    wire = Atoms("Ar", cell=(1e4, 1e4, 1.2), pbc=True)
+    _, distances = nearest_neighbours(wire)
+    np.testing.assert_allclose(distances[0], 1.2 * np.repeat(np.arange(1, 7), 2), atol=2e-3)

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
-from vesin import NeighborList
 
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import placed
 from tlpot.model.potential import Potential
 from tlpot.optional import require
-from tlpot.structure.frames import Batch
+from tlpot.structure.frames import Batch, search_pairs
 
 if TYPE_CHECKING:
     from torch_sim.state import SimState
@@ -156,8 +155,9 @@ class TorchSimModel(torch.nn.Module):
         crystal = periodic(state)
         box = cell if crystal else torch.zeros_like(cell)
         reach = self.potential.backbone.cutoff + self.skin
-        finder = NeighborList(cutoff=reach, full_list=False)
-        pairs, shifts = finder.compute(positions.cpu().numpy(), box.cpu().numpy(), crystal, "PS")
+        pairs, shifts = search_pairs(
+            positions.cpu().numpy(), box.cpu().numpy(), crystal, reach, "PS"
+        )
         return _List(
             torch.from_numpy(pairs.astype(np.int64).T.copy()).to(self.device),
             torch.from_numpy(shifts.astype(np.float64)).to(self.device),

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
-from vesin import NeighborList
+
+from tlpot.structure.frames import box_of, search_pairs
 
 NEIGHBOURS, RADIUS, GAUSSIAN_STEP = 12, 8.0, 0.2
 """Neighbours of an atom; Å within which they are looked for; Å between two Gaussians."""
@@ -93,10 +94,9 @@ def nearest_neighbours(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     distances : ``(atoms, 12)`` float64, Å, ascending to within `TIE`
     """
     n = len(atoms)
-    box = atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
+    box = box_of(atoms)
     for cutoff in SEARCHED:
-        finder = NeighborList(cutoff=cutoff, full_list=True)
-        i, j, d = finder.compute(atoms.positions, box, atoms.pbc, "ijd")
+        i, j, d = search_pairs(atoms.positions, box, atoms.pbc, cutoff, "ijd", both=True)
         i, j = i.astype(np.int64), j.astype(np.int64)
         counts = np.bincount(i, minlength=n)
         order = np.lexsort((atoms.numbers[j], np.rint(d / TIE), i))

@@ -219,7 +219,7 @@ BINS = 1e5
 """That vesin sorts atoms into, at most."""
 
 
-def _reach(atoms: Atoms, box: np.ndarray, cutoff: float) -> float:
+def _reach(positions: np.ndarray, box: np.ndarray, cutoff: float) -> float:
     """A cutoff at which vesin finds room for its bins.
 
     Where a large box takes more than `BINS`, it makes fewer of them in each direction alike: in a
@@ -229,7 +229,7 @@ def _reach(atoms: Atoms, box: np.ndarray, cutoff: float) -> float:
         normals = np.cross(box[[1, 2, 0]], box[[2, 0, 1]])
         lengths = abs(np.linalg.det(box)) / np.linalg.norm(normals, axis=1)
     else:
-        lengths = np.ptp(atoms.positions, axis=0) if len(atoms) else np.zeros(3)
+        lengths = np.ptp(positions, axis=0) if len(positions) else np.zeros(3)
     if not np.isfinite(lengths).all():
         return cutoff
     reach = cutoff
@@ -256,11 +256,33 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
     """
     if flaw := uncountable(atoms, cutoff):
         raise TlpotError(flaw)
-    box = atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
-    reach = _reach(atoms, box, cutoff)
-    finder = NeighborList(cutoff=reach, full_list=False)
-    pairs, vectors = finder.compute(atoms.positions, box, atoms.pbc, "PD")
-    if reach > cutoff:
-        near = np.linalg.norm(vectors, axis=1) < cutoff
-        pairs, vectors = pairs[near], vectors[near]
+    pairs, vectors = search_pairs(atoms.positions, box_of(atoms), atoms.pbc, cutoff, "PD")
     return pairs.astype(np.int64).T.copy(), vectors
+
+
+def box_of(atoms: Atoms) -> np.ndarray:
+    """``(3, 3)`` Å: the cell, with directions that are not periodic filled up; none: zeros."""
+    return atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
+
+
+def search_pairs(
+    positions: np.ndarray,
+    box: np.ndarray,
+    periodic: bool | np.ndarray,
+    cutoff: float,
+    quantities: str,
+    both: bool = False,
+) -> list[np.ndarray]:
+    """What vesin says of the pairs within `cutoff`, each once, or from `both` ends.
+
+    Parameters
+    ----------
+    quantities
+        Letters for what is returned: ``i`` and ``j`` or both as ``P``, ``d`` distances, ``D``
+        vectors, ``S`` shifts by cells.
+    """
+    reach = _reach(positions, box, cutoff)
+    finder = NeighborList(cutoff=reach, full_list=both)
+    *values, distances = finder.compute(positions, box, periodic, f"{quantities}d")
+    near = distances < cutoff
+    return values if reach == cutoff else [value[near] for value in values]
