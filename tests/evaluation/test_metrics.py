@@ -202,6 +202,18 @@ def test_the_frame_that_makes_the_error_is_named(frames, exact):
         assert made["rmse"] == pytest.approx(rest[name])
 
 
+def test_forces_that_are_not_finite_make_no_rmse(frames, exact):
+    off = list(exact)
+    off[3] = replace(off[3], energy=off[3].energy + 1.0, forces=off[3].forces * np.nan)
+    broken = breakdown(frames, off)
+    assert set(broken["by_one_frame"]) == {
+        "energy_rmse_meV_per_atom",
+        "energy_rmse_centered_meV_per_atom",
+    }
+    worst = broken["by_frame"][0]
+    assert (worst["index"], worst["force_rmse_meV_per_A_component"]) == (3, None)
+
+
 def test_a_lone_molecule_among_crystals_is_told_as_such(frames, exact):
     off = [
         replace(guess, energy=guess.energy + len(frame) * (1e-3 * (i % 3) + 0.03 * (i == 6)))

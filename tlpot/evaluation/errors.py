@@ -112,20 +112,23 @@ def worst_frames(
         force_errors([frame], [guess])[1] for frame, guess in zip(frames, predictions, strict=True)
     ]
     squares = np.array([(errors**2).sum() for errors in forces])
+    rmse = np.array([np.sqrt(np.mean(errors**2)) if errors.size else np.nan for errors in forces])
     shares = np.fmax(_shares(energy**2), _shares(squares))
     order = np.argsort(-np.nan_to_num(shares), kind="stable")[:WORST].tolist()
     return {
         i: {
             "file": frames[i].source,
             "index": frames[i].index,
-            "energy_error_meV_per_atom": float(energy[i]) if np.isfinite(energy[i]) else None,
-            "force_rmse_meV_per_A_component": (
-                float(np.sqrt(squares[i] / forces[i].size)) if forces[i].size else None
-            ),
+            "energy_error_meV_per_atom": _finite(energy[i]),
+            "force_rmse_meV_per_A_component": _finite(rmse[i]),
         }
         for i in order
         if shares[i] > 0
     }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _shares(values: np.ndarray) -> np.ndarray:

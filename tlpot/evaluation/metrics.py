@@ -242,7 +242,7 @@ def made_by_one_frame(
         rest = metrics(*others)
         for name, count in MADE_OF.items():
             rmse = rest[name]
-            if rmse is None or rmse >= made.get(name, {"rmse": np.inf})["rmse"]:
+            if None in (rmse, whole[name]) or rmse >= made.get(name, {"rmse": np.inf})["rmse"]:
                 continue
             if is_made_by_one(whole[name], rmse, whole[count]):
                 only = systems[i] if systems.count(systems[i]) == 1 else None
