@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
 from tlpot import TLPotCalculator
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, TlpotWarning
 from tlpot.model.load import load_base
+from tlpot.model.uncertainty import Calibration, Scale
 from tlpot.structure.frames import Frame
 
 
@@ -250,3 +253,37 @@ def test_cell_and_atoms_relax_together(urea):
     assert urea.get_potential_energy() < start
     assert np.linalg.norm(urea.get_forces(), axis=1).max() < 0.05
     assert np.abs(urea.get_stress()).max() < 0.05
+
+
+def test_a_spread_above_what_is_allowed_is_told_when_it_comes_to_be(small, urea):
+    """In calibrated units, each time it comes to exceed, and not while it stays there."""
+    potential = small()
+    potential.calibration = Calibration(Scale(2.0, None, 20), None)
+    near, far = urea.copy(), urea.copy()
+    far.rattle(0.3, seed=1)
+    spreads = [p.energy_std / np.sqrt(len(urea)) for p in potential.predict([near, far])]
+    if spreads[0] > spreads[1]:  # the weights are random
+        near, far, spreads = far, near, spreads[::-1]
+    calculator = TLPotCalculator(potential, warn_above=float(np.mean(spreads)))
+    messages = []
+    for atoms in (near, far, far, near, far):
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        calculator.reset()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            atoms.get_potential_energy()
+        messages.append([str(w.message) for w in caught if w.category is TlpotWarning])
+    assert [len(lines) for lines in messages] == [0, 1, 0, 0, 1]
+    assert f"(calibrated) is {1e3 * spreads[1]:.3g} meV per √N" in messages[1][0]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_warn_above_what_is_no_spread_is_refused(small, value):
+    with pytest.raises(TlpotError, match="warn_above"):
+        TLPotCalculator(small(), warn_above=value)
+
+
+def test_warn_above_without_an_ensemble_is_refused(small):
+    with pytest.raises(TlpotError, match="no effect"):
+        TLPotCalculator(small(members=1), warn_above=0.1)

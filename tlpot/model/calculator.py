@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor
 
 from tlpot.engine.device import usable
-from tlpot.errors import TlpotError, short_of_memory
+from tlpot.errors import TlpotError, TlpotWarning, short_of_memory
 from tlpot.model.load import load
 from tlpot.model.potential import Potential
 from tlpot.model.prediction import voigt
@@ -24,7 +25,7 @@ from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import COINCIDENT, closest, find_flaw
 
 SKIN = 0.5
-KEYWORDS = ("model", "skin", "device", "atoms")
+KEYWORDS = ("model", "skin", "device", "atoms", "warn_above")
 """Of `TLPotCalculator`."""
 
 
@@ -61,11 +62,16 @@ class TLPotCalculator(Calculator):
         Where torch computes, as for `placed`.
     atoms
         Structure that gets this calculator.
+    warn_above
+        eV per √N (N atoms): where ``energy_std``/√N comes to exceed it, a `TlpotWarning` says so,
+        again only after it fell below. Calibrated as ``energy_std`` is; None: never. Three times
+        ``potential.metadata["domain"]["spread"]`` is what `tlpot relax` allows.
 
     Raises
     ------
     TlpotError
-        If the model cannot be loaded, the device cannot be used here, or a keyword is unknown.
+        If the model cannot be loaded, the device cannot be used here, or a keyword is unknown; if
+        `warn_above` is no positive number, or the model a single network, which has no spread.
 
     Notes
     -----
@@ -95,6 +101,7 @@ class TLPotCalculator(Calculator):
         skin: float = SKIN,
         device: str | torch.device = "auto",
         atoms: Atoms | None = None,
+        warn_above: float | None = None,
         **unknown: Any,
     ) -> None:
         for name in unknown:
@@ -106,6 +113,14 @@ class TLPotCalculator(Calculator):
         super().__init__()
         self.potential = placed(model, device)
         self.skin = skin
+        if warn_above is not None and not 0 < warn_above < np.inf:
+            raise TlpotError(f"TLPotCalculator: warn_above is {warn_above}; give eV per √N above 0")
+        if warn_above is not None and self.potential.backbone.members < 2:
+            raise TlpotError(
+                "TLPotCalculator: warn_above has no effect: the model is a single network, which "
+                "has no spread; leave it out"
+            )
+        self.warn_above, self._above = warn_above, False
         self._list: _SkinList | None = None
         self._compact: Potential | None = None
         self._elements: set[str] = set()
@@ -154,12 +169,28 @@ class TLPotCalculator(Calculator):
             "energies": output.atomic.mean(dim=0).cpu().numpy(),
             "energy_std": self._compact.spread(output.energy, "energy").item(),
         }
+        self._warn(self.atoms)
         if self.atoms.pbc.all():
             virial = output.virial.mean(dim=0)[0].cpu().numpy()
             self.results["stress"] = voigt(virial / self.atoms.get_volume())
         if members:
             doubt = self._compact.spread(output.forces, "forces")
             self.results["forces_std"] = doubt.cpu().numpy()
+
+    def _warn(self, atoms: Atoms) -> None:
+        """Say that the spread exceeds what is allowed, when it comes to."""
+        if self.warn_above is None:
+            return
+        spread = self.results["energy_std"] / np.sqrt(len(atoms))
+        above, self._above = self._above, bool(spread > self.warn_above)
+        if self._above and not above:
+            kind = "calibrated" if self.calibration and self.calibration.energy else "raw"
+            warnings.warn(
+                f"{atoms.get_chemical_formula()}: the ensemble's spread ({kind}) is "
+                f"{1e3 * spread:.3g} meV per √N, above warn_above ({1e3 * self.warn_above:.3g})",
+                TlpotWarning,
+                stacklevel=3,
+            )
 
     def forget(self) -> None:
         """Drop results and neighbour list: what follows depends on the structure alone."""
