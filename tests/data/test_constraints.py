@@ -204,7 +204,8 @@ def test_sampling_leaves_them_where_they_are(mini):
     assert not modes.directions[:, fixed].any()
 
 
-def test_the_ranking_says_so(mini, tmp_path, held_urea):
+def test_the_ranking_says_so(mini, tmp_path, urea, held_urea):
+    held_urea.positions = urea.positions
     ase.io.write(tmp_path / "a.extxyz", held_urea)
     command = ["rank", str(tmp_path / "a.extxyz"), "--model", "mini"]
     with pytest.raises(SystemExit) as end:
