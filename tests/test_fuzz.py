@@ -464,3 +464,10 @@ def test_xyz_that_claims_what_it_does_not_hold(tmp_path, text):
     path = tmp_path / "frames.xyz"
     path.write_text(text)
     refused(read_frames, path)
+
+
+@pytest.mark.parametrize("count", ["99999999999", "9" * 30, "3000000"])
+def test_poscar_that_counts_more_atoms_than_it_has_lines(tmp_path, count):
+    path = tmp_path / "POSCAR"
+    path.write_text(f"x\n1.0\n5 0 0\n0 5 0\n0 0 5\nH O\n2 {count}\nDirect\n" + "0 0 0\n" * 3)
+    refused(read_frames, path, "counts")

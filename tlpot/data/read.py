@@ -36,6 +36,7 @@ STRUCTURE_SUFFIXES = (".cif", ".res", ".ins", ".vasp", ".poscar")
 CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
 XYZ = ("extxyz", "xyz")
+POSCARS = ("vasp", "vasp-xdatcar")
 ULM = ("traj", "gpw", "gpaw-wfs")
 """ASE's names of the formats."""
 SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
@@ -251,6 +252,8 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
             return [row.toatoms(add_additional_information=True) for row in rows]
         text = respelled(path, plain) if kind in XYZ else None
         source: Path | io.StringIO | io.BytesIO = plain if text is None else io.StringIO(text)
+        if kind in POSCARS:
+            _require_lines(plain)
         if kind in ULM:  # of a path ASE makes room for what the file claims, not for what it holds
             source = io.BytesIO(plain.read_bytes())
         read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
@@ -258,6 +261,16 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
     if kind in XYZ:
         require_all(path, plain, len(images))
     return images
+
+
+def _require_lines(plain: Path) -> None:
+    """Refuse a POSCAR of more atoms than lines: ASE makes room for them before it looks."""
+    lines = plain.read_bytes().splitlines()
+    counts = [word for line in lines[5:7] for word in line.split() if word.isdigit()]
+    if most := next((word for word in counts if len(word) > 9 or int(word) > len(lines)), None):
+        raise ValueError(
+            f"it counts {most.decode()[:20]} atoms of an element in {len(lines)} lines"
+        )
 
 
 def _declares_entities(plain: Path) -> bool:
