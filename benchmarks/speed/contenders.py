@@ -1,23 +1,21 @@
-"""What is timed: urea supercells, and one training step or ASE call of each contender."""
+"""What is timed: urea supercells, tlpot's default model and its training step."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchani
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
-from torchani.neighbors import Neighbors
 
-from benchmarks.speed.timing import sampler
+from benchmarks.speed.timing import Clock
 from tlpot import TLPotCalculator, load, read_frames
 from tlpot.config.run import Training
 from tlpot.model.potential import Potential
@@ -28,18 +26,25 @@ from tlpot.training.trainer import Trainer
 
 Repeat = tuple[int, int, int]
 UREA = Path(__file__).parents[2] / "datasets/urea/urea.extxyz"
-SUPERCELLS: dict[int, Repeat] = {16: (1, 1, 1), 128: (2, 2, 2), 432: (3, 3, 3), 1024: (4, 4, 4)}
-SCALING: tuple[Repeat, ...] = ((2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5), (8, 8, 5))
+SUPERCELLS: dict[int, Repeat] = {
+    16: (1, 1, 1),
+    128: (2, 2, 2),
+    1024: (4, 4, 4),
+    5120: (8, 8, 5),
+}
 TIMESTEP = 0.5
 """fs; the hydrogen atoms move freely."""
 TEMPERATURE = 300.0
 STEPS = 16
 """Steps in one timed epoch of tlpot's trainer; fewer above 128 atoms."""
-LISTS = ("all_pairs", "cell_list", "adaptive", "verlet_cell_list")
-SAME_WORK: Mapping[str, Any] = {"fit": "mean", "stress_weight": 0.0, "ema": 0.0, "clip": None}
-"""Recipe that does what the other contenders do: loss of the mean, AdamW, nothing else."""
-AGREE = 2e-3
-"""eV/Å; a neighbour list whose forces are further from tlpot's is wrong."""
+SAME_WORK: Mapping[str, Any] = {
+    "fit": "mean",
+    "stress_weight": 0.0,
+    "ema": 0.0,
+    "clip": None,
+    "fine_angles": False,
+}
+"""Recipe that does what torchani does: ANI's own terms, loss of the mean, AdamW."""
 
 
 def urea(repeat: Repeat, seed: int = 0) -> Atoms:
@@ -78,172 +83,84 @@ def thermal(atoms: Atoms) -> Atoms:
     return atoms
 
 
+def default_model(structures: Sequence[Atoms]) -> Potential:
+    """What `tlpot finetune` makes of ANI-2x by default, its new weights drawn instead of trained.
+
+    Fine angles enter as components, fitted on `structures`; their first-layer weights are about as
+    large as training leaves them.
+    """
+    potential = load("ani2x").for_elements({s for a in structures for s in a.symbols})
+    potential = potential.with_fine_angles()
+    backbone = potential.backbone
+    backbone.fit_components([potential.batch([Frame(atoms) for atoms in structures])])
+    random = torch.Generator().manual_seed(0)
+    components = backbone.architecture.components
+    for symbol in backbone.symbols:
+        columns = backbone.layer(symbol, "input").weight[..., -components:]
+        columns.normal_(0.0, 0.01, generator=random)
+    return potential
+
+
+class TimedTask(PotentialTask):
+    """The trainer's task; the trainer computes where it lets it have its threads."""
+
+    clock: Clock
+    seconds = 0.0
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """As `PotentialTask.threads`, timed."""
+        with super().threads():
+            started = self.clock()
+            yield
+            self.seconds = self.clock() - started
+
+
 class TlpotTraining:
     """tlpot's own trainer.
 
     Parameters
     ----------
     frames
-        What one step sees. The trainer joins them anew in every step.
+        The training frames. The trainer joins those of a step anew in every step.
+    recipe
+        Settings of ``training``; all left out: the default, fine angles included.
+    batch_size
+        Frames in a step; all if left out.
     """
 
     def __init__(
         self,
         frames: Sequence[Frame],
         device: torch.device,
-        steps: int = 0,
-        recipe: Mapping[str, Any] = SAME_WORK,
+        clock: Clock,
+        recipe: Mapping[str, Any],
+        batch_size: int | None = None,
     ) -> None:
-        atoms = sum(map(len, frames))
-        self.steps = steps or max(2, min(STEPS, STEPS * 128 // atoms))
-        potential = load("ani2x")
+        structures = [frame.atoms for frame in frames]
+        if recipe.get("fine_angles") is False:
+            potential = load("ani2x").for_elements({s for a in structures for s in a.symbols})
+        else:
+            potential = default_model(structures[:8])
         freeze(potential.backbone, [])
-        compact = potential.for_elements({s for f in frames for s in f.atoms.symbols}).to(device)
-        batches = [compact.batch([frame]) for frame in frames] * self.steps
-        settings = Training(epochs=1, batch_size=len(frames), device=str(device), **recipe)
-        self.potential = compact
+        potential.to(device)
+        batches = [potential.batch([frame]) for frame in frames]
+        self.steps = -(-len(frames) // (batch_size or len(frames)))
+        if batch_size is None:
+            self.steps = max(2, min(STEPS, STEPS * 128 // sum(map(len, frames))))
+            batches *= self.steps
+        size = batch_size or len(frames)
+        settings = Training(epochs=1, batch_size=size, device=str(device), **recipe)
         self._folder = tempfile.TemporaryDirectory()
-        self.task = PotentialTask(compact, batches, [], settings)
+        self.task = TimedTask(potential, batches, [], settings)
+        self.task.clock = clock
         self.trainer = Trainer(self.task, settings, Path(self._folder.name))
 
-    def epoch(self) -> float:
-        """Seconds of one epoch by the trainer's own clock (without its checkpoint)."""
-        self.trainer.progress = type(self.trainer.progress)()
-        return self.trainer.fit().seconds
-
-    def kept_bytes(self) -> int:
-        """What the trainer keeps of the frames of one step."""
-        return sum(t.nbytes for b in self.task.train for t in vars(b).values()) // self.steps
-
     def sample(self) -> float:
-        """Seconds of one step."""
-        return self.epoch() / self.steps
-
-
-class TorchaniTraining:
-    """torchani's networks and descriptors, trained by autograd through the forces.
-
-    The frames of a step are joined into one long molecule after torchani's own neighbour list has
-    seen each of them, which is its fastest way for unlike cells.
-
-    Parameters
-    ----------
-    neighborlist
-        One of `LISTS`.
-    stacked
-        Use `torchani.nn.BmmEnsemble`, which torchani means for inference, in place of a loop over
-        the members.
-    """
-
-    def __init__(
-        self, frames: Sequence[Frame], device: torch.device, neighborlist: str, stacked: bool
-    ) -> None:
-        self.model = torchani_model(neighborlist, stacked, device)
-        self.model.requires_grad_(True)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=5e-4, weight_decay=0.01, fused=True
-        )
-        put = partial(torch.tensor, device=device, dtype=torch.float32)
-        self.positions = [put(f.atoms.positions)[None] for f in frames]
-        self.cells = [put(f.atoms.cell.array) for f in frames]
-        numbers = [torch.tensor(f.atoms.numbers, device=device) for f in frames]
-        self.species = [self.model.species_converter(n[None]) for n in numbers]
-        sizes = torch.tensor([len(f) for f in frames], device=device)
-        self.sizes, self.frame = sizes, torch.arange(len(frames), device=device)
-        self.frame = self.frame.repeat_interleave(sizes)
-        self.offsets = [0, *sizes.cumsum(0).tolist()]
-        self.energy = put([f.energy for f in frames])
-        self.forces = torch.cat([put(f.forces) for f in frames])
-        self.pbc = torch.tensor([True] * 3, device=device)
-
-    def predict(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energies ``[frames]`` eV and forces ``[atoms, 3]`` eV/Å, differentiable."""
-        positions = torch.cat(self.positions, dim=1).requires_grad_()
-        lists = []
-        for start, own, species, cell in zip(
-            self.offsets[:-1], self.positions, self.species, self.cells, strict=True
-        ):
-            part = positions[:, start : start + own.shape[1]]
-            neighbours = self.model.neighborlist(self.model.cutoff, species, part, cell, self.pbc)
-            lists.append(
-                (neighbours.indices + start, neighbours.distances, neighbours.diff_vectors)
-            )
-        indices, distances, vectors = zip(*lists, strict=True)
-        joined = Neighbors(torch.cat(indices, dim=1), torch.cat(distances), torch.cat(vectors))
-        species = torch.cat(self.species, dim=1)
-        atomic = self.model.compute_from_neighbors(species, positions, joined, atomic=True)
-        energies = atomic.energies[0] * units.Hartree
-        totals = energies.new_zeros(len(self.sizes)).index_add(0, self.frame, energies)
-        (slope,) = torch.autograd.grad(totals.sum(), positions, create_graph=True)
-        return totals, -slope[0]
-
-    def step(self) -> None:
-        """One optimiser step."""
-        energy, forces = self.predict()
-        force_error = (forces - self.forces).square().sum(dim=1).mean()
-        energy_error = ((energy - self.energy) / self.sizes).square().mean()
-        self.optimiser.zero_grad()
-        (0.03 * force_error + 0.97 * energy_error).backward()
-        self.optimiser.step()
-
-
-def torchani_model(neighborlist: str, stacked: bool, device: torch.device) -> torchani.arch.ANI:
-    """ANI-2x as torchani makes it.
-
-    Its stacked networks mark CUDA ranges even on a CPU and fail where torch has no CUDA; there the
-    marks are left out, so that they can compete.
-    """
-    if stacked and not torch.cuda.is_available():
-        torch.cuda.nvtx.range_push = torch.cuda.nvtx.range_pop = lambda *_: None
-    model = torchani.models.ANI2x(neighborlist=neighborlist).to(device)
-    return model.to_infer_model() if stacked else model
-
-
-class OriginTraining:
-    """The origin's way of training, written after its description (Parunov 2022).
-
-    torchani's ANI-2x with its default neighbour list, one frame at a time, float32, the ensemble's
-    mean, L = λ·MSE(F) + (1−λ)·MSE(E/N), torch's default AdamW on all weights.
-    """
-
-    SHARE, RATE, DECAY = 0.9, 1e-4, 0.1
-
-    def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
-        self.model = torchani.models.ANI2x(periodic_table_index=True)
-        self.model.to(device).requires_grad_(True)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=self.RATE, weight_decay=self.DECAY
-        )
-        put = partial(torch.tensor, device=device, dtype=torch.float32)
-        self.frames = [
-            {
-                "numbers": torch.tensor(f.atoms.numbers, device=device),
-                "positions": put(f.atoms.positions),
-                "cell": put(f.atoms.cell.array),
-                "energy": put(f.energy),
-                "forces": put(f.forces),
-            }
-            for f in frames
-        ]
-        self.pbc = torch.tensor([True, True, True], device=device)
-
-    def step(self, chosen: Sequence[int]) -> float:
-        """One optimiser step on the frames `chosen`; returns the loss."""
-        force_errors, energy_errors = [], []
-        for frame in (self.frames[i] for i in chosen):
-            positions = frame["positions"][None].clone().requires_grad_()
-            inputs = (frame["numbers"][None], positions)
-            hartree = self.model(inputs, cell=frame["cell"], pbc=self.pbc).energies[0]
-            energy = hartree * units.Hartree
-            (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
-            force_errors.append((-slope[0] - frame["forces"]).square().sum(dim=1))
-            energy_errors.append(((energy - frame["energy"]) / len(slope[0])).square())
-        forces, energies = torch.cat(force_errors).mean(), torch.stack(energy_errors).mean()
-        loss = self.SHARE * forces + (1 - self.SHARE) * energies
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item()
+        """Seconds of one step, as part of an epoch without its checkpoint."""
+        self.trainer.progress = type(self.trainer.progress)()
+        self.trainer.fit()
+        return self.task.seconds / self.steps
 
 
 class Calling:
@@ -263,44 +180,3 @@ class Calling:
     @property
     def forces(self):
         return self.calculator.results["forces"]
-
-
-CALCULATORS = ("tlpot", "torchani", "torchani stacked")
-
-
-def ase_calculator(contender: str, neighborlist: str, device: torch.device) -> Calculator:
-    """One of `CALCULATORS`."""
-    if contender == "tlpot":
-        return TLPotCalculator("ani2x", device=device)
-    return torchani_model(neighborlist, contender == "torchani stacked", device).ase()
-
-
-def best_list(make, check, device: torch.device) -> tuple[str, dict[str, object]]:
-    """torchani's fastest neighbour list that gives the right forces.
-
-    Parameters
-    ----------
-    make
-        Name of a list → the work to time.
-    check
-        That work → largest deviation of its forces from tlpot's, eV/Å, after it was done.
-
-    Returns
-    -------
-    The list's name, and for every list its ms or why it is out.
-    """
-    verdicts: dict[str, object] = {}
-    for name in LISTS:
-        try:
-            work = make(name)
-            sample = sampler(work, device)
-            sample()
-            off = check(work)
-            seconds = min(sample() for _ in range(2))
-            off = max(off, check(work))
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            verdicts[name] = f"refuses: {str(error).splitlines()[0][:80]}"
-            continue
-        verdicts[name] = 1e3 * seconds if off < AGREE else f"wrong forces, by {off:.2g} eV/Å"
-    right = {name: ms for name, ms in verdicts.items() if isinstance(ms, float)}
-    return min(right, key=lambda name: right[name]), verdicts

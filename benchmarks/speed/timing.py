@@ -1,34 +1,38 @@
-"""Paired timing, peak memory in a process of its own, and where the time of a step goes."""
+"""Paired timing, fresh processes for it, and the peak memory of one."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+Clock = Callable[[], float]
 Sampler = Callable[[], float]
 """Does the work once and returns the seconds it took."""
+CLOCKS: Mapping[str, Clock] = {"process CPU": time.process_time, "wall": time.perf_counter}
 
 
-def sampler(work: Callable[[], Any], device: torch.device, times: int = 1) -> Sampler:
+def sampler(work: Callable[[], Any], device: torch.device, clock: Clock, times: int = 1) -> Sampler:
     """Seconds of `work`, done `times` times in a row, from an idle device to an idle device."""
 
     def sample() -> float:
         synchronise(device)
-        started = time.perf_counter()
+        started = clock()
         for _ in range(times):
             work()
         synchronise(device)
-        return (time.perf_counter() - started) / times
+        return (clock() - started) / times
 
     return sample
 
@@ -78,29 +82,43 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """Median over rounds of slow/fast of the same round."""
-    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def compared(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Times of all, and how much longer than tlpot the others took."""
-    ours = seconds["tlpot"]
-    others = {name: s for name, s in seconds.items() if name != "tlpot"}
+def compared(seconds: Mapping[str, Sequence[float]], against: str = "torchani") -> dict[str, Any]:
+    """Times of all; how many times as fast as `against`: medians over rounds, and by means."""
+    slow = seconds[against]
+    pairs = {name: zip(slow, s, strict=True) for name, s in seconds.items()}
     return {
         "times": {name: spread(s) for name, s in seconds.items()},
-        "ratios": {name: paired_ratio(s, ours) for name, s in others.items()},
-        "ratios_of_means": {name: sum(s) / sum(ours) for name, s in others.items()},
+        "ratios": {name: statistics.median(a / b for a, b in both) for name, both in pairs.items()},
+        "ratios_of_means": {name: sum(slow) / sum(s) for name, s in seconds.items()},
     }
 
 
 def alone(run: Callable[[Any], dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
-    """`job` with what `run` finds in a fresh process, or with the error it ended with."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    """`job` with what `run` measures in a fresh process, or with the error it ended with.
+
+    The process has ``job["threads"]`` threads, or as many as torch takes if that is None.
+    """
+    threads = {"OMP_NUM_THREADS": str(job["threads"])} if job.get("threads") else {}
+    with (
+        patch.dict(os.environ, threads),
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
         try:
             return job | pool.submit(run, job).result()
         except Exception as error:  # whatever it is, also a kill for memory, is the row's result
             return job | {"error": f"{type(error).__name__}: {error}".splitlines()[0][:120]}
+
+
+def process(arguments: Sequence[str]) -> dict[str, float]:
+    """Seconds that a whole ``python …`` process takes on one thread: CPU and wall time."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"process CPU": cpu, "wall": wall}
 
 
 def peak_mb(device: torch.device) -> float:
@@ -116,27 +134,3 @@ def peak_mb(device: torch.device) -> float:
         return int(line.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
-def profile_steps(epoch: Callable[[], float], steps: int, device: torch.device) -> dict[str, Any]:
-    """ms a step by operation of torch, the slowest first.
-
-    Parameters
-    ----------
-    epoch
-        Runs `steps` training steps and returns their seconds.
-    """
-    plain = min(epoch() for _ in range(3))
-    cuda = device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as recorded:
-        timed = epoch()
-    attribute = "self_device_time_total" if cuda else "self_cpu_time_total"
-    us = {event.key[:70]: getattr(event, attribute) for event in recorded.key_averages()}
-    slowest = sorted((name for name in us if us[name] > 0), key=lambda name: -us[name])[:14]
-    rows = {name: us[name] / 1e3 / steps for name in slowest}
-    rows["all others"] = max(0.0, 1e3 * timed / steps - sum(rows.values()))
-    return {
-        "step_ms": 1e3 * plain / steps,
-        "profiled_step_ms": 1e3 * timed / steps,
-        "rows_ms": rows,
-    }
