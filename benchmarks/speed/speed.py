@@ -44,41 +44,45 @@ class Effort:
     sizes: tuple[int, ...] = (16, 128, 1024)
     rounds: int = 30
     budget: float = 30.0
-    starts: int = 5
-    frames: tuple[int, int] = (5, 205)
+    starts: int = 3
+    frames: tuple[int, int] = (5, 105)
 
 
-QUICK = Effort((16, 128), 3, 2.0, 1, (5, 55))
+QUICK = Effort((16, 128), 3, 2.0, 1, (5, 25))
 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     kind = given.device.partition(":")[0]
     given.name = f"speed-{kind}"
     effort = QUICK if given.quick else Effort()
-    ways = [way | {"device": given.device} for way in WAYS[kind]]
-    results: Results = {"device": kind, "calls": [], "training": [], "large": []}
-    common = {"rounds": effort.rounds, "budget": effort.budget}
-    for atoms in effort.sizes:
-        for way in ways:
-            print(f"energy and forces, {atoms} atoms, {way['clock']} time …", flush=True)
-            results["calls"].append(alone(jobs.calls, way | common | {"atoms": atoms}))
-    many = [(16, 128)] * (kind == "cuda" and not given.quick)
-    for frames, atoms in [(1, 128), (8, 16), *many]:
-        for way in ways:
-            print(f"training step, {frames} x {atoms} atoms, {way['clock']} time …", flush=True)
-            job = way | common | {"frames": frames, "atoms": atoms}
-            results["training"].append(alone(jobs.steps, job))
+    first, *others = [way | {"device": given.device} for way in WAYS[kind]]
+    results: Results = {"device": kind, "calls": [], "training": []}
+    calls_and_steps(results, first, effort)
     print("large structures, memory, starts …", flush=True)
-    for atoms in SUPERCELLS if not given.quick else effort.sizes:
-        results["large"].append(alone(jobs.large, ways[0] | {"atoms": atoms}))
+    sizes = effort.sizes if given.quick else SUPERCELLS
+    results["large"] = [alone(jobs.large, first | {"atoms": atoms}) for atoms in sizes]
     if kind == "cpu":
         results["memory"] = [
-            alone(jobs.training_memory, ways[0] | {"atoms": 128, "frames": frames})
+            alone(jobs.training_memory, first | {"atoms": 128, "frames": frames})
             for frames in effort.frames
         ]
         results["starts"] = starts(effort.starts)
-    results["load_average_at_the_end"] = round(os.getloadavg()[0], 2)
-    yield results
+    yield results | {"load_average_at_the_end": round(os.getloadavg()[0], 2)}
+    for way in others:
+        calls_and_steps(results, way, effort)
+        yield results | {"load_average_at_the_end": round(os.getloadavg()[0], 2)}
+
+
+def calls_and_steps(results: Results, way: Results, effort: Effort) -> None:
+    """Append what fresh processes measure, timed in one way."""
+    job = way | {"rounds": effort.rounds, "budget": effort.budget}
+    for atoms in effort.sizes:
+        print(f"energy and forces, {atoms} atoms, {way['clock']} time …", flush=True)
+        results["calls"].append(alone(jobs.calls, job | {"atoms": atoms}))
+    many = [(16, 128)] * (results["device"] == "cuda" and effort != QUICK)
+    for frames, atoms in [(1, 128), (8, 16), *many]:
+        print(f"training step, {frames} x {atoms} atoms, {way['clock']} time …", flush=True)
+        results["training"].append(alone(jobs.steps, job | {"frames": frames, "atoms": atoms}))
 
 
 def starts(rounds: int) -> Results:
