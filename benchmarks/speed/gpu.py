@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -157,7 +156,7 @@ def resuming(part: Part) -> Results:
 
 
 def stop_after_an_epoch(part: Part, command: Sequence[str], run: Path) -> None:
-    """Ctrl-C as soon as there is a checkpoint."""
+    """End it, as a queue would, as soon as there is a checkpoint."""
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
@@ -166,7 +165,7 @@ def stop_after_an_epoch(part: Part, command: Sequence[str], run: Path) -> None:
                 if time.monotonic() > part.ends:
                     raise Failed("its time was over before the first epoch")
                 time.sleep(0.05)
-            running.send_signal(signal.SIGINT)
+            running.terminate()
             running.wait(max(part.ends - time.monotonic(), 1.0))
         except (Failed, subprocess.TimeoutExpired):
             running.kill()

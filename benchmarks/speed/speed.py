@@ -43,7 +43,7 @@ class Effort:
 
     sizes: tuple[int, ...] = (16, 128, 1024)
     rounds: int = 30
-    budget: float = 30.0
+    budget: float = 20.0
     starts: int = 3
     frames: tuple[int, int] = (5, 105)
 
