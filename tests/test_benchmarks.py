@@ -7,14 +7,18 @@ import runpy
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*/*.py") if "__main__" in path.read_text())
 STUDIES = [path for path in SCRIPTS if "STUDY.main(" in path.read_text()]
+UNMEASURED = {"gpu"}
+"""Studies that wait for a machine."""
 
 
 def name(path: Path) -> str:
@@ -58,7 +62,7 @@ def test_pages_are_what_the_committed_results_say(script: Path, as_script, tmp_p
         page.write_text("not made\n")
     as_script(script, "--page", "--results", str(tmp_path / "results"))
     made = [p for p in tmp_path.glob("results/**/*.md") if p.read_text() != "not made\n"]
-    assert made
+    assert bool(made) == (script.stem not in UNMEASURED)
     for page in made:
         assert page.read_text() == (RESULTS / page.relative_to(tmp_path / "results")).read_text()
 
@@ -93,3 +97,38 @@ def test_a_study_in_a_minute(as_script, tmp_path) -> None:
     again = json.loads((tmp_path / "results/reduced/crystals.json").read_text())
     seconds = [[p["seconds"] for p in found["points"]] for found in (results, again)]
     assert seconds[0] == seconds[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_there_is_nothing_to_measure(as_script, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        as_script(ROOT / "benchmarks/speed/gpu.py", "--results", str(tmp_path))
+    assert stopped.value.code == 2
+    assert "no CUDA device here" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_part_that_fails_costs_itself_alone(monkeypatch, tmp_path) -> None:
+    """It dies, hangs with a child, or breaks what it returns; the next one is measured."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.lib.machine import machine
+    from benchmarks.speed import gpu
+
+    def python(code: str):
+        return lambda part: {"summary": part.run([sys.executable, "-c", code]).strip()}
+
+    child = "import subprocess; subprocess.run(['sleep', '60'])"
+    parts = {
+        "dies": (python("raise SystemExit('no luck today')"), 60.0),
+        "hangs": (python(child), 0.5),
+        "breaks": (lambda part: {}["nothing"], 60.0),
+        "works": (python("print('well done')"), 60.0),
+    }
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    *_, results = gpu.measure(Namespace(device="cpu", quick=True, slack=1.0))
+    passed = {name: part["passed"] for name, part in results["parts"].items()}
+    assert passed == {"dies": False, "hangs": False, "breaks": False, "works": True}
+    assert results["parts"]["hangs"]["wall_s"] < 30
+    page = gpu.page(results | {"machine": machine()})
+    for words in ("no luck today", "its time was over", "nothing", "well done"):
+        assert words in page

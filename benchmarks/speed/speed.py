@@ -49,15 +49,17 @@ class Effort:
 
 
 QUICK = Effort((16, 128), 3, 2.0, 1, (5, 25))
+EFFORTS = {"cpu": Effort(), "cuda": Effort(budget=4.0)}
 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     kind = given.device.partition(":")[0]
     given.name = f"speed-{kind}"
-    effort = QUICK if given.quick else Effort()
+    effort = QUICK if given.quick else EFFORTS[kind]
     first, *others = [way | {"device": given.device} for way in WAYS[kind]]
-    results: Results = {"device": kind, "calls": [], "training": []}
+    results: Results = {"device": kind, "calls": [], "training": [], "large": [], "memory": []}
     calls_and_steps(results, first, effort)
+    yield at_load(results)
     print("large structures, memory, starts …", flush=True)
     sizes = effort.sizes if given.quick else SUPERCELLS
     results["large"] = [alone(jobs.large, first | {"atoms": atoms}) for atoms in sizes]
@@ -67,10 +69,14 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
             for frames in effort.frames
         ]
         results["starts"] = starts(effort.starts)
-    yield results | {"load_average_at_the_end": round(os.getloadavg()[0], 2)}
+    yield at_load(results)
     for way in others:
         calls_and_steps(results, way, effort)
-        yield results | {"load_average_at_the_end": round(os.getloadavg()[0], 2)}
+        yield at_load(results)
+
+
+def at_load(results: Results) -> Results:
+    return results | {"load_average_at_the_end": round(os.getloadavg()[0], 2)}
 
 
 def calls_and_steps(results: Results, way: Results, effort: Effort) -> None:

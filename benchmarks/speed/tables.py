@@ -46,12 +46,12 @@ def page(results: Results) -> str:
             {
                 "atoms": "{atoms}",
                 "ms": lambda job: job.get("error") or f"{job['ms']:.1f}",
-                "ms an atom": lambda job: "error" not in job and f"{job['ms'] / job['atoms']:.3f}",
-                "MB above the loaded model": lambda job: "error" not in job and f"{job['MB']:.0f}",
+                "ms an atom": lambda job: f"{job['ms'] / job['atoms']:.3f}" if "ms" in job else "",
+                "MB above the loaded model": lambda job: f"{job['MB']:.0f}" if "MB" in job else "",
             },
         ),
-        large_clock=way(results["large"][0]),
-        starts=["## Starts", "", *starts(results["starts"])] if cpu else "",
+        large_clock="process CPU time on one thread" if cpu else "wall time",
+        starts=["## Starts", "", *starts(results["starts"])] if "starts" in results else "",
     )
 
 
@@ -121,7 +121,7 @@ def targets(results: Results) -> list[str]:
     shown = "–" if kept is None else f"{kept:.1f} kB"
     kept_verdict = verdict(kept and -kept, -40)
     rows.append(("memory kept an atom in training", "≤ 40 kB", "5 kB", shown, "", kept_verdict))
-    for what, seconds, limit in start_rows(results["starts"]):
+    for what, seconds, limit in start_rows(results.get("starts", {})):
         if limit:
             cpu, wall = seconds["process CPU"], seconds["wall"]
             times = f"{cpu:.2f} s", f"{wall:.2f} s", verdict(-cpu, -limit)
@@ -144,7 +144,7 @@ def verdict(value: float | None, target: float) -> str:
 
 def memory(jobs: Sequence[Results]) -> float | None:
     """kB that each further atom of the training set takes."""
-    if any("error" in job for job in jobs):
+    if len(jobs) < 2 or any("error" in job for job in jobs):
         return None
     few, many = jobs
     atoms = many["atoms"] * many["frames"] - few["atoms"] * few["frames"]
@@ -153,6 +153,8 @@ def memory(jobs: Sequence[Results]) -> float | None:
 
 def start_rows(seconds: Mapping[str, Mapping[str, float]]) -> Iterator[tuple]:
     """What starts, its seconds by clock, and the most that it may take."""
+    if not seconds:
+        return
     bare = seconds["python"]
     above = {clock: seconds["import tlpot"][clock] - bare[clock] for clock in bare}
     yield "`python -c pass`", bare, None
