@@ -58,8 +58,9 @@ def calls(job: Results) -> Results:
     default = calling(TLPotCalculator(default_model([structure]).to(device)))
     works = {"default": default, "own terms": own, "torchani": peer(chosen)}
     works["torchani stacked"] = peer(chosen, stacked=True)
+    in_a_row = max(1, min(8, 1024 // job["atoms"]))
     seconds = interleave(
-        {name: sampler(work, device, clock) for name, work in works.items()},
+        {name: sampler(work, device, clock, in_a_row) for name, work in works.items()},
         job["rounds"],
         job["budget"],
     )
