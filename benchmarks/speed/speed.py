@@ -45,7 +45,7 @@ class Effort:
     rounds: int = 30
     budget: float = 20.0
     starts: int = 3
-    frames: tuple[int, int] = (5, 105)
+    frames: tuple[int, int] = (5, 205)
 
 
 QUICK = Effort((16, 128), 3, 2.0, 1, (5, 25))
