@@ -16,7 +16,7 @@ FLOORS = (
     {"data", "elements"},
     {"backbones"},
     {"model"},
-    {"training", "evaluation", "parallel", "interfaces"},
+    {"training", "evaluation", "parallel", "interfaces", "trust"},
     {"finetuning", "property", "powder", "relax", "labelling", "sampling"},
     {"csp", "md", "ablation"},
     {"cli"},

@@ -220,16 +220,16 @@ def inspect(
     stress_key: StressKey = None,
     model: Annotated[
         str | None,
-        typer.Option(help="model to judge units by; left out: ani2x, without its weights mini"),
+        typer.Option(help="model to judge labels by; left out: ani2x, without its weights mini"),
     ] = None,
     device: Device = "auto",
     refused: RefusedTable = None,
 ) -> None:
-    """Show what is in the data, what would be refused and why, and whether units are eV and Å."""
-    from tlpot.cli.show.data import print_inspection, print_lines, refused_listed
+    """Show what is in the data, what would be refused and why, and labels that do not fit."""
+    from tlpot.cli.show.data import print_inspection, print_lines, refused_listed, suspect_table
     from tlpot.data.inspect import inspect_files
     from tlpot.engine.device import usable
-    from tlpot.finetuning.units import inspect_units
+    from tlpot.finetuning.units import inspect_labels
 
     usable(device)
     keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
@@ -239,7 +239,10 @@ def inspect(
         inspection = inspect_files(files, output, settings)
         listed(inspection.checked.rejected + inspection.broken)
     print_inspection(inspection, out)
-    print_lines(inspect_units(inspection.checked.plausible(), model, device), out)
+    lines, suspects = inspect_labels(inspection.checked.plausible(), model, device)
+    print_lines(lines, out)
+    if suspects:
+        out.print(suspect_table(suspects))
 
 
 @app.command()

@@ -129,6 +129,12 @@ class Data(Labelled):
     )
     bad_frames: Action = Field("refuse", description="what to do with a frame that fails a check")
     duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
+    suspects: Literal["drop", "keep", "refuse"] = Field(
+        "keep",
+        description="frames whose labels the base and the others do not let one expect: `keep` "
+        "tells of doubtful ones and refuses those whose fault is certain, `refuse` refuses both, "
+        "`drop` leaves both out",
+    )
     max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")
     min_distance: float = Field(0.5, gt=0, description="shortest plausible distance, Å")
     max_frames: Annotated[int | None, Needs(files=True, groups=True)] = Field(

@@ -59,6 +59,7 @@ MENDS = {
     "force too large": "look at units and geometry; {data.max_force} sets the bound",
     "implausible energy": "look at units and level of theory of this frame and its neighbours",
     "contradicting labels": "keep one level of theory and settings, and leave the other out",
+    "suspect label": "mend it as said there; {data.suspects} says what becomes of such frames",
     "held out too": "keep a frame in one of {data.train}, {data.validation} and {data.test}",
     "duplicate": "the first of each is used",
 }
@@ -216,6 +217,13 @@ def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
         yield (
             f"{len(bands)} frames are images of an elastic band, as {bands[0].name}: some versions "
             "of VASP add the springs to their forces. Single points of them are safe."
+        )
+    held = [frame for frame in frames if frame.force_labels is not frame.forces]
+    if held:
+        zeroed = int(np.isnan(np.asarray(held[0].force_labels)).any(axis=1).sum())
+        yield (
+            f"{len(held)} frames have forces of exactly zero on atoms that are held fast, as on "
+            f"{zeroed} of {held[0].name}: no labels; only the other atoms' forces count."
         )
     guesses = [frame for frame in frames if str(frame.info.get("engine")).startswith("tlpot ")]
     if guesses:

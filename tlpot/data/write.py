@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from tlpot.data.labels import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent, write_whole
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Frame, movable
 
 LABEL_KEYS = ("energy_key", "forces_key", "stress_key")
 """What reading notes about where a label stood; it does not hold for the new file."""
@@ -100,12 +99,7 @@ def _numbers(array: np.ndarray) -> str:
 
 def _mask(atoms: Atoms) -> dict[str, np.ndarray]:
     """Which coordinates may move, where some may not."""
-    free = np.ones((len(atoms), 3), dtype=bool)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            free[constraint.index] = False
-        elif isinstance(constraint, FixCartesian):
-            free[constraint.index] &= ~constraint.mask
+    free = movable(atoms)
     return {} if free.all() else {"move_mask": free}
 
 

@@ -128,7 +128,7 @@ def deviations(
     """
     pairs = [(np.empty(0), np.empty(0))]
     for frame, prediction in zip(frames, predictions, strict=True):
-        label = getattr(frame, quantity)
+        label = frame.energy if quantity == "energy" else frame.force_labels
         spread = prediction.energy_std if quantity == "energy" else prediction.forces_std
         if label is None or spread is None:
             continue

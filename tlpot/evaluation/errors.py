@@ -38,10 +38,11 @@ def force_errors(
     """Symbols ``(atoms,)`` and ΔF ``(atoms, 3)``, meV/Å, of all atoms with a force label."""
     symbols, errors = [np.empty(0, dtype=str)], [np.empty((0, 3))]
     for frame, prediction in zip(frames, predictions, strict=True):
-        if frame.forces is not None:
-            labelled = np.isfinite(frame.forces).all(axis=1)
+        labels = frame.force_labels
+        if labels is not None:
+            labelled = np.isfinite(labels).all(axis=1)
             symbols.append(np.array(frame.atoms.symbols)[labelled])
-            errors.append(1e3 * (prediction.forces - frame.forces)[labelled])
+            errors.append(1e3 * (prediction.forces - labels)[labelled])
     return np.concatenate(symbols), np.concatenate(errors)
 
 

@@ -224,8 +224,10 @@ def force_components(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Of the frames with forces, flat, eV/Å: DFT's, and each model's."""
     labelled = [i for i, frame in enumerate(frames) if frame.forces is not None]
-    dft = _flat([frames[i].forces for i in labelled])
-    return dft, [_flat([predictions[i].forces for i in labelled]) for predictions in models]
+    dft = _flat([frames[i].force_labels for i in labelled])
+    finite = np.isfinite(dft)
+    each = [_flat([predictions[i].forces for i in labelled])[finite] for predictions in models]
+    return dft[finite], each
 
 
 def relative_energies(

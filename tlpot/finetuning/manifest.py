@@ -9,6 +9,7 @@ from tlpot.data.levels import named_levels
 from tlpot.data.read import find_files
 from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.training.manifest import about_file, about_frames
+from tlpot.trust.gate import suspect_rows
 
 
 def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
             "energy_keys": sorted({str(f.info.get("energy_key", "energy")) for f in frames}),
             "labels": dict(Counter(f.labels for f in frames)),
             "checked": prepared.checked.summary(),
+            "suspects": suspect_rows(prepared.suspects),
         },
         "elements": prepared.new_elements,
         "energy_reference": {

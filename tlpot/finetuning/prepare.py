@@ -26,6 +26,8 @@ from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import require_sound
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.job import Prepared
+from tlpot.trust.gate import opinion_of, sifted
+from tlpot.trust.suspects import Suspect, find_suspects
 
 GAUSSIAN = 0.1
 """Standard deviation of weights with ``init: scratch`` (Parunov 2022)."""
@@ -51,6 +53,8 @@ class PreparedPotential(Prepared):
         The training frames, one `Batch` each, on the device of the training.
     predictions
         What `base` says of them.
+    suspects
+        Frames whose labels it does not let one expect, used or not (``data.suspects``).
     """
 
     config: Config
@@ -62,6 +66,7 @@ class PreparedPotential(Prepared):
     present: set[str]
     batches: list[Batch]
     predictions: list[Prediction]
+    suspects: list[Suspect]
 
     def frames(self, part: str) -> list[Frame]:
         """As `Prepared.frames`; what is replayed is trained on too."""
@@ -103,6 +108,9 @@ def prepare(
     """
     base, layers = _base(config)
     checked = _checked(config, base, frames)
+    suspects: list[Suspect] = []
+    if config.model.init == "pretrained":
+        checked, suspects = _trusted(config, base, checked, device)
     base_set = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
     splits, counts = split_data(checked.frames, config.data, base_set)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
@@ -124,8 +132,6 @@ def prepare(
     base.backbone.absorb(copy.deepcopy(small.backbone).to(base.device))
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     predictions = small.predict_batches(batches)
-    if config.model.init == "pretrained":
-        check_units(parts["train"], predictions, stress=config.training.stress_weight > 0)
     base, predictions = _with_reference(base, parts["train"], predictions)
     if config.model.init == "scratch":
         potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
@@ -135,7 +141,7 @@ def prepare(
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     labels = _labelled(base, replay)
     facts = (config, splits, layers, base_set, counts, checked, parts, base, potential, labels)
-    return PreparedPotential(*facts, present, batches, predictions)
+    return PreparedPotential(*facts, present, batches, predictions, suspects)
 
 
 def _base(config: Config) -> tuple[Potential, list[LayerState]]:
@@ -161,6 +167,28 @@ def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) ->
     except RefusedFramesError as error:
         raise RefusedFramesError("\n".join([*lacking, str(error)]), error.rejected) from None
     return replace(checked, remarks=[*remarks, *lacking, *checked.remarks])
+
+
+def _trusted(
+    config: Config, base: Potential, checked: Checked, device: torch.device | str
+) -> tuple[Checked, list[Suspect]]:
+    """Compare all labels with the base's opinion, and do as ``data.suspects`` says.
+
+    Raises
+    ------
+    TlpotError
+        As `check_units` and `sifted`.
+    """
+    stress = config.training.stress_weight > 0
+    predict = opinion_of(compact(base, _elements(checked.frames), device))
+    predictions = predict(checked.frames)
+    suspects = find_suspects(
+        checked.frames, predictions, predict, config.model.elements, stress=stress
+    )
+    odd = {id(suspect.frame) for suspect in suspects}
+    rest = [(f, p) for f, p in zip(checked.frames, predictions, strict=True) if id(f) not in odd]
+    check_units([frame for frame, _ in rest], [guess for _, guess in rest], stress)
+    return sifted(checked, suspects, config.data.suspects), suspects
 
 
 def _lacking(base: Potential, frames: Sequence[Frame]) -> list[str]:

@@ -22,12 +22,16 @@ from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
 from tlpot.model.card import card, card_rows
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
+from tlpot.run_log import log
 from tlpot.structure.contacts import shortest_contacts
 from tlpot.structure.frames import Frame
 from tlpot.training.cost import Cost, measure_cost
 from tlpot.training.job import Job, Run
 from tlpot.training.potential import VALIDATED_AT_ONCE, PotentialTask
 from tlpot.training.trainer import Row, Trainer
+from tlpot.trust.gate import opinion_of, suspect_lines, suspect_rows
+from tlpot.trust.residuals import unfitted
+from tlpot.trust.suspects import Suspect
 
 MEND = "; with ANI networks set training.fine_angles: false"
 """What else to do where memory ran out."""
@@ -101,7 +105,7 @@ def finetune(
     with job.at_work() as device:
         prepared = prepare(config, frames, device)
         manifest = own_part(prepared, in_memory=frames is not None)
-        warnings = prepared.checked.remarks
+        warnings = [*prepared.checked.remarks, *_suspicions(prepared)]
         job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")
         trained = compact(prepared.potential, prepared.present, device)
         task = _task(prepared, trained, prepared.parts["validation"])
@@ -121,8 +125,12 @@ def finetune(
             ),
             "test": {k: v for k, v in test.items() if k[:3] != "by_"},
         }
+        odd = _unfitted(config, judgement, trained)
+        for line in suspect_lines(odd):
+            log.warning("look at %s", line)
+        metrics = {**judgement.metrics, "unfitted": suspect_rows(odd)}
         report = partial(_report, config, judgement)
-        return PotentialRun(**vars(job.finish(potential, judgement.metrics, about, report)))
+        return PotentialRun(**vars(job.finish(potential, metrics, about, report)))
 
 
 def _task(
@@ -162,6 +170,10 @@ def _remarks(prepared: PreparedPotential) -> list[str]:
     ]
 
 
+def _suspicions(prepared: PreparedPotential) -> list[str]:
+    return [f"look at {line}" for line in suspect_lines(prepared.suspects)]
+
+
 def _whole(start: Potential, trained: Potential) -> Potential:
     """`start`, all elements of the base, with the weights that were trained of it."""
     backbone = copy.deepcopy(start.backbone)
@@ -190,6 +202,16 @@ def _judge(
         },
     }
     return judge(base, trained, prepared.parts, predictions)
+
+
+def _unfitted(config: Config, judgement: Judgement, trained: Potential) -> list[Suspect]:
+    """Training frames that the trained model does not fit."""
+    return unfitted(
+        judgement.frames["train"],
+        judgement.predictions["finetuned"]["train"],
+        opinion_of(trained),
+        stress=config.training.stress_weight > 0,
+    )
 
 
 def _report(

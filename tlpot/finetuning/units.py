@@ -11,18 +11,24 @@ from ase import units
 
 from tlpot.backbones.published import has_weights
 from tlpot.config.hints import hint
+from tlpot.elements.donors import suggest_donors
 from tlpot.errors import TlpotError
-from tlpot.model.load import load
+from tlpot.model.load import load, load_base
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, KBAR, STRESS_UNITS
+from tlpot.trust.gate import opinion_of
+from tlpot.trust.scales import VASP_ORDER
+from tlpot.trust.suspects import Suspect, find_suspects
 
 Pairs = list[tuple[Frame, Prediction]]
 
 ENOUGH = 8
 """Frames of one file that are judged without those of others."""
-SAMPLE = 96
-"""Frames that `inspect_units` has predicted, about."""
+SURE = {"forces": 0.8, "energies": 0.9, "stresses": 0.9}
+"""Correlation from which labels that are `OFF` times the prediction are in a wrong unit, whatever
+it is; of right ones on 20 crystals ANI-2x's are 0.68 to 1.02."""
+OFF = (0.55, 1.5)
 PLAUSIBLE = 4.0
 """Labels may be this many times larger or smaller than the pretrained prediction, or than that in
 another unit; where no unit fits, the prediction is wrong (of a stand-in element, say)."""
@@ -104,10 +110,12 @@ def find_doubts(
     return doubts
 
 
-def inspect_units(
+def inspect_labels(
     frames: Sequence[Frame], model: str | None, device: str = "auto"
-) -> Iterator[str]:
-    """What a pretrained model has against the units of labels, of a sample of frames.
+) -> tuple[list[str], list[Suspect]]:
+    """What a pretrained model has against labels: their units, and each frame's.
+
+    Elements that it does not know are stood in for by what `tlpot elements` suggests.
 
     Parameters
     ----------
@@ -115,39 +123,48 @@ def inspect_units(
         As for `tlpot.model.load.load`; None: ANI-2x if its weights are on this machine, else mini.
     device
         Where it computes.
+
+    Returns
+    -------
+    Sentences, and the frames that are suspect.
     """
     name = model or ("ani2x" if has_weights("ani2x") else "mini")
+    lines = []
     if model is None and name == "mini":
-        yield "the weights of ani2x are not on this machine: mini, which is rougher, judges units"
+        lines.append(
+            "the weights of ani2x are not on this machine: mini, which is rougher, judges units"
+        )
     try:
         potential = load(name, device)
     except TlpotError as error:
-        yield f"units are not checked: {error}"
-        return
-    supported = [frame for frame in frames if set(frame.atoms.symbols) <= set(potential.elements)]
-    some = _sample(supported)
-    if frames and not some:
-        yield f"units are not checked: each structure has an element that {name} does not know"
-    if not some:
-        return
-    doubts = find_doubts(some, potential.predict(some))
-    yield from doubts
-    clean = "" if doubts else ": no sign of another unit or sign"
-    yield f"units: {len(some)} of {len(frames)} frames compared with {name}{clean}"
-
-
-def _sample(frames: Sequence[Frame]) -> list[Frame]:
-    """Of each file and composition, frames evenly spread over it; few enough to predict soon."""
-    groups: dict[tuple[str, str], list[Frame]] = defaultdict(list)
-    for frame in frames:
-        groups[frame.source, frame.formula].append(frame)
-    each = max(ENOUGH, SAMPLE // max(len(groups), 1))
-    picks = [
-        group[i]
-        for group in groups.values()
-        for i in np.unique(np.linspace(0, len(group) - 1, min(each, len(group))).astype(int))
+        return [*lines, f"units are not checked: {error}"], []
+    elements = potential.elements
+    new = {s for frame in frames for s in frame.atoms.symbols} - set(elements)
+    if new and potential.takes_donors:
+        donors = {element: suggest_donors(element, elements)[0] for element in sorted(new)}
+        potential = load_base(name, donors).to(potential.device)
+        stand_ins = ", ".join(f"{donor} for {element}" for element, donor in donors.items())
+        lines.append(f"{name} lacks {', '.join(donors)}: its opinion there is weak ({stand_ins})")
+    frames = [f for f in frames if set(f.atoms.symbols) <= set(potential.elements)]
+    predict = opinion_of(potential)
+    predictions = predict(frames)
+    suspects = find_suspects(frames, predictions, predict, new)
+    odd = {id(suspect.frame) for suspect in suspects}
+    pairs = [
+        (frame, guess)
+        for frame, guess in zip(frames, predictions, strict=True)
+        if id(frame) not in odd and set(frame.atoms.symbols) <= set(elements)
     ]
-    return picks[:: max(1, len(picks) // SAMPLE)]
+    if frames and not any(set(frame.atoms.symbols) <= set(elements) for frame in frames):
+        lines.append(
+            f"units are not checked: each structure has an element that {name} does not know"
+        )
+    elif pairs:
+        doubts = find_doubts([frame for frame, _ in pairs], [guess for _, guess in pairs])
+        clean = "" if doubts else ": no sign of another unit or sign"
+        lines += doubts
+        lines.append(f"units: {len(pairs)} of {len(frames)} frames compared with {name}{clean}")
+    return lines, suspects
 
 
 def _placeholders(pairs: Pairs, what: str) -> Iterator[str]:
@@ -194,6 +211,28 @@ def _compared(what: str, pairs: Pairs) -> Iterator[str]:
     if both:
         labels, predicted = map(np.concatenate, zip(*both, strict=True))
         yield from _doubt(what, labels, predicted, {f.source for f, _ in pairs})
+        if what == "stresses":
+            yield from _order_doubt(
+                labels.reshape(-1, 6), predicted.reshape(-1, 6), {f.source for f, _ in pairs}
+            )
+
+
+def _order_doubt(
+    labels: np.ndarray, predicted: np.ndarray, files: Collection[str]
+) -> Iterator[str]:
+    """Off-diagonal stresses, by themselves, in the order in which VASP prints them."""
+    shear = predicted[:, 3:].ravel()
+
+    def correlation(values: np.ndarray) -> float:
+        size = float(np.linalg.norm(values) * np.linalg.norm(shear))
+        return float(values.ravel() @ shear) / size if size else 0.0
+
+    as_vasp = correlation(labels[:, VASP_ORDER][:, 3:])
+    if len(labels) > ENOUGH and as_vasp > SURE["stresses"] - 0.2 > correlation(labels[:, 3:]) + 0.3:
+        yield (
+            f"{', '.join(sorted(files)[:3])}: the stresses are in the order xx yy zz xy yz zx, as "
+            "VASP prints them. Write them as xx yy zz yz xz xy, or as a 3×3 matrix."
+        )
 
 
 def _centred(labelled: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -214,15 +253,21 @@ def _doubt(
         return
     correlation = float(labels @ predicted) / scale
     factor = correlation * float(np.linalg.norm(labels) / np.linalg.norm(predicted))
-    yardstick = abs(correlation) >= max(CORRELATION[what], 3 / len(labels) ** 0.5)
-    if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE:
-        return
     guess = min(unit_factors, key=lambda unit: _distance(factor, unit_factors[unit]))
-    if _distance(factor, unit_factors[guess]) > np.log(PLAUSIBLE):
-        return
+    far = _distance(factor, unit_factors[guess])
+    sure = correlation > SURE[what] and len(labels) > 3 * ENOUGH
+    if what == "energies":  # a stand-in's may follow the labels far too strongly
+        sure = sure and 1 / PLAUSIBLE < factor < PLAUSIBLE
+    looks = f"they look like {guess}"
+    if sure and not OFF[0] < factor < OFF[1]:
+        looks = looks if far < np.log(2.0) else "they are in another unit"
+    else:
+        yardstick = abs(correlation) >= max(CORRELATION[what], 3 / len(labels) ** 0.5)
+        if not yardstick or 1 / PLAUSIBLE < factor < PLAUSIBLE or far > np.log(PLAUSIBLE):
+            return
     yield (
         f"{', '.join(sorted(files)[:3])}: the {what} are {factor:.3g} times what the pretrained "
-        f"model expects in {ours}; they look like {guess}. "
+        f"model expects in {ours}; {looks}. "
         + hint(f"Convert them, or name the right key with {{data.keys.{key}}}.", "Convert them.")
     )
 

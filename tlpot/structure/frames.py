@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian
 from torch import Tensor
 from vesin import NeighborList
 
@@ -26,6 +27,17 @@ Part = Literal["train", "validation", "test"]
 def bare(atoms: Atoms) -> Atoms:
     """Elements, positions, cell and periodicity, and nothing else."""
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def movable(atoms: Atoms) -> np.ndarray:
+    """``(n, 3)``, false where a coordinate is held fast (`FixAtoms`, `FixCartesian`)."""
+    free = np.ones((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            free[constraint.index] = False
+        elif isinstance(constraint, FixCartesian):
+            free[constraint.index] &= ~constraint.mask
+    return free
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +90,14 @@ class Frame:
     def formula(self) -> str:
         """Composition per cell, Hill order."""
         return self.atoms.get_chemical_formula(mode="hill")
+
+    @property
+    def force_labels(self) -> np.ndarray | None:
+        """``(n, 3)`` eV/Å, NaN on atoms held fast whose forces a program set to zero; or None."""
+        if self.forces is None:
+            return None
+        zeroed = ~movable(self.atoms).all(axis=1) & ~np.any(self.forces, axis=1)
+        return np.where(zeroed[:, None], np.nan, self.forces) if zeroed.any() else self.forces
 
     @cached_property
     def kind(self) -> str:
@@ -157,7 +177,8 @@ class Batch:
         pairs, vectors = neighbour_pairs(atoms, cutoff)
         nan = float("nan")
         stress = np.full(6, nan) if frame.stress is None else np.asarray(frame.stress)
-        forces = np.full((len(atoms), 3), nan) if frame.forces is None else frame.forces
+        labels = frame.force_labels
+        forces = np.full((len(atoms), 3), nan) if labels is None else labels
         return cls(
             numbers=torch.as_tensor(atoms.numbers, dtype=torch.long),
             frame=torch.zeros(len(atoms), dtype=torch.long),

@@ -43,8 +43,14 @@ FORCE_UNITS = {
     "Hartree/Å": units.Hartree,
     "kcal/mol/Å": KCAL_PER_MOL,
     "kJ/mol/Å": KJ_PER_MOL,
-    "meV/Å": MEV,
+    "meV/Å or kJ/mol/nm": MEV,
+    "eV/Bohr": 1.0 / units.Bohr,
 }
 """eV/Å in each unit of force that files come in."""
-STRESS_UNITS = {"GPa": units.GPa, "kbar": KBAR}
+STRESS_UNITS = {
+    "GPa": units.GPa,
+    "kbar": KBAR,
+    "bar": 1e-3 * KBAR,
+    "Hartree/Bohr³": units.Hartree / units.Bohr**3,
+}
 """eV/Å³ in each unit of stress that files come in."""

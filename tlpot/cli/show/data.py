@@ -15,6 +15,8 @@ from tlpot.data.check import FRAMES_LISTED, Checked, RefusedFramesError, Rejecti
 from tlpot.data.inspect import FrameGroup, Inspection
 from tlpot.errors import TlpotError
 from tlpot.files import make_folder, require_absent, write_whole
+from tlpot.trust.gate import grouped, named_frames
+from tlpot.trust.suspects import Suspect
 
 NO_FORCES = (
     "{} frames have no forces: tlpot finetune learns from them with data.relaxed: true if they are "
@@ -85,6 +87,18 @@ def checked_table(checked: Checked) -> Table:
         table.add_row(reason, count, escape(first.frame.name), escape(first.detail), first.mend)
     if checked.surplus:
         table.add_row("beyond data.max_frames", str(checked.surplus), "", "", "")
+    return table
+
+
+def suspect_table(suspects: Sequence[Suspect]) -> Table:
+    """Frames to look at, one row a file and cause."""
+    table = Table(title=f"look at these: the labels of {len(suspects)} frames do not fit")
+    for column in ("frames", "likely cause", "seen in the first", "mend"):
+        table.add_column(column, overflow="fold")
+    for group in grouped(suspects):
+        first = group[0]
+        cells = (named_frames(group), first.cause, first.evidence, first.mend)
+        table.add_row(*map(escape, cells))
     return table
 
 

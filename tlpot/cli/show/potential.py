@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tlpot.cli.show.data import checked_table, print_lines, print_seen
+from tlpot.cli.show.data import checked_table, print_lines, print_seen, suspect_table
+from tlpot.data.check import FRAMES_LISTED
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
 from tlpot.evaluation.plots import read_history, short
@@ -42,6 +43,8 @@ def print_prepared(prepared: PreparedPotential, console: Console) -> None:
     print_lines((*label_names(checked.frames), *new_elements(prepared)), console)
     if labels := label_counts(checked.frames):
         console.print(labels)
+    if prepared.suspects:
+        console.print(suspect_table(prepared.suspects))
     for remark in checked.remarks:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     sizes = ", ".join(f"{len(frames)} {name}" for name, frames in prepared.parts.items())
@@ -115,6 +118,11 @@ def print_run(run: PotentialRun, console: Console) -> None:
         *epoch_lines(read_history(run.folder / "history.csv")),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for row in run.metrics["unfitted"][:FRAMES_LISTED]:
+        line = f"look at {row['frame']}: {row['cause']} ({row['evidence']})"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if more := len(run.metrics["unfitted"][FRAMES_LISTED:]):
+        console.print(f"… and at {more} more training frames: the report lists them")
     console.print(f"report: {run.folder / 'report.html'}", markup=False)
     console.print(f"use it: TLPotCalculator('{run.folder / 'model.safetensors'}')", markup=False)
 

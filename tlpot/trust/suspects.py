@@ -1,0 +1,226 @@
+"""Frames whose labels do not belong to them, with the likely cause."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from ase import units
+
+from tlpot.model.prediction import Prediction
+from tlpot.structure.frames import Frame
+from tlpot.trust.causes import explain_forces
+from tlpot.trust.expectation import FEWEST_LIKE, blocks, displacements
+from tlpot.trust.geometry import (
+    BOHR_MEND,
+    EXCHANGE_MEND,
+    STRETCHED,
+    Predict,
+    exchanged,
+    explain_geometry,
+    spacing,
+)
+from tlpot.trust.odd import Finding, find_odd
+from tlpot.trust.scales import magnitude
+from tlpot.trust.whole import copies, explain_block, placeholders
+
+ODD_BASE = 1.8
+"""Times the usual error of the base from which a cause is looked for."""
+USUAL_BASE = 1.5
+"""Times that error which the cause may leave."""
+LEFT_BY_BASE = 0.4
+"""Share of the error that it may leave."""
+AT_REST = 0.05
+"""eV/Å (RMS) below which forces tell nothing."""
+SAME_SITES = 0.5
+"""Å (RMS) up to which two frames have the same sites."""
+MOLECULAR = frozenset(("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I"))
+"""Elements whose atoms all have a bond in molecules and molecular crystals."""
+LOOK = "look at this calculation"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A frame whose labels do not fit it.
+
+    Attributes
+    ----------
+    frame
+        Itself.
+    cause
+        What likely happened.
+    evidence
+        What was seen, in numbers.
+    mend
+        What a user can do about it.
+    certain
+        Whether the cause was tried, and leaves nothing odd.
+    """
+
+    frame: Frame
+    cause: str
+    evidence: str
+    mend: str
+    certain: bool
+
+
+def find_suspects(
+    frames: Sequence[Frame],
+    predictions: Sequence[Prediction],
+    predict: Predict,
+    foreign: Collection[str] = (),
+    stress: bool = True,
+) -> list[Suspect]:
+    """Frames with labels that neither the base nor the file's other frames let one expect.
+
+    First all frames of a file with atoms in one order are compared with the base, and their
+    energies with the work of their forces; then each of them with all the others: it is expected
+    to have the base's labels, and where that errs, to err as they do (`tlpot.trust.expectation`).
+    Where there are too few like frames the base alone is asked, and only those are named that a
+    cause explains.
+
+    Parameters
+    ----------
+    predictions
+        Of the base.
+    predict
+        Asks the base about changed geometries.
+    foreign
+        Elements for which others stand in: what the base says of them is weak.
+    stress
+        Whether stresses are looked at.
+
+    Returns
+    -------
+    At most one suspect a frame, in the order of the frames.
+    """
+    named = {
+        i: Suspect(frames[i], cause.text, f"expected {cause.error:.2g} eV/Å", cause.mend, True)
+        for i, cause in placeholders(frames, predictions)
+    }
+    named |= dict(_stretched(frames))
+    if not foreign:
+        named |= dict(_exchanged(frames, predictions, predict))
+    named |= {
+        i: Suspect(frames[i], cause.text, "to the last digit", cause.mend, True)
+        for i, cause in copies(frames)
+    }
+    few: list[int] = []
+    for block in blocks(frames):
+        block = [i for i in block if i not in named]
+        own, guesses = [frames[i] for i in block], [predictions[i] for i in block]
+        weak = any(symbol in foreign for frame in own[:1] for symbol in frame.atoms.symbols)
+        if own and (common := explain_block(own, guesses, predict, weak)):
+            cause, evidence, certain = common
+            named |= {
+                i: Suspect(frames[i], cause.text, evidence, cause.mend, certain) for i in block
+            }
+        elif len(block) >= FEWEST_LIKE:
+            for k, finding in find_odd(own, guesses, stress).items():
+                named[block[k]] = _of_finding(own[k], finding, weak)
+        elif not weak:
+            few += block
+    few = [i for i in few if i not in named and frames[i].forces is not None]
+    named |= dict(_by_base(frames, predictions, few, predict))
+    return [named[i] for i in sorted(named)]
+
+
+def _of_finding(frame: Frame, finding: Finding, weak: bool) -> Suspect:
+    cause, mend = f"{finding.what} unlike the others', no cause known", LOOK
+    if finding.cause:
+        cause, mend = finding.cause.text, finding.cause.mend
+    return Suspect(frame, cause, finding.evidence, mend, finding.certain and not weak)
+
+
+def _stretched(frames: Sequence[Frame]) -> Iterator[tuple[int, Suspect]]:
+    """Frames whose atoms are as far apart as in Bohr, where others' with their elements are not.
+
+    Nor are those of any molecule, if all frames are alike.
+    """
+    apart = np.array([spacing(frame.atoms) for frame in frames])
+    kinds = [frozenset(frame.atoms.symbols) for frame in frames]
+    for i in np.flatnonzero(apart > STRETCHED).tolist():
+        alike = float(
+            np.median([a for a, kind in zip(apart, kinds, strict=True) if kind == kinds[i]])
+        )
+        if alike > STRETCHED and kinds[i] <= MOLECULAR and len(frames[i]) > 2:
+            alike = 1.0
+        ratio = apart[i] / alike
+        if abs(ratio * units.Bohr - 1) < 0.15:
+            seen = f"nearest atoms are {ratio:.2f} times as far apart as in the other frames"
+            if alike == 1.0:
+                seen = f"nearest atoms are {ratio:.2f} times as far apart as bonds are long"
+            yield i, Suspect(frames[i], "positions in Bohr", seen, BOHR_MEND, True)
+
+
+def _exchanged(
+    frames: Sequence[Frame], predictions: Sequence[Prediction], predict: Predict
+) -> Iterator[tuple[int, Suspect]]:
+    """Frames that have the geometry of others of their file, but for two elements exchanged."""
+    groups = [[frames[i] for i in block] for block in blocks(frames)]
+    models = {(g[0].source, g[0].atoms.numbers.tobytes()): g for g in groups}
+    place = {id(frame): i for i, frame in enumerate(frames)}
+    for group in groups:
+        symbols = sorted(set(group[0].atoms.symbols))
+        for first, second in combinations(symbols, 2):
+            back = exchanged(group[0], first, second)
+            model = models.get((back.source, back.atoms.numbers.tobytes()))
+            if model is None or len(model) <= len(group) or model is group:
+                continue
+            for frame in (frame for frame in group if frame.forces is not None):
+                changed = exchanged(frame, first, second)
+                moves = displacements([model[0], changed])[1]
+                error, guess = (
+                    magnitude(np.asarray(frame.forces) - guess.forces)
+                    for guess in (predictions[place[id(frame)]], *predict([changed]))
+                )
+                if magnitude(moves) < SAME_SITES and guess < error:
+                    seen = f"the geometry of {model[0].name}; the base errs {guess:.2g} instead of "
+                    text = f"elements {first} and {second} exchanged"
+                    yield (
+                        place[id(frame)],
+                        Suspect(frame, text, f"{seen}{error:.2g} eV/Å", EXCHANGE_MEND, True),
+                    )
+
+
+def _by_base(
+    frames: Sequence[Frame],
+    predictions: Sequence[Prediction],
+    few: Sequence[int],
+    predict: Predict,
+) -> Iterator[tuple[int, Suspect]]:
+    """Frames without enough like them, whose forces fit the base once a cause is undone."""
+    usual, share, factor = _usual(frames, predictions)
+    for i in few:
+        frame = frames[i]
+        labels, base = np.asarray(frame.forces), predictions[i].forces
+        error = magnitude(labels - factor * base)
+        level = float(np.hypot(usual, share * min(magnitude(labels), magnitude(base))))
+        if error < ODD_BASE * level or magnitude(labels) < AT_REST:
+            continue
+        cause = explain_geometry([frame], factor, error, predict)
+        if cause is None and magnitude(base) > usual:
+            cause = explain_forces(labels[None], factor * base[None], frame.atoms.symbols)
+        if cause is not None and cause.error < min(USUAL_BASE * level, LEFT_BY_BASE * error):
+            finding = Finding("forces", cause, error, level)
+            yield i, Suspect(frame, cause.text, finding.evidence, cause.mend, not cause.guess)
+
+
+def _usual(
+    frames: Sequence[Frame], predictions: Sequence[Prediction]
+) -> tuple[float, float, float]:
+    """Median error of the base's forces (eV/Å), its share of them, and their factor."""
+    pairs = [
+        (np.asarray(frame.forces), guess.forces)
+        for frame, guess in zip(frames, predictions, strict=True)
+        if frame.forces is not None and magnitude(frame.forces) > AT_REST
+    ]
+    if not pairs:
+        return np.inf, 1.0, 1.0
+    factor = float(np.median([(a * b).sum() / max((b * b).sum(), 1e-12) for a, b in pairs]))
+    factor = float(np.clip(factor, 0.5, 1.5))
+    errors = np.array([magnitude(a - factor * b) for a, b in pairs])
+    sizes = np.array([magnitude(a) for a, _ in pairs])
+    return float(np.median(errors)), float(np.median(errors / sizes)), factor
