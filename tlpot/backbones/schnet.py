@@ -168,12 +168,14 @@ class SchNet(Backbone):
         for block in self._blocks():
             hidden = ssp(self._layer(f"{block}_filter1")(gaussians))
             filters = (self._layer(f"{block}_filter2")(hidden) * fade).flatten(0, 1)
-            said = self._layer(f"{block}_input")(x).flatten(0, 1)
-            heard = torch.zeros_like(said)
-            heard = heard.index_add(0, first, said.index_select(0, second) * filters)
-            heard = heard.index_add(0, second, said.index_select(0, first) * filters).view_as(x)
-            heard = ssp(self._layer(f"{block}_hidden")(heard))
-            x = x + self._layer(f"{block}_output")(heard)
+            sent = self._layer(f"{block}_input")(x).flatten(0, 1)
+            received = torch.zeros_like(sent)
+            received = received.index_add(0, first, sent.index_select(0, second) * filters)
+            received = received.index_add(0, second, sent.index_select(0, first) * filters).view_as(
+                x
+            )
+            received = ssp(self._layer(f"{block}_hidden")(received))
+            x = x + self._layer(f"{block}_output")(received)
         return x
 
     def _species(self, batch: Batch) -> Tensor:

@@ -125,7 +125,7 @@ class Angular(Term):
         values = np.zeros((near.atoms, self.blocks, self.columns), np.float32)
 
         def add(first: int, last: int) -> None:
-            self._kernels[0](first, last, near.edges, self._tables, values)
+            self._kernel("angular_values")(first, last, near.edges, self._tables, values)
 
         near.spread(add)
         return torch.from_numpy(values)
@@ -136,11 +136,11 @@ class Angular(Term):
         by_edge = np.zeros((len(slopes), len(near.pair), 3), np.float32)
 
         def add(first: int, last: int) -> None:
-            _, of_one, of_many, _ = self._kernels
+            read = (first, last, near.edges, self._tables)
             if len(slopes) == 1:
-                of_one(first, last, near.edges, self._tables, slopes[0], by_edge[0])
+                self._kernel("pull_of_one")(*read, slopes[0], by_edge[0])
             else:
-                of_many(first, last, near.edges, self._tables, slopes, by_edge)
+                self._kernel("pull_of_many")(*read, slopes, by_edge)
 
         near.spread(add)
         return torch.from_numpy(near.by_pair(by_edge))
@@ -152,16 +152,15 @@ class Angular(Term):
 
         def add(first: int, last: int) -> None:
             read = (near.edges, self._tables, near.pair, near.sign)
-            self._kernels[3](first, last, *read, moves, values)
+            self._kernel("push_of_many")(first, last, *read, moves, values)
 
         near.spread(add)
         return torch.from_numpy(values)
 
-    @property
-    def _kernels(self) -> tuple[Callable[..., Any], ...]:
-        from tlpot.engine.angular_kernels import angular
+    def _kernel(self, name: str) -> Callable[..., Any]:
+        from tlpot.engine import angular_kernels
 
-        return angular(len(self.angles.shifts), len(self.angles.sections))
+        return getattr(angular_kernels, name)(len(self.angles.shifts), len(self.angles.sections))
 
     @cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray, np.float32]:

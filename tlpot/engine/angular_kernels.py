@@ -46,10 +46,8 @@ def factors(a, b, edges, tables, shifts, sections, out):  # type: ignore[no-unty
 
 
 @lru_cache
-def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
-    """Values, pull of one slope, pull of many, and push of angular terms."""
-    long, short = max(shifts, sections), min(shifts, sections)
-    step = (sections, 1) if shifts >= sections else (1, sections)
+def angular_values(shifts: int, sections: int) -> Callable[..., Any]:
+    """Values of angular terms of so many shifts and sections."""
 
     def values(first, last, edges, tables, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
@@ -66,6 +64,13 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
                     for k in range(shifts):
                         for s in range(sections):
                             out[i, row, k * sections + s] += radial[k] * angle[s]
+
+    return kernel(values)
+
+
+@lru_cache
+def pull_of_one(shifts: int, sections: int) -> Callable[..., Any]:
+    """Their pull of one slope."""
 
     def pull(first, last, edges, tables, slope, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
@@ -93,7 +98,16 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
                         out[a, x] += along_a * outward[a, x] + turn_a * outward[b, x]
                         out[b, x] += along_b * outward[b, x] + turn_b * outward[a, x]
 
-    def pull_lanes(first, last, edges, tables, slopes, out):  # type: ignore[no-untyped-def]
+    return kernel(pull)
+
+
+@lru_cache
+def pull_of_many(shifts: int, sections: int) -> Callable[..., Any]:
+    """Their pull of many slopes."""
+    long, short = max(shifts, sections), min(shifts, sections)
+    step = (sections, 1) if shifts >= sections else (1, sections)
+
+    def pull(first, last, edges, tables, slopes, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
         radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
         angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
@@ -148,7 +162,16 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
                         for x in range(3):
                             out[begin + m, a, x] = sums[a - base, x, m]
 
-    def push_lanes(first, last, edges, tables, pair, sign, moves, out):  # type: ignore[no-untyped-def]
+    return kernel(pull)
+
+
+@lru_cache
+def push_of_many(shifts: int, sections: int) -> Callable[..., Any]:
+    """Their push of many displacements."""
+    long, short = max(shifts, sections), min(shifts, sections)
+    step = (sections, 1) if shifts >= sections else (1, sections)
+
+    def push(first, last, edges, tables, pair, sign, moves, out):  # type: ignore[no-untyped-def]
         start, other, outward, length, fade, block = edges
         radial, steep = np.empty(shifts, np.float32), np.empty(shifts, np.float32)
         angle, bend = np.empty(sections, np.float32), np.empty(sections, np.float32)
@@ -208,4 +231,4 @@ def angular(shifts: int, sections: int) -> tuple[Callable[..., Any], ...]:
                                 value = lanes[row, k, s * LANES + m]
                                 out[begin + m, i, row, k * step[0] + s * step[1]] = value
 
-    return kernel(values), kernel(pull), kernel(pull_lanes), kernel(push_lanes)
+    return kernel(push)

@@ -14,10 +14,11 @@ import numpy as np
 from numba import njit
 
 from tlpot.engine.compiled import ANY_ORDER, kernel
+from tlpot.engine.term_kernels import ONE
 
 fast = njit(fastmath=ANY_ORDER, error_model="numpy", inline="always")
 adding = partial(kernel, fastmath=ANY_ORDER)
-zero, one, lowest = np.float32(0), np.float32(1), np.float32(-125)
+zero, lowest = np.float32(0), np.float32(-125)
 per_octave, bias, unit = np.float32(log2(e)), np.float32(127), np.float32(2**23)
 c1, c2, c3, c4, c5, c6 = (np.float32(log(2) ** n / factorial(n)) for n in range(1, 7))
 
@@ -128,9 +129,9 @@ def activated(z, bias_of, alpha, gate):  # type: ignore[no-untyped-def]
             bits[i] = np.int32((whole + bias) * unit)
         for i in range(n):
             f = gate[r, i]
-            series = one + f * (c1 + f * (c2 + f * (c3 + f * (c4 + f * (c5 + f * c6)))))
+            series = ONE + f * (c1 + f * (c2 + f * (c3 + f * (c4 + f * (c5 + f * c6)))))
             gate[r, i] = series * powers[i]
-            z[r, i] = max(z[r, i], zero) + alpha * (gate[r, i] - one)
+            z[r, i] = max(z[r, i], zero) + alpha * (gate[r, i] - ONE)
 
 
 @fast
@@ -178,7 +179,7 @@ def bent(rise, slope, gate, alpha, bend):  # type: ignore[no-untyped-def]
     for r in range(len(rise)):
         for i in range(rise.shape[1]):
             through = rise[r, i]
-            bend[r, i] = through * slope[r, i] / alpha if gate[r, i] < one else zero
+            bend[r, i] = through * slope[r, i] / alpha if gate[r, i] < ONE else zero
             rise[r, i] = through * gate[r, i]
 
 

@@ -105,12 +105,12 @@ def radial(columns: int) -> tuple[Callable[..., Any], ...]:
         for p in range(len(first)):
             at, t = place(distance[p] * scale)
             i, j = first[p], second[p]
-            one, other = out[i, species[j]], out[j, species[i]]
+            here, there = out[i, species[j]], out[j, species[i]]
             for k in range(columns):
                 cubic = table[at, 2, k] + t * table[at, 3, k]
                 term = table[at, 0, k] + t * (table[at, 1, k] + t * cubic)
-                one[k] += term
-                other[k] += term
+                here[k] += term
+                there[k] += term
 
     def pull(begin, end, table, scale, first, second, distance, species, unit, slopes, out):  # type: ignore[no-untyped-def]
         change = np.empty(columns, np.float32)
@@ -119,10 +119,10 @@ def radial(columns: int) -> tuple[Callable[..., Any], ...]:
             i, j = first[p], second[p]
             slopes_at(table, at, t, columns, scale, change)
             for m in range(len(slopes)):
-                one, other = slopes[m, i, species[j]], slopes[m, j, species[i]]
+                here, there = slopes[m, i, species[j]], slopes[m, j, species[i]]
                 along = NAUGHT
                 for k in range(columns):
-                    along += (one[k] + other[k]) * change[k]
+                    along += (here[k] + there[k]) * change[k]
                 for axis in range(3):
                     out[m, p, axis] = along * unit[p, axis]
 
@@ -136,9 +136,9 @@ def radial(columns: int) -> tuple[Callable[..., Any], ...]:
                 along = NAUGHT
                 for axis in range(3):
                     along += moves[m, p, axis] * unit[p, axis]
-                one, other = out[m, i, species[j]], out[m, j, species[i]]
+                here, there = out[m, i, species[j]], out[m, j, species[i]]
                 for k in range(columns):
-                    one[k] += along * change[k]
-                    other[k] += along * change[k]
+                    here[k] += along * change[k]
+                    there[k] += along * change[k]
 
     return kernel(values), kernel(pull), kernel(push)
