@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -37,14 +37,15 @@ class EnergyReference:
 
     def table(self) -> Tensor:
         """``Tensor[119]`` float64, eV by atomic number; NaN where undefined. Not to be changed."""
-        return self._table
+        return _table(tuple(self.values.items()))
 
-    @cached_property
-    def _table(self) -> Tensor:
-        table = torch.full((119,), float("nan"), dtype=torch.float64)
-        for symbol, value in self.values.items():
-            table[atomic_numbers[symbol]] = value
-        return table
+
+@lru_cache
+def _table(values: tuple[tuple[str, float], ...]) -> Tensor:
+    table = torch.full((119,), float("nan"), dtype=torch.float64)
+    for symbol, value in values:
+        table[atomic_numbers[symbol]] = value
+    return table
 
 
 def fit_reference(
