@@ -307,7 +307,8 @@ JUDGED_LATER = {"training.fine_angles", "training.stress_weight"}
 
 EFFECTIVE: dict[str, str] = {
     "Config": "data.files data.relaxed data.energy_only data.groups data.keys.energy "
-    "data.keys.forces data.keys.stress data.energy data.bad_frames data.duplicates data.max_force "
+    "data.keys.forces data.keys.stress data.energy data.bad_frames data.duplicates data.suspects "
+    "data.max_force "
     "data.min_distance data.train data.validation data.test data.train_fraction data.split.test "
     "data.split.validation data.split.seed data.groups.files data.groups.relaxed "
     "data.groups.energy_only data.groups.keys.energy data.groups.keys.forces "

@@ -22,7 +22,9 @@ from torch.optim import AdamW
 
 import tlpot
 from tlpot import TLPotCalculator
+from tlpot.cli import frames as cli_frames
 from tlpot.cli import main as cli
+from tlpot.cli import potential as cli_potential
 from tlpot.cli import property as cli_property
 from tlpot.cli import sample as cli_sample
 from tlpot.cli import use as cli_use
@@ -152,8 +154,8 @@ def test_the_callers_state_is_left_as_it_was(settings, labelled, tmp_path, monke
 
 
 def test_every_verb_that_computes_with_a_model_takes_a_device():
-    apps = (cli.app, cli_use.app, cli_sample.app, cli_property.app, cli_xrd.app)
-    for verb in (verb for app in apps for verb in app.registered_commands):
+    rooms = (cli_frames, cli_potential, cli_use, cli_sample, cli_property, cli_xrd)
+    for verb in (verb for room in rooms for verb in room.app.registered_commands):
         names = set(inspect.signature(verb.callback).parameters)
         if "model" in names and verb.callback.__name__ not in ("elements", "export", "info"):
             assert "device" in names, verb.callback.__name__

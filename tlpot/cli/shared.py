@@ -33,6 +33,10 @@ Resume = Annotated[
     typer.Option(help="continue an interrupted run; with more training.epochs also a finished one"),
 ]
 FileNames = Annotated[list[str], typer.Argument(help="files, folders or globs")]
+LABEL_KEY = typer.Option(help="name of the label, where detection is unsure")
+EnergyKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.energy")]
+ForcesKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.forces")]
+StressKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.stress")]
 RefusedTable = Annotated[
     Path | None,
     typer.Option("--refused", help="CSV to write: file, index and reason of every frame refused"),

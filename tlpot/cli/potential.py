@@ -1,0 +1,203 @@
+"""Verbs from a config to a judged potential. Parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlpot.cli.shared import (
+    EPOCHS,
+    SCHEDULER,
+    ConfigPath,
+    Device,
+    EnergyKey,
+    FileNames,
+    ForcesKey,
+    Overrides,
+    RefusedTable,
+    Resume,
+    StressKey,
+    Verbs,
+    err,
+    out,
+    stoppable,
+)
+from tlpot.config.data import Data, Keys
+from tlpot.config.hints import ALL, Sets
+from tlpot.config.run import Config, load_config
+from tlpot.files import require_absent
+
+app = Verbs()
+
+
+@app.command()
+def init(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="file to write; of --examples: the folder", show_default="config.yaml"),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
+    ] = False,
+) -> None:
+    """Write a commented config to start from, or the examples, ready to run."""
+    from tlpot.config.template import config_template, lay_out_examples
+
+    if examples:
+        for file in lay_out_examples(path or Path()):
+            out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        return
+    path = path or Path("config.yaml")
+    require_absent(path)
+    path.write_text(config_template())
+    out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")
+
+
+@app.command()
+def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
+    """Check config, data, elements, split, weights, device and output; say what training takes."""
+    settings = load_config(config, overrides)
+    from tlpot.cli.show.data import print_lines, refused_listed
+    from tlpot.cli.show.potential import cost_line, print_prepared
+    from tlpot.finetuning import run
+
+    costs: list[str] = []
+    with refused_listed(refused, err) as listed:
+        prepared = run.validate(settings, lambda cost: costs.append(cost_line(cost)))
+        listed(prepared.checked.rejected)
+    print_prepared(prepared, out)
+    print_lines(costs, out)
+    out.print(f"{config} is ready to run")
+
+
+@app.command()
+def finetune(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    refused: RefusedTable = None,
+) -> None:
+    """Fine-tune a potential and write its run folder."""
+    settings = load_config(config, overrides)
+    from tlpot.cli.show.data import refused_listed
+    from tlpot.cli.show.potential import print_prepared, print_run
+    from tlpot.cli.training import TrainingDisplay
+    from tlpot.finetuning import run
+
+    with (
+        stoppable(EPOCHS),
+        refused_listed(refused, err) as listed,
+        TrainingDisplay(settings.training.epochs, print_prepared, err) as display,
+    ):
+
+        def on_start(prepared: run.PreparedPotential) -> None:
+            listed(prepared.checked.rejected)
+            display.on_start(prepared)
+
+        done = run.finetune(settings, resume, on_start, display.on_epoch)
+    if done.metrics:
+        print_run(done, out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
+    files: FileNames,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=".extxyz file of predictions beside the labels"),
+    ] = None,
+    parity: Annotated[
+        Path | None,
+        typer.Option(
+            help="picture of model against labels", show_default="beside --output: NAME-parity.png"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    device: Device = "auto",
+    refused: RefusedTable = None,
+) -> None:
+    """Judge a model on labelled structures.
+
+    --output keeps the labels of each frame and adds energy_predicted, forces_predicted,
+    stress_predicted and their spreads: names that are not taken for labels, so that training on
+    the file learns from the labels alone.
+
+    Energies of a base that was never tuned count from another zero than the labels: it is fitted
+    to these frames, which is said.
+    """
+    from tlpot.cli.show.data import checked_table, print_seen, refused_listed
+    from tlpot.cli.show.potential import print_evaluation
+    from tlpot.data.check import check_frames
+    from tlpot.data.fingerprints import model_lines
+    from tlpot.data.groups import read_data
+    from tlpot.data.levels import other_levels
+    from tlpot.data.write import refuse_to_overwrite
+    from tlpot.evaluation.assessment import assess, write_assessment, write_parity
+    from tlpot.model.load import load_onto
+
+    if output:
+        refuse_to_overwrite(output)
+        parity = parity or output.with_name(f"{output.stem}-parity.png")
+    if parity:
+        require_absent(parity, "name another picture with --parity")
+    potential = load_onto(model, device)
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
+    with refused_listed(refused, err) as listed:
+        checked = check_frames(read_data(settings), settings, potential.elements)
+        listed(checked.rejected)
+    assessment = assess(potential, checked.frames)
+    result = assessment.metrics
+    print_seen(model_lines(result["seen"]), err if as_json else out)
+    if checked.rejected:
+        err.print(checked_table(checked))
+    trained = potential.metadata.get("data", {}).get("levels", [])
+    remarks = (*checked.remarks, *other_levels(trained, checked.frames), assessment.remark)
+    for remark in filter(None, remarks):
+        err.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        more = {"checked": checked.summary(), "energy_zero_note": assessment.remark}
+        print(json.dumps(result | more, indent=2))
+    else:
+        print_evaluation(result, out)
+    if output:
+        write_assessment(assessment, model, output)
+    if parity:
+        write_parity(assessment, model, parity)
+    for path in filter(None, (output, parity)):
+        err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def ablate(
+    sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output"), Sets(ALL)],
+    workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
+) -> None:
+    """Run a sweep over configs and write its table and figures; finished points are kept."""
+    from tlpot.ablation.run import ablate as run_sweep
+    from tlpot.ablation.sweep import load_sweep
+    from tlpot.cli.show.use import print_sweep
+    from tlpot.cli.training import sweep_display
+
+    given = {"workers": workers, "scheduler": scheduler}
+    settings = load_sweep(sweep, {k: v for k, v in given.items() if v is not None})
+    kept = "finished points are kept: run the same command again"
+    with stoppable(kept), sweep_display(err) as (on_point, on_epoch):
+        outcomes = run_sweep(settings, on_point, on_epoch=on_epoch)
+    print_sweep(outcomes, settings.output, out)
+    if failed := sum(outcome.reason is not None for outcome in outcomes):
+        raise typer.Exit(2 if failed == len(outcomes) else 1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the config."""
+    print(json.dumps(Config.model_json_schema(by_alias=True), indent=2))
