@@ -443,6 +443,7 @@ def settings(settings, small, labelled, write_frames, tmp_path):
     """As elsewhere, on ice of two sizes and on a base without fine angles."""
     ice = [frame for frame in labelled(20) if frame.kind == "crystal"]
     settings["data"]["files"] = [str(write_frames(tmp_path / "ice.extxyz", ice))]
+    settings["data"]["suspects"] = "drop"  # its labels are no physics
     base = small(dtype=torch.float32, fine=None).save(tmp_path / "plain.safetensors")
     return settings | {"model": {"base": str(base), "freeze": ["output"]}}
 

@@ -12,8 +12,6 @@ from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS
 
 NEAR_UNIT = 1.35
 """Factor within which a scale is that of a unit."""
-NEAR_DOUBLE = 1.25
-"""The same of a double or half, which no unit is: another error would come as near."""
 SAME_TOTAL = 0.03
 """Share of a total energy within which it is the one expected."""
 VASP_ORDER = [0, 1, 2, 4, 5, 3]
@@ -57,8 +55,7 @@ def _unit(factor: float, sizes: Mapping[str, float], flipped: str, near: float) 
     factors |= {f"{name} and {flipped}": -size for name, size in sizes.items()}
     fits = {name: abs(np.log(factor / size)) for name, size in factors.items() if factor / size > 0}
     name = min(fits, key=lambda name: fits[name])
-    reach = {flipped: 2.0, "twice too large": NEAR_DOUBLE, "half as large": NEAR_DOUBLE}
-    return name if fits[name] < np.log(reach.get(name, near)) else ""
+    return name if fits[name] < np.log(2.0 if name == flipped else near) else ""
 
 
 def explain_energy(label: float, expected: float, atoms: int, usual: float) -> Cause | None:
