@@ -25,6 +25,7 @@ inspect datasets/urea/urea.extxyz@0:8
 elements Si I --model mini
 validate tiny.yaml
 evaluate runs/quickstart datasets/urea/urea.extxyz@0:8
+info runs/quickstart
 export runs/quickstart --to torchani --output exported.py
 sample propose POSCAR --method rattle --number 2 --output rattled.extxyz
 sample propose POSCAR --method modes --model mini --number 2 --output modes.extxyz

@@ -24,6 +24,7 @@ from tlpot.elements.donors import suggest_donors
 from tlpot.model.load import load, load_base
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
+from tlpot.structure.units import FORCE_UNITS
 from tlpot.trust.gate import opinion_of
 from tlpot.trust.geometry import Predict, exchanged, scaled
 from tlpot.trust.suspects import find_suspects
@@ -104,7 +105,7 @@ FAULTS: dict[str, Fault] = {
     "forces with the sign flipped": _forces(-1.0),
     "forces in eV/Bohr": _forces(units.Bohr),
     "forces in Hartree/Bohr": _forces(units.Bohr / units.Hartree),
-    "forces in kcal/mol/Å": _forces(units.mol / units.kcal),
+    "forces in kcal/mol/Å": _forces(1 / FORCE_UNITS["kcal/mol/Å"]),
     "forces twice too large": _forces(2.0),
     "forces grouped by element": _grouped,
     "forces exchanged within elements": _within,

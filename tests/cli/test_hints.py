@@ -63,11 +63,16 @@ FLAGS = {
 def foreign(verb: str, message: str) -> set[str]:
     """Keys and options that a message names and the verb has not, nor another that it names."""
     text = " ".join(message.split())
-    others = [name for name in VERBS if name != verb and f"tlpot {name}" in text]
+    others = [name for name in VERBS if name != verb and named(name, text)]
     flags = FLAGS[verb].union({"--help"}, *(FLAGS[name] for name in others))
     configured = {name for name in (verb, *others) if takes_config(name)}
     keys = set() if configured else set(BARE.findall(text))
     return {flag for flag in FLAG.findall(text) if flag not in flags} | keys
+
+
+def named(verb: str, text: str) -> bool:
+    """A cell of a table may break the line between the two words."""
+    return f"tlpot {verb}" in text or f"{verb}'s" in text
 
 
 def takes_config(verb: str) -> bool:

@@ -7,34 +7,46 @@ import pytest
 import tlpot
 from tlpot.config.run import parse_config
 from tlpot.evaluation.metrics import judge
+from tlpot.finetuning import prepare as prepare_module
+from tlpot.finetuning import run as run_module
 from tlpot.finetuning.prepare import prepare
 from tlpot.model.potential import Potential
 from tlpot.training.potential import PotentialTask
+from tlpot.trust.gate import opinion_of
 
 
 @pytest.fixture
 def predicted(monkeypatch) -> Counter:
-    """Counts what is predicted: the weights and the frame, but not what epochs are judged by."""
+    """Counts what is predicted: the weights and the frame.
+
+    What epochs are judged by does not count, nor what suspects are asked, who need all frames
+    before they are split, and frames changed.
+    """
     counts: Counter = Counter()
     evaluate, validate = Potential.evaluate, PotentialTask.validate
-    of_an_epoch = [False]
+    elsewhere = [False]
 
     def counted(self, batch, training=False, **options):
-        if not (training or of_an_epoch[0]):
+        if not (training or elsewhere[0]):
             weights = self.backbone.layer("H", "hidden1").weight.detach().numpy().tobytes()
             for i in range(batch.n_frames):
                 inside = batch.frame[batch.pairs[0]] == i
                 counts[hash(weights), batch.vectors[inside].numpy().tobytes()] += 1
         return evaluate(self, batch, training, **options)
 
-    def of_validation(self):
-        of_an_epoch[0] = True
-        row = validate(self)
-        of_an_epoch[0] = False
-        return row
+    def uncounted(work):
+        def wrapped(*arguments):
+            elsewhere[0] = True
+            result = work(*arguments)
+            elsewhere[0] = False
+            return result
+
+        return wrapped
 
     monkeypatch.setattr(Potential, "evaluate", counted)
-    monkeypatch.setattr(PotentialTask, "validate", of_validation)
+    monkeypatch.setattr(PotentialTask, "validate", uncounted(validate))
+    for module in (prepare_module, run_module):
+        monkeypatch.setattr(module, "opinion_of", lambda p: uncounted(opinion_of(p)))
     return counts
 
 
@@ -49,6 +61,10 @@ def test_base_and_tuned_predict_each_frame_once(settings, predicted):
 
 def numbers(values: object, name: str = "") -> dict[str, float]:
     """What metrics hold, flat."""
+    if isinstance(values, list):
+        values = dict(enumerate(values))
+    if isinstance(values, str):
+        return {}
     if isinstance(values, dict):
         return {k: v for key in values for k, v in numbers(values[key], f"{name}/{key}").items()}
     return {name: float("nan") if values is None else values}

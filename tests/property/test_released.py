@@ -45,12 +45,13 @@ def checkpoint(tmp_path):
     """A checkpoint in the published format with two features an element."""
     shapes = {"embedding": (8, 2), "conv_to_fc": (6, 8), "fcs.0": (6, 6), "fc_out": (1, 6)}
     shapes |= {f"convs.{i}.fc_full": (16, 57) for i in range(2)}
-    weights = {f"{k}.weight": torch.randn(s) for k, s in shapes.items()}
-    weights |= {f"{k}.bias": torch.randn(s[0]) for k, s in shapes.items()}
+    generator = torch.manual_seed(0)
+    weights = {f"{k}.weight": torch.randn(s, generator=generator) for k, s in shapes.items()}
+    weights |= {f"{k}.bias": torch.randn(s[0], generator=generator) for k, s in shapes.items()}
     for i in range(2):
         for norm, width in (("bn1", 16), ("bn2", 8)):
             for part in ("weight", "bias", "running_mean", "running_var"):
-                weights[f"convs.{i}.{norm}.{part}"] = torch.rand(width) + 0.5
+                weights[f"convs.{i}.{norm}.{part}"] = torch.rand(width, generator=generator) + 0.5
     args = {"task": "regression", "atom_fea_len": 8, "n_conv": 2, "h_fea_len": 6, "n_h": 2}
     stored = {"state_dict": weights, "args": args, "epoch": 3}
     stored["normalizer"] = {"mean": torch.tensor(1.0), "std": torch.tensor(2.0)}
