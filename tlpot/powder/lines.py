@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from ase import Atoms
@@ -109,14 +110,36 @@ def lines_of(atoms: Atoms, rotations: np.ndarray = UNTURNED) -> Lines:
     TlpotError
         If it has no lines.
     """
+    two_theta, intensity = peaks(atoms, WAVELENGTH, LAST_ANGLE)
+    if not len(two_theta):
+        raise TlpotError(f"has no powder pattern: no line up to {LAST_ANGLE:g}° 2θ")
+    return indexed(two_theta, intensity, atoms.cell.array, rotations)
+
+
+def peaks(
+    atoms: Atoms, wavelength: float, last: float, scaled: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees 2θ up to `last`, and intensities, of a crystal's lines, by pymatgen; maybe none.
+
+    Parameters
+    ----------
+    wavelength
+        Å.
+    scaled
+        To 100 for the strongest.
+    """
+    calculator = diffraction().XRDCalculator(wavelength=wavelength)
     structure = pymatgen_structure(atoms, PATTERN_MAKING)
-    diffraction = require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
-    calculator = diffraction.XRDCalculator(wavelength=WAVELENGTH)
     try:
-        pattern = calculator.get_pattern(structure, two_theta_range=(0.0, LAST_ANGLE))
-    except ValueError as error:
-        raise TlpotError(f"has no powder pattern ({error})") from None
-    return indexed(np.array(pattern.x), np.array(pattern.y), atoms.cell.array, rotations)
+        pattern = calculator.get_pattern(structure, scaled=scaled, two_theta_range=(0.0, last))
+    except ValueError:  # of nothing to unpack, where there is no peak
+        return np.empty(0), np.empty(0)
+    return np.array(pattern.x), np.array(pattern.y)
+
+
+def diffraction() -> ModuleType:
+    """pymatgen's module of powder patterns; raises TlpotError where it is not installed."""
+    return require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
 
 
 def indexed(

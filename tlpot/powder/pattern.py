@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from scipy.ndimage import grey_opening, uniform_filter1d
 
-from tlpot.data.crystals import pymatgen_structure
 from tlpot.errors import TlpotError, refusing
-from tlpot.optional import require
-from tlpot.powder.lines import PATTERN_MAKING, WAVELENGTH
+from tlpot.powder.lines import WAVELENGTH, diffraction, peaks
 from tlpot.powder.pattern_file import FEWEST_POINTS, Scan, read_scan
-
-if TYPE_CHECKING:
-    pass
 
 GRID_STEP = 0.02
 """Degrees 2θ between points."""
@@ -124,18 +117,11 @@ def simulate(atoms: Atoms, angles: np.ndarray, wavelength: str | float = "CuKa")
         As `wavelength_of`.
     """
     used = wavelength_of(wavelength)
-    calculator = diffraction().XRDCalculator(wavelength=used)
-    structure = pymatgen_structure(atoms, PATTERN_MAKING)
     first, last = max(float(angles[0]) - 1.0, 0.1), min(float(angles[-1]) + 1.0, 179.0)
     whole = 2 * np.degrees(np.arcsin(min(used / (2 * STRONG_SPACING), 1.0)))
     intensity = np.zeros(len(angles))
-    try:
-        peaks = calculator.get_pattern(
-            structure, scaled=False, two_theta_range=(0.1, max(last, min(whole, 179.0)))
-        )
-    except ValueError:  # of nothing to unpack, where there is no peak
-        return Pattern(angles, intensity, used)
-    for place, height in zip(peaks.x, peaks.y, strict=True):
+    reach = max(last, min(whole, 179.0))
+    for place, height in zip(*peaks(atoms, used, reach, scaled=False), strict=True):
         if first <= place <= last:
             away = (angles - place) / (FWHM / 2)
             gauss = np.sqrt(np.log(2) / np.pi) * np.exp(-np.log(2) * away**2)
@@ -170,11 +156,6 @@ def similarity(first: Pattern, second: Pattern, shift: float = 1.0) -> float:
     f, g = first.intensity, second.intensity
     size = np.sqrt(overlap(f, f) * overlap(g, g))
     return overlap(f, g) / size if size > 0 else float("nan")
-
-
-def diffraction() -> ModuleType:
-    """pymatgen's module of powder patterns; raises TlpotError where it is not installed."""
-    return require("pymatgen.analysis.diffraction.xrd", "use", PATTERN_MAKING)
 
 
 def wavelength_of(value: str | float) -> float:
