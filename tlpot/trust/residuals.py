@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,7 +25,6 @@ def unfitted(
     frames: Sequence[Frame],
     predictions: Sequence[Prediction],
     predict: Predict,
-    foreign: Collection[str] = (),
     stress: bool = True,
 ) -> list[Suspect]:
     """Training frames that stand out by what the trained model says of them.
@@ -36,7 +35,7 @@ def unfitted(
     """
     named = {
         id(suspect.frame): suspect
-        for suspect in find_suspects(frames, predictions, predict, foreign, stress)
+        for suspect in find_suspects(frames, predictions, predict, stress=stress)
     }
     for suspect in _far_off(frames, predictions):
         named.setdefault(id(suspect.frame), suspect)
