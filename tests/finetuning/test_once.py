@@ -19,8 +19,8 @@ from tlpot.trust.gate import opinion_of
 def predicted(monkeypatch) -> Counter:
     """Counts what is predicted: the weights and the frame.
 
-    What epochs are judged by does not count, nor what suspects are asked, who need all frames
-    before they are split, and frames changed.
+    What epochs are judged by does not count, nor changed frames, which causes of odd labels are
+    tried on.
     """
     counts: Counter = Counter()
     evaluate, validate = Potential.evaluate, PotentialTask.validate
@@ -45,8 +45,19 @@ def predicted(monkeypatch) -> Counter:
 
     monkeypatch.setattr(Potential, "evaluate", counted)
     monkeypatch.setattr(PotentialTask, "validate", uncounted(validate))
-    for module in (prepare_module, run_module):
-        monkeypatch.setattr(module, "opinion_of", lambda p: uncounted(opinion_of(p)))
+
+    def of_all_then_changed(potential):
+        predict, asked = opinion_of(potential), []
+
+        def opinion(frames):
+            work = uncounted(predict) if asked else predict
+            asked.append(len(frames))
+            return work(frames)
+
+        return opinion
+
+    monkeypatch.setattr(prepare_module, "opinion_of", of_all_then_changed)
+    monkeypatch.setattr(run_module, "opinion_of", lambda p: uncounted(opinion_of(p)))
     return counts
 
 

@@ -65,7 +65,7 @@ class PreparedPotential(Prepared):
     replay: list[Frame]
     present: set[str]
     batches: list[Batch]
-    predictions: list[Prediction]
+    predictions: dict[str, list[Prediction]]
     suspects: list[Suspect]
 
     def frames(self, part: str) -> list[Frame]:
@@ -109,8 +109,9 @@ def prepare(
     base, layers = _base(config)
     checked = _checked(config, base, frames)
     suspects: list[Suspect] = []
+    opinions: dict[int, Prediction] = {}
     if config.model.init == "pretrained":
-        checked, suspects = _trusted(config, base, checked, device)
+        checked, suspects, opinions = _trusted(config, base, checked, device)
     base_set = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
     splits, counts = split_data(checked.frames, config.data, base_set)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
@@ -131,12 +132,14 @@ def prepare(
     small.backbone.fit_components(map(Batch.join, chunks(batches)), new)
     base.backbone.absorb(copy.deepcopy(small.backbone).to(base.device))
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
-    predictions = small.predict_batches(batches)
-    base, predictions = _with_reference(base, parts["train"], predictions)
+    predictions = {
+        name: [opinions[id(frame)] for frame in part] for name, part in parts.items() if opinions
+    } or {"train": small.predict_batches(batches)}
+    base, predictions = _with_reference(base, parts, predictions)
     if config.model.init == "scratch":
         potential.backbone.init_gaussian(GAUSSIAN, config.training.seed)
         drawn = compact(potential, present, device).predict_batches(batches)
-        potential, _ = _with_reference(potential, parts["train"], drawn)
+        potential, _ = _with_reference(potential, parts, {"train": drawn})
     else:
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     labels = _labelled(base, replay)
@@ -171,8 +174,10 @@ def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) ->
 
 def _trusted(
     config: Config, base: Potential, checked: Checked, device: torch.device | str
-) -> tuple[Checked, list[Suspect]]:
+) -> tuple[Checked, list[Suspect], dict[int, Prediction]]:
     """Compare all labels with the base's opinion, and do as ``data.suspects`` says.
+
+    The opinions are returned by the frames' ``id``.
 
     Raises
     ------
@@ -188,7 +193,8 @@ def _trusted(
     odd = {id(suspect.frame) for suspect in suspects}
     rest = [(f, p) for f, p in zip(checked.frames, predictions, strict=True) if id(f) not in odd]
     check_units([frame for frame, _ in rest], [guess for _, guess in rest], stress)
-    return sifted(checked, suspects, config.data.suspects), suspects
+    opinions = dict(zip(map(id, checked.frames), predictions, strict=True))
+    return sifted(checked, suspects, config.data.suspects), suspects, opinions
 
 
 def _lacking(base: Potential, frames: Sequence[Frame]) -> list[str]:
@@ -296,11 +302,16 @@ def _labelled(base: Potential, frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _with_reference(
-    potential: Potential, train: list[Frame], predictions: Sequence[Prediction]
-) -> tuple[Potential, list[Prediction]]:
-    """On the reference that fits its residual on the training frames; what it then says of them."""
-    reference = refitted(potential.reference, train, predictions)
+    potential: Potential,
+    parts: dict[str, list[Frame]],
+    predictions: dict[str, list[Prediction]],
+) -> tuple[Potential, dict[str, list[Prediction]]]:
+    """On the reference that fits its residual on the training frames, and what it then says."""
+    reference = refitted(potential.reference, parts["train"], predictions["train"])
     return (
         Potential(potential.backbone, reference, potential.metadata),
-        moved(predictions, train, potential.reference, reference),
+        {
+            name: moved(guesses, parts[name], potential.reference, reference)
+            for name, guesses in predictions.items()
+        },
     )

@@ -190,12 +190,12 @@ def _judge(
     validation = prepared.parts["validation"]
     potential.calibration = trained.calibration = calibrate(potential, validation, predictions=raw)
     base = compact(prepared.base, prepared.present, trained.device)
+    baseline = dict(prepared.predictions)
+    if "validation" not in baseline:
+        baseline["validation"] = base.predict_batches(task.validation)
     train = task.train[: len(prepared.batches)]
     predictions = {
-        "baseline": {
-            "train": prepared.predictions,
-            "validation": base.predict_batches(task.validation),
-        },
+        "baseline": baseline,
         "finetuned": {
             "train": trained.predict_batches(train),
             "validation": [p.calibrated(trained.calibration) for p in raw],
