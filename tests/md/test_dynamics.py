@@ -93,6 +93,11 @@ run_md(molecule("CH3OH"), load("mini"), 100, {str(cut)!r}, Dynamics(**{QUICK!r})
         assert np.array_equal(last(cut)[name], value), name
     with pytest.raises(TlpotError, match="100 steps of this run already"):
         run_md(molecule("CH3OH"), mini, 100, cut, settings)
+    mirrored = load("mini")
+    for weight in mirrored.backbone.parameters():
+        weight.neg_()
+    with pytest.raises(TlpotError, match="other model"):
+        run_md(molecule("CH3OH"), mirrored, 200, cut, settings)
     with pytest.raises(TlpotError, match="other settings"):
         run_md(molecule("CH3OH"), mini, 200, cut, Dynamics())
 

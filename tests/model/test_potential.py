@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from tlpot.backbones.published import PUBLISHED
 from tlpot.errors import TlpotError
+from tlpot.files import sha256
 from tlpot.model.load import load, load_base, supported_elements
 from tlpot.model.potential import Potential, chunks, member_spread
 from tlpot.structure.frames import Batch, Frame
@@ -316,6 +317,7 @@ def test_save_and_load_is_bit_for_bit(tmp_path, small, urea, dtype):
     np.testing.assert_array_equal(a.forces, b.forces)
     np.testing.assert_array_equal(a.stress, b.stress)
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+    assert again.identity == potential.identity == sha256(path)
 
 
 def test_loading_and_saving_keeps_what_a_model_says_of_itself(tmp_path, small):

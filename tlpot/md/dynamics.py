@@ -165,11 +165,10 @@ class _State:
 
 def _begin(folder: Path, start: Atoms, potential: Potential, settings: Dynamics) -> _State:
     """A new run, or the one that the folder holds."""
-    weights = sum(float(p.double().abs().sum()) for _, p in potential.backbone.named_parameters())
     fixed = fixed_components(start)
     identity: dict[str, Any] = {
         "settings": settings.model_dump(),
-        "model": weights,
+        "model": potential.identity,
         "formula": start.get_chemical_formula(),
         "positions": start.positions.tolist(),
         "cell": start.cell.array.tolist(),
@@ -178,6 +177,8 @@ def _begin(folder: Path, start: Atoms, potential: Potential, settings: Dynamics)
     note = folder / SETTINGS
     if note.exists():
         there = json.loads(note.read_text())
+        if isinstance(there.get("model"), float):  # of a run begun before models had an identity
+            there["model"] = identity["model"]
         if differs := [key for key in identity if there.get(key) != identity[key]]:
             raise TlpotError(
                 f"{folder} holds a run with other {', '.join(differs)}; name another folder"

@@ -37,13 +37,18 @@ def anonymous(value: Any) -> Any:
     return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
+def content(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
+    """What a model file holds."""
+    about = json.dumps(anonymous({"format": FORMAT, **header}))
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    return serialise(tensors, {"tlpot": about})
+
+
 def write_model(path: str | Path, header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Path:
     """Write a model atomically, making folders as needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = json.dumps(anonymous({"format": FORMAT, **header}))
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    return write_whole(path, serialise(tensors, {"tlpot": about}))
+    return write_whole(path, content(header, weights))
 
 
 def located(path: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from tlpot.backbones.published import to_torchani
 from tlpot.elements.donors import require_elements
 from tlpot.engine.threads import own_threads
 from tlpot.errors import TlpotError, short_of_memory
-from tlpot.model.file import fitting, read_model, require_shapes, write_model
+from tlpot.model.file import content, fitting, read_model, require_shapes, write_model
 from tlpot.model.prediction import Output, Prediction, voigt
 from tlpot.model.reference import EnergyReference
 from tlpot.model.uncertainty import Calibration, Quantity, factor, member_spread
@@ -277,6 +278,14 @@ class Potential:
 
     def save(self, path: str | Path) -> Path:
         """Write weights and metadata to one safetensors file, atomically."""
+        return write_model(path, *self._content())
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what `save` writes: which model a run was begun with."""
+        return hashlib.sha256(content(*self._content())).hexdigest()
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = {
             "units": {"energy": "eV", "length": "Å", "stress": "eV/Å^3"},
             "backbone": self.backbone.kind,
@@ -287,8 +296,7 @@ class Potential:
         }
         own = dict(self.backbone.named_parameters())
         weights = {name: own[name] for name in own if name.startswith("networks.")}
-        tensors = {**weights, **self.backbone.settled()}
-        return write_model(path, header, tensors)
+        return header, {**weights, **self.backbone.settled()}
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:

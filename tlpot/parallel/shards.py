@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import SHARDS, begin_work, locked, make_folder, sha256, write_whole
-from tlpot.model.file import located
+from tlpot.files import SHARDS, begin_work, locked, make_folder, write_whole
 from tlpot.model.load import load, load_onto
 from tlpot.model.potential import Potential
 from tlpot.parallel.processes import as_done, require_scheduler
@@ -245,12 +244,10 @@ def _identity(
             geometry.update(np.ascontiguousarray(array).tobytes())
         for constraint in frame.atoms.constraints:
             geometry.update(repr(constraint).encode())
-    load(model)  # complains now, not in every worker
-    file = located(model)
     return {
         "structures": len(frames),
         "geometry": geometry.hexdigest(),
-        "model": sha256(file) if file.is_file() else hashlib.sha256(model.encode()).hexdigest(),
+        "model": load(model).identity,  # complains now, not in every worker
         "settings": _decisive(settings),
         "shard": shard,
     }
