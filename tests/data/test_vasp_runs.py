@@ -346,7 +346,7 @@ def test_what_a_run_leaves_open_is_said(
     tmp_path: Path, outcar_text: Build, tags: str, moment: str, said: str | None
 ) -> None:
     path = tmp_path / "OUTCAR"
-    path.write_text(outcar_text(4, 4, tags=tags, moment=moment))
+    path.write_text(outcar_text(4, tags=tags, moment=moment))
     remarks = sort_frames(read_frames(path), Data(files=["x"], max_force=200.0)).remarks
     assert [said in remark for remark in remarks] == ([True] if said else [])
 

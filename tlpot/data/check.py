@@ -11,9 +11,11 @@ import numpy as np
 
 from tlpot.config.data import Data
 from tlpot.config.hints import hint
+from tlpot.data.displaced import displaced_sets
 from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.repeats import find_repeats
+from tlpot.data.vasp_tags import RESPONSE
 from tlpot.errors import TlpotError
 from tlpot.files import table_text
 from tlpot.structure.electrons import open_shell
@@ -212,6 +214,7 @@ def sort_frames(
 
 def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
     """What the runs of some frames leave open about their labels."""
+    yield from _phonons(frames)
     bands = [frame for frame in frames if frame.info.get("images")]
     if bands:
         yield (
@@ -242,6 +245,24 @@ def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
         yield (
             f"{len(silent)} frames are spin-polarised, and their file does not say with what "
             f"moment, as {silent[0].name}: the run's OUTCAR does; ANI knows closed shells only."
+        )
+
+
+def _phonons(frames: Sequence[Frame]) -> Iterator[str]:
+    """What is to be known of force constants among the frames."""
+    for some in displaced_sets(frames):
+        first = frames[some.members[0]]
+        rest = "with" if some.at_rest else "without"
+        yield (
+            f"{len(some.members)} frames are finite displacements, as {first.name}: "
+            f"{some.atoms} of {len(first)} atoms of {first.formula} by {some.step:.3g} Å, {rest} "
+            "the structure at rest. They stay together when frames are split"
+        )
+    responses = [f for f in frames if f.info.get("ibrion") in RESPONSE]
+    if responses:
+        yield (
+            f"{len(responses)} frames are of runs of linear response (IBRION = 7, 8), as "
+            f"{responses[0].name}: tlpot evaluate --phonons judges by their force constants."
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from tlpot.config.data import Data, Split
+from tlpot.data.displaced import kept_together, merged
 from tlpot.data.fingerprints import Overlap, Role, TrainingSet, overlap
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
@@ -35,7 +36,9 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     what rounding leaves is owed by the next in line. With
     `split.group` all frames that share a file, a composition or an info value stay together
     (a crystal and its molecule have one composition), and the groups, largest first, fill the
-    parts up to their shares of all frames.
+    parts up to their shares of all frames. The frames of a phonon run, which differ by one atom's
+    small move (`tlpot.data.displaced`), always stay together: of several such runs, test and
+    validation take their shares, a single one trains.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ def split_frames(frames: Sequence[Frame], split: Split) -> Splits:
     units = _groups(frames, split.group)
     if len(units) < len(wanted) + 1:
         what = "frames" if split.group is None else f"groups by '{split.group}'"
+        if len(units) < len(frames) and split.group is None:
+            what = "structures (finite displacements of one stay together)"
         raise TlpotError(
             f"{len(units)} {what} cannot be split into training, {' and '.join(wanted)}: give more "
             f"data, or set data.split.{' or .'.join(wanted)} to 0."
@@ -164,8 +169,13 @@ def thin(splits: Splits, fraction: float, seed: int) -> Splits:
 
 def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:
     """Frame numbers that must stay together, by first appearance."""
-    if group is None:
-        return [[i] for i in range(len(frames))]
+    named = [] if group is None else _named_groups(frames, group)
+    together = merged([*named, *kept_together(frames)], len(frames))
+    alone = set(range(len(frames))).difference(*together)
+    return sorted([*together, *([i] for i in alone)])
+
+
+def _named_groups(frames: Sequence[Frame], group: str) -> list[list[int]]:
     units: dict[object, list[int]] = defaultdict(list)
     for i, frame in enumerate(frames):
         if group == "file":
@@ -187,13 +197,25 @@ def _groups(frames: Sequence[Frame], group: str | None) -> list[list[int]]:
 def _by_stratum(
     frames: Sequence[Frame], units: list[list[int]], wanted: dict[str, float]
 ) -> dict[str, list[int]]:
-    """Deal shuffled frames out stratum by stratum; roundings carry over to the next stratum."""
+    """Deal shuffled units out, frames stratum by stratum.
+
+    Roundings carry over to the next stratum; sets of frames are dealt by themselves, each as one.
+    """
     strata: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for (i,) in units:
+    alone = [unit[0] for unit in units if len(unit) == 1]
+    for i in alone:
         strata[frames[i].kind, frames[i].formula, frames[i].labels].append(i)
-    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[list[int]]] = {"train": [], "validation": [], "test": []}
     owed = dict.fromkeys(wanted, 0.0)
-    place = {i: n for n, (i,) in enumerate(units)}
+    for unit in units:
+        if len(unit) > 1:
+            owed = {name: owed[name] + share for name, share in wanted.items()}
+            to = next((name for name in wanted if owed[name] >= 0.5), "train")
+            if to in owed:
+                owed[to] -= 1.0
+            parts[to].append(unit)
+    owed = dict.fromkeys(wanted, 0.0)
+    place = {i: n for n, i in enumerate(alone)}
     for key in sorted(strata, key=lambda key: (key[0], -len(strata[key]))):
         by_energy = sorted(strata[key], key=lambda i: (frames[i].energy or 0.0) / len(frames[i]))
         for start in range(0, len(by_energy), BLOCK):
@@ -203,18 +225,14 @@ def _by_stratum(
                 owed[name] += share * size
                 count = min(int(owed[name] + 0.5), len(members))
                 owed[name] -= count
-                parts[name] += members[:count]
+                parts[name] += [[i] for i in members[:count]]
                 members = members[count:]
-            parts["train"] += members
-    return _fill_empty(parts, wanted)
-
-
-def _fill_empty(parts: dict[str, list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:
+            parts["train"] += [[i] for i in members]
     for name in (*wanted, "train"):
         if not parts[name]:
             largest = max(parts.values(), key=len)
             parts[name].append(largest.pop())
-    return parts
+    return {name: [i for unit in some for i in unit] for name, some in parts.items()}
 
 
 def _whole(units: list[list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:

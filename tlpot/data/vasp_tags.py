@@ -56,6 +56,8 @@ HYBRIDS = {"PBE0": 0.0, "HSE06": 0.2, "HSE03": 0.3}
 
 RESPONSE = (7, 8)
 """IBRION of density-functional perturbation theory."""
+PHONONS = (5, 6, *RESPONSE)
+"""IBRION of what computes force constants; 5 and 6 by finite displacements."""
 
 
 def potcar_element(title: str) -> str | None:
@@ -123,6 +125,8 @@ class Tags(dict[str, str]):
         }
         if images := int(self.number("IMAGES", 0)):
             notes["images"] = images
+        if (ibrion := self.number("IBRION", -1)) in PHONONS:
+            notes["ibrion"] = int(ibrion)
         cutoff = self.number("ENCUT", self.number("ENMAX", 0.0))
         if cutoff:
             notes["encut"] = cutoff
