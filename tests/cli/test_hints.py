@@ -99,7 +99,7 @@ def test_options_that_stand_for_a_key_name_one():
         for notes in notes_of(command, Sets).values():
             assert {note.key for note in notes} <= KEYS | {ALL}, verb
     assert {verb for verb in VERBS if takes_config(verb)} == {
-        *("finetune", "validate", "ablate", "sample learn", "property train", "xrd train")
+        *("finetune", "validate", "ablate", "sample learn", "property train", "xrd train", "init")
     }
 
 

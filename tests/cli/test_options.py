@@ -108,6 +108,12 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
         ((*MD, "--set", "pressure=0"), "with --ensemble nvt"),
         ((*MD, "pressure=0"), "with --ensemble nvt"),
     ],
+    ("init", "files"): [
+        (("init", "--kind", "xrd", "--from", "x"), "with --kind xrd"),
+        (("init", "--examples", "--from", "x"), "with --examples"),
+    ],
+    ("init", "kind"): [(("init", "--examples", "--kind", "xrd"), "with --examples")],
+    ("init", "refused"): [(("init", "--refused", "OUT"), "without --from")],
     ("md", "isotropic"): [((*MD, "--isotropic"), "with --ensemble nvt")],
     ("md", "tau_cell"): [((*MD, "--tau-cell", "9"), "with --ensemble nvt")],
     ("md", "compressibility"): [((*MD, "--compressibility", "1"), "with --ensemble nvt")],
@@ -117,6 +123,9 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
     ],
 }
 """Options that others decide about: commands in which each must be refused, and why."""
+
+OTHERWISE = {"files": "from"}
+"""Flags of options that Python calls by another name."""
 
 ALWAYS: dict[str, set[str]] = {
     "finetune": {"config", "overrides", "resume", "refused"},
@@ -128,7 +137,7 @@ ALWAYS: dict[str, set[str]] = {
     "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model", "device"}
     | {"refused"},
     "elements": {"symbols", "model", "output", "as_json"},
-    "init": {"path", "examples"},
+    "init": {"words", "examples"},
     "validate": {"config", "overrides", "refused"},
     "sample propose": {"files", "method", "number", "output", "min_distance", "seed"},
     "sample choose": {"files", "by", "number", "output"},
@@ -198,9 +207,8 @@ def test_an_option_without_an_effect_is_refused(option, words, why, tmp_path, mo
     out, err = capsys.readouterr()
     assert stopped.value.code == 2, err
     assert out == ""
-    assert f"--{option.replace('_', '-')} has no effect {why}"[:90] in err or (
-        f"--{option.replace('_', '-')} has no effect with {why}" in err
-    )
+    flag = f"--{OTHERWISE.get(option, option.replace('_', '-'))}"
+    assert f"{flag} has no effect {why}"[:90] in err or f"{flag} has no effect with {why}" in err
     assert [path.name for path in tmp_path.iterdir()] == ["vasp.yaml"]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from tlpot import __version__
 from tlpot.cli import frames as cli_frames
+from tlpot.cli import init as cli_init
 from tlpot.cli import potential as cli_potential
 from tlpot.cli import property as cli_property
 from tlpot.cli import sample as cli_sample
@@ -33,6 +34,7 @@ app = Verbs(
     help="Transfer learning of interatomic potentials.",
     epilog=EXIT_CODES,
 )
+app.add_typer(cli_init.app)
 app.add_typer(cli_frames.app)
 app.add_typer(cli_potential.app)
 app.add_typer(cli_use.app)

@@ -164,7 +164,7 @@ def read_job(ctx: Any, section: type[AnySection], place: str) -> AnySection:
         Naming what is unknown, given twice, impossible or without an effect.
     """
     fields, verb = dict(keys(section)), ctx.info_name
-    config, names, overrides = _sorted(ctx.params[place])
+    config, names, overrides = sorted_words(ctx.params[place])
     origin = f"{config} is not a valid config" if config else f"cannot {verb} like this"
     filed = _named(_from_file(config, verb).items() if config else (), fields, origin)
     overrides += ctx.params["settings"] or []
@@ -191,9 +191,9 @@ def read_job(ctx: Any, section: type[AnySection], place: str) -> AnySection:
     return parse_section(section, nested, origin)
 
 
-def _sorted(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
+def sorted_words(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
     """Of the words of a command: the YAML file, the other files, and what overrides."""
-    overrides = [word for word in words if OVERRIDE.match(word) and not _is_file(word)]
+    overrides = [word for word in words if is_override(word)]
     rest = [word for word in words if word not in overrides]
     configs = [word for word in rest if word.lower().endswith(CONFIGS)]
     if len(configs) > 1:
@@ -202,9 +202,11 @@ def _sorted(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
     return next(iter(configs), None), names, overrides
 
 
-def _is_file(word: str) -> bool:
+def is_override(word: str) -> bool:
+    """Whether a word sets a key, and is no file that is called so."""
     names = (word, word.rpartition("@")[0])
-    return any(name and (Path(name).exists() or glob(name)) for name in names)
+    is_file = any(name and (Path(name).exists() or glob(name)) for name in names)
+    return bool(OVERRIDE.match(word)) and not is_file
 
 
 def _from_file(config: str, verb: str) -> dict[str, Any]:

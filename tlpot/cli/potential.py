@@ -34,29 +34,6 @@ app = Verbs()
 
 
 @app.command()
-def init(
-    path: Annotated[
-        Path | None,
-        typer.Argument(help="file to write; of --examples: the folder", show_default="config.yaml"),
-    ] = None,
-    examples: Annotated[
-        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
-    ] = False,
-) -> None:
-    """Write a commented config to start from, or the examples, ready to run."""
-    from tlpot.config.template import config_template, lay_out_examples
-
-    if examples:
-        for file in lay_out_examples(path or Path()):
-            out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
-        return
-    path = path or Path("config.yaml")
-    require_absent(path)
-    path.write_text(config_template())
-    out.print(f"wrote {path}: set data.files, then run: tlpot finetune {path}")
-
-
-@app.command()
 def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
     """Check config, data, elements, split, weights, device and output; say what training takes."""
     settings = load_config(config, overrides)

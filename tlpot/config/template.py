@@ -1,29 +1,54 @@
-"""The commented config that `tlpot init` writes, made from the config's own descriptions."""
+"""The commented configs that `tlpot init` writes, made from the sections' own descriptions."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tlpot.config.reading import dumped
 from tlpot.config.run import PRESETS, Config
-from tlpot.errors import TlpotError
+from tlpot.config.sections import Section
+from tlpot.files import require_absent
 
-EXAMPLES: dict[str, Any] = {"data.files": ["OUTCAR", "runs/*/vasprun.xml"]}
-TEMPLATE_HEADER = """\
-# tlpot finetune FILE    key=value on the command line overrides
-# Lines that begin with '#' show what the preset sets; remove the '#' to choose for yourself.
-"""
 BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
+BY_PRESET_NOTE = (
+    "Lines that begin with '#' show what the preset sets; remove the '#' to choose for yourself."
+)
+EXAMPLE = {"data": {"files": ["OUTCAR", "runs/*/vasprun.xml"]}}
+SIDE_BY_SIDE = 4
+"""Entries of a list up to which they share a line."""
+BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+"""Ends of a range, as pydantic calls them and as a reader does."""
 
 
-def config_template() -> str:
-    """Every key with its default and its description as a comment."""
-    return TEMPLATE_HEADER + "\n".join(_lines(Config, "", 0)) + "\n"
+def config_template(
+    values: Mapping[str, Any] = EXAMPLE,
+    section: type[Section] = Config,
+    verb: str = "finetune",
+    notes: Sequence[str] = (),
+) -> str:
+    """Every key with its value, and its description and choices as a comment.
+
+    Parameters
+    ----------
+    values
+        By section and key, of those that do not have their defaults.
+    section
+        What the config is of.
+    verb
+        The verb of tlpot that takes it.
+    notes
+        What else to say at the top, a line each.
+    """
+    preset = BY_PRESET if section is Config else set()
+    head = [f"tlpot {verb} FILE    key=value on the command line overrides", *notes]
+    head += [BY_PRESET_NOTE] if preset else []
+    return "\n".join([*(f"# {line}" for line in head), *_lines(section, values, preset)]) + "\n"
 
 
 def lay_out_examples(folder: Path) -> list[Path]:
@@ -42,32 +67,87 @@ def lay_out_examples(folder: Path) -> list[Path]:
     sources = [p for p in sorted(bundled.rglob("*.*")) if p.parent.name != "__pycache__"]
     copies = {folder / source.relative_to(bundled): source for source in sources}
     for path in copies:
-        if path.exists():
-            raise TlpotError(f"{path} exists already; name another folder after --examples")
+        require_absent(path, "name another folder after --examples")
     for path, source in copies.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(source.read_bytes())
     return list(copies)
 
 
-def _lines(section: type[BaseModel], prefix: str, depth: int) -> list[str]:
-    lines: list[str] = []
+def _lines(
+    section: type[Section], values: Mapping[str, Any], preset: Collection[str], prefix: str = ""
+) -> Iterator[str]:
+    pad = "  " * prefix.count(".")
     for name, field in section.model_fields.items():
         key = field.alias or name
-        pad = "  " * depth
-        note = f"  # {field.description}" if field.description else ""
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            lines += [f"{pad}{key}:{note}", *_lines(kind, f"{prefix}{key}.", depth + 1)]
-            continue
-        text = dumped(_value(prefix + key, field), default_flow_style=True, width=1000)
-        pad += "# " if prefix + key in BY_PRESET else ""
-        lines.append(f"{pad}{key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}{note}")
-    return lines
+        value = values.get(key, field.get_default(call_default_factory=True))
+        inner = _sections(_members(field.annotation))
+        note = "; ".join(filter(None, [field.description, choices(field, bool(value))]))
+        note = f"  # {note}" if note else ""
+        if inner and isinstance(value, Section | Mapping):
+            yield f"{pad}{key}:{note}"
+            yield from _lines(inner[0], values.get(key) or {}, preset, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(value) > SIDE_BY_SIDE:
+            yield f"{pad}{key}:{note}"
+            yield from (f"{pad}  {line}" for line in dumped(value, width=1000).splitlines())
+        else:
+            off = "# " if prefix + key in preset and key not in values else ""
+            value = list(value) if isinstance(value, tuple) else value
+            text = dumped(value, default_flow_style=True, width=100_000).removesuffix("\n")
+            yield f"{pad}{off}{key}: {text.removesuffix('...').strip()}{note}"
 
 
-def _value(key: str, field: FieldInfo) -> Any:
-    if key in EXAMPLES:
-        return EXAMPLES[key]
-    assert not field.is_required(), f"{key} has no default and no example"
-    return field.get_default(call_default_factory=True)
+def choices(field: FieldInfo, spelt_out: bool = False) -> str:
+    """What a field takes, where that is some words, numbers in a range, or sections.
+
+    Parameters
+    ----------
+    spelt_out
+        Whether the keys of its section follow anyway.
+    """
+    members = _members(field.annotation)
+    if words := _words(members):
+        return f"one of {', '.join(words)}"
+    limits = [(BOUNDS[k], getattr(m, k)) for m in field.metadata for k in BOUNDS if hasattr(m, k)]
+    if limits:
+        return ", ".join(f"{word} {limit:g}" for word, limit in limits)
+    inner = [] if spelt_out else _sections(members) or _sections(_arguments(members))
+    return f"keys {', '.join(_keys(inner[0]))}" if inner else ""
+
+
+def _keys(section: type[Section]) -> Iterator[str]:
+    """Keys of a section, each with its words where it takes no others."""
+    for name, field in section.model_fields.items():
+        words = _words(_members(field.annotation))
+        yield (field.alias or name) + (f" ({', '.join(words)})" if words else "")
+
+
+def _words(members: Sequence[Any]) -> list[str]:
+    """All that a field takes, if that is a few words."""
+    words: list[str] = []
+    for kind in members:
+        if get_origin(kind) is Literal:
+            words += map(str, get_args(kind))
+        elif kind is bool:
+            words += ["true", "false"]
+        elif kind is not NoneType:
+            return []
+    return [*words, "null"] if NoneType in members else words
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Types that a field may have."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for kind in get_args(annotation) for member in _members(kind)]
+    return (
+        _members(get_args(annotation)[0]) if get_origin(annotation) is Annotated else [annotation]
+    )
+
+
+def _arguments(members: Sequence[Any]) -> list[Any]:
+    """Types of what lists and dictionaries hold."""
+    return [kind for member in members for kind in get_args(member)]
+
+
+def _sections(kinds: Sequence[Any]) -> list[type[Section]]:
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]

@@ -86,4 +86,4 @@ def marked(frame: Frame, section: Labelled) -> Frame:
 
 def without_files(settings: Data) -> Data:
     """The settings for frames that were read by `settings`, and are in memory now."""
-    return settings.model_copy(update=_READING)
+    return settings.model_copy(update=_READING | {"files": settings.files or [IN_MEMORY]})

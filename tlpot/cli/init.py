@@ -1,0 +1,146 @@
+"""`tlpot init`: a config to start from. Parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tlpot.cli.options import CONFIGS, is_override, sorted_words
+from tlpot.cli.shared import RefusedTable, Verb, Verbs, err, out
+from tlpot.config.hints import ALL, Sets
+from tlpot.config.reading import read_override
+from tlpot.config.run import Config
+from tlpot.config.sections import Needs, Section, no_effect, parse_section, set_key
+from tlpot.config.template import EXAMPLE, config_template, lay_out_examples
+from tlpot.errors import TlpotError
+from tlpot.files import require_absent, write_whole
+
+app = Verbs()
+
+Kind = Literal["finetune", "property", "xrd"]
+FROM = "--from"
+KEY = re.compile(r"\b(data|model|training)\.\w|`base: ")
+
+
+class Init(Verb):
+    """All files that follow ``--from`` are its own, as a shell makes them of a pattern."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Words of the command line; click calls this."""
+        return super().parse_args(ctx, list(_repeated(args)))
+
+
+def _repeated(words: Sequence[str]) -> Iterator[str]:
+    """The words with ``--from`` before each file that follows it."""
+    within = first = False
+    for word in words:
+        if word == FROM or word.startswith(f"{FROM}="):
+            within, first = True, word == FROM
+            yield word
+        elif word.startswith("-"):
+            within = first = False
+            yield word
+        elif within and not word.lower().endswith(CONFIGS) and not is_override(word):
+            yield from [word] if first else [FROM, word]
+            first = False
+        else:
+            yield word
+
+
+@app.command(
+    cls=Init,
+    epilog="Examples: tlpot init --from run1/OUTCAR run2/vasprun.xml; "
+    "tlpot init si.yaml --from data/*.extxyz model.base=ani1x; "
+    "tlpot init --kind property gap.yaml data.files=id_prop.csv",
+)
+def init(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="file to write; of --examples: the folder; then what it shall say",
+            show_default="config.yaml",
+        ),
+        Sets(ALL),
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option(
+            FROM,
+            metavar="FILES",
+            help="labelled files, folders or globs that the config shall fit",
+        ),
+        Needs(kind="finetune"),
+        Needs(examples=False),
+    ] = None,
+    kind: Annotated[
+        Kind, typer.Option(help="what the config is to train"), Needs(examples=False)
+    ] = "finetune",
+    examples: Annotated[
+        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
+    ] = False,
+    refused: Annotated[RefusedTable, Needs(files=True)] = None,
+) -> None:
+    """Write a commented config to start from, fitted to your files; or the examples.
+
+    --from reads the files, proposes donors for elements that the base lacks, a split that their
+    number allows, and what their labels ask for. What tlpot validate would refuse is refused.
+    """
+    from tlpot.cli.show.data import print_lines
+
+    config, names, overrides = sorted_words(words or [])
+    if len(names := [*filter(None, [config]), *names]) > 1:
+        raise TlpotError(f"{' '.join(names)}: name one file to write; files to fit follow --from")
+    if examples:
+        if overrides:
+            raise TlpotError(no_effect(overrides[0], "with --examples"))
+        for file in lay_out_examples(Path(*names)):
+            out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        return
+    path = require_absent(Path(*names or ["config.yaml"]))
+    if not path.parent.is_dir():
+        raise TlpotError(f"{path}: No such file or directory; make the folder first")
+    values: dict[str, Any] = {}
+    for override in overrides:
+        set_key(values, *read_override(override), f"override '{override}'")
+    section, verb, example = _kinds()[kind]
+    whole = values | {"data": {"files": files or example} | (values.get("data") or {})}
+    parse_section(section, whole, f"cannot write {path} like this")
+    whole, notes = _fitted(files, values, path, refused) if files else (whole, [])
+    write_whole(path, config_template(whole, section, verb, notes))
+    print_lines(notes, out)
+    begin = "set data.files, then run: " if whole["data"].get("files") == example else ""
+    check = f"tlpot validate {path}; " if files else ""
+    print_lines([f"wrote {path}: {begin}{check}tlpot {verb} {path}"], out)
+
+
+def _kinds() -> dict[str, tuple[type[Section], str, list[str]]]:
+    """What a config of each kind is, the verb that takes it, and files to begin with."""
+    from tlpot.powder.config import PowderConfig
+    from tlpot.property.config import PropertyConfig
+
+    return {
+        "finetune": (Config, "finetune", EXAMPLE["data"]["files"]),
+        "property": (PropertyConfig, "property train", ["id_prop.csv"]),
+        "xrd": (PowderConfig, "xrd train", ["cifs"]),
+    }
+
+
+def _fitted(
+    files: Sequence[str], values: Mapping[str, Any], path: Path, refused: Path | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Values of a config for the files, and what they hold."""
+    from tlpot.cli.show.data import refused_listed
+    from tlpot.finetuning.draft import draft
+
+    try:
+        with refused_listed(refused, err):
+            made = draft(files, values, path.parent)
+    except TlpotError as error:
+        mend = "\n  Set such keys behind this command: data.bad_frames=drop, model.base=mini …"
+        raise TlpotError(f"{error}{mend if KEY.search(str(error)) else ''}") from None
+    return made.values, made.notes
