@@ -16,8 +16,8 @@ FLOORS = (
     {"data", "elements"},
     {"backbones"},
     {"model"},
-    {"training", "evaluation", "parallel", "interfaces", "trust"},
-    {"finetuning", "property", "powder", "relax", "labelling", "sampling"},
+    {"training", "evaluation", "parallel", "interfaces"},
+    {"finetuning", "property", "powder", "relax", "labelling", "sampling", "trust"},
     {"csp", "md", "ablation"},
     {"cli"},
 )

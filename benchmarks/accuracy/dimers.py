@@ -11,14 +11,13 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
-from ase.data.vdw import vdw_radii
 from ase.units import Hartree
-from scipy.spatial.transform import Rotation
 
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
 from tlpot.sampling.propose import propose
 from tlpot.structure.frames import Frame
+from tlpot.structure.packing import facing, turned
 
 S66X8 = "comp6/s66x8_wb97x6-31gd.h5"
 SEPARATIONS = 8
@@ -26,7 +25,7 @@ IN_S66 = ("H2O", "CH3OH", "H3CNH2", "C6H6", "C5H5N", "C2H2", "C2H4", "CH3COOH", 
 """Molecules of ase's G2 collection that dimers of S66 are made of: never replayed."""
 ODD = ("CH2_s1A1d", "CH2_s3B1d", "O3")
 CLOSE, FAR = 0.65, 1.6
-"""Of a pair, closest distance between the two over the sum of van der Waals radii: its range."""
+"""Of a pair, closeness (`tlpot.structure.packing`): its range."""
 TEMPERATURE = 600.0
 
 
@@ -70,21 +69,9 @@ def molecules_and_pairs(
 
 def pair(first: Atoms, second: Atoms, random: np.random.Generator) -> Atoms:
     """Two molecules, turned at random, brought together along a random line to contact."""
-    placed = []
-    for atoms in (first, second):
-        moved = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(axis=0))
-        moved.positions = Rotation.random(rng=random).apply(moved.positions)
-        placed.append(moved)
+    placed = [turned(molecule, random) for molecule in (first, second)]
     line = random.normal(size=3)
-    line /= np.linalg.norm(line)
-    radii = np.add.outer(*(vdw_radii[a.numbers] for a in placed))
-    wanted = random.uniform(CLOSE, FAR)
-    for distance in np.arange(0.5, 30.0, 0.05):
-        between = placed[1].positions + distance * line - placed[0].positions[:, None]
-        if (np.linalg.norm(between, axis=-1) / radii).min() >= wanted:
-            break
-    placed[1].positions += distance * line
-    return placed[0] + placed[1]
+    return facing(*placed, line / np.linalg.norm(line), random.uniform(CLOSE, FAR))
 
 
 def s66x8() -> list[Frame]:

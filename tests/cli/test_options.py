@@ -102,6 +102,12 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
         ((*RELAX, "--engine", "ase", "--batch-atoms", "9"), "with --engine ase"),
     ],
     ("relax", "workers"): [((*RELAX, "--scheduler", FAR, "--workers", "2"), f"--scheduler {FAR}")],
+    **{
+        ("stress", name): [
+            (("stress", "mini", "x.cif", "--count", "0", f"--{name}", "9"), "without --count"),
+        ]
+        for name in ("pressure", "steps")
+    },
     ("md", "pressure"): [
         ((*MD, "--pressure", "1"), "with --ensemble nvt"),
         ((*MD, "--ensemble", "nve", "--pressure", "0"), "with --ensemble nve"),
@@ -157,6 +163,7 @@ ALWAYS: dict[str, set[str]] = {
         *("timestep", "seed", "log_every", "frame_every", "save_every", "max_temperature"),
         *("max_energy", "max_spread", "bonds", "settings", "device"),
     },
+    "stress": {"model", "structure", "output", "base", "count", "scans", "ramp", "seed", "device"},
     "info": {"model", "as_json"},
     "export": {"model", "to", "output", "elements"},
     "property train": {"config", "overrides", "resume"},

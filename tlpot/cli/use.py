@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import typer
 
 from tlpot.cli.jobs import DynamicsJob, RankJob, RelaxJob
-from tlpot.cli.options import job
-from tlpot.cli.shared import Verbs, err, out, stoppable
+from tlpot.cli.options import described, job
+from tlpot.cli.shared import Device, Verbs, err, out, stoppable
 from tlpot.errors import TlpotError
 from tlpot.relax.settings import Relaxation
+from tlpot.trust.stress_cases import Stress
 
 app = Verbs()
 
@@ -106,6 +107,48 @@ def md(job: DynamicsJob) -> None:
     print_md(summarise(output), output, out)
     if reason is not None:
         raise typer.Exit(1)
+
+
+@app.command()
+@described(Stress, *Stress.model_fields)
+def stress(
+    *,
+    model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
+    structure: Annotated[str, typer.Argument(help="file with one structure, or file@index")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")] = Path(
+        "stress"
+    ),
+    base: Annotated[
+        str | None, typer.Option(help="what to compare with", show_default="the model's own base")
+    ] = None,
+    count: int,
+    pressure: float,
+    steps: int,
+    scans: int,
+    ramp: float,
+    seed: int,
+    device: Device = "auto",
+) -> None:
+    """Press, pack, collide and heat: count where a model does not hold, beside its base.
+
+    Relaxes random packings and compressed cells at no pressure and at a high one, pushes pairs of
+    molecules together, and heats the structure. Writes stress.json, stress.csv, failed.extxyz,
+    worst.png and scans.png. After an interruption the same command goes on.
+    """
+    from tlpot.cli import console
+    from tlpot.cli.show.use import print_stress
+    from tlpot.md.start import read_start
+    from tlpot.structure.frames import Frame
+    from tlpot.trust.stress_run import run_stress
+
+    settings = Stress(
+        count=count, pressure=pressure, steps=steps, scans=scans, ramp=ramp, seed=seed
+    )
+    start = Frame(read_start(structure), source=structure)
+    kept = "what is done is kept: the same command goes on"
+    with stoppable(kept), console.count_bar("cases", err) as advance:
+        test = run_stress(model, start, output, settings, base, device, advance)
+    print_stress(test, output, out)
 
 
 @app.command()

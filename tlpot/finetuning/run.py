@@ -140,7 +140,8 @@ def _task(
         [trained.batch([frame]) for frame in some] for some in (validation, prepared.replay)
     )
     settings = prepared.config.training
-    return PotentialTask(trained, prepared.batches, validated, settings, replay)
+    base = compact(prepared.base, prepared.present, trained.device) if replay else None
+    return PotentialTask(trained, prepared.batches, validated, settings, replay, base)
 
 
 def _cost(prepared: PreparedPotential, device: torch.device) -> Cost:

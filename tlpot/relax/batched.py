@@ -14,7 +14,7 @@ from ase import Atoms, units
 from tlpot.data.constraints import fixed_components
 from tlpot.interfaces.torchsim import TorchSimModel, torch_sim
 from tlpot.model.potential import CHUNK, Potential
-from tlpot.relax.ending import Minimum, deforms, ending, still
+from tlpot.relax.ending import NOT_CONVERGED, Minimum, deforms, ending, still
 from tlpot.relax.lbfgs import LBFGS, Project
 from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import Holder, Projector, symmetrised
@@ -118,5 +118,5 @@ def _ending(
 ) -> str | None:
     reason = ending(force, stress, growth, int(steps), settings)
     if reason is None and radius < STUCK:
-        return f"not converged: no step leads downhill ({still(force, stress)})"
+        return f"{NOT_CONVERGED}: no step leads downhill ({still(force, stress)})"
     return reason

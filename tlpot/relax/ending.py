@@ -12,6 +12,10 @@ from tlpot.structure.frames import Frame
 
 SWELLING = 2.5
 """Factor by which a volume may grow or shrink before it counts as exploded."""
+PRESSING = 20.0
+"""GPa under which a volume may shrink twice as far, a molecular crystal's by half or more."""
+NOT_CONVERGED = "not converged"
+"""What the reason of a relaxation begins with that was good so far."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ def ending(
         return "exploded: its forces are not finite"
     if force < settings.fmax and stress < settings.smax:
         return ""
-    if not 1 / SWELLING < growth < SWELLING:
+    shrinking = SWELLING * (1 + max(settings.pressure, 0.0) / PRESSING)
+    if not 1 / shrinking < growth < SWELLING:
         return f"exploded: its volume changed {growth:.2g}-fold"
     if steps >= settings.steps:
-        return f"not converged in {steps} steps: {still(force, stress)}"
+        return f"{NOT_CONVERGED} in {steps} steps: {still(force, stress)}"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,18 @@ from tlpot.structure.frames import Batch
 
 Counts = Sequence[float]
 """Atoms with forces, frames with an energy, frames with a stress; each times its weight."""
+
+
+class MemberLabels(NamedTuple):
+    """Labels of each member: ``energy`` ``[M, F]`` eV, ``forces`` ``[M, A, 3]`` eV/Å."""
+
+    energy: Tensor
+    forces: Tensor
+
+    @classmethod
+    def join(cls, labels: Sequence[MemberLabels]) -> MemberLabels:
+        """Of the frames of several batches, of a batch of them all."""
+        return cls(*(torch.cat(kind, dim=1) for kind in zip(*labels, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,13 @@ def expected_counts(frames: Sequence[Batch], draws: Sequence[float]) -> list[Cou
     return [(force * n, energy, s) for n, s in zip(sizes, stress, strict=True)]
 
 
-def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None = None) -> Loss:
+def loss(
+    output: Output,
+    batch: Batch,
+    settings: Training,
+    counts: Counts | None = None,
+    own: MemberLabels | None = None,
+) -> Loss:
     """Loss of one batch, in eV and Å.
 
     MSE(F) sums the squared error of an atom's three force components and averages over the atoms
@@ -92,6 +111,8 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     counts
         Labels that the means divide by, if not those of `batch` (`count_labels`): it is only a
         share of them, or a sample of more (`expected_counts`).
+    own
+        With ``fit: members``: labels of each member's own, where these are not the same for all.
     """
     energy = output.energy
     if settings.fit == "mean":
@@ -101,8 +122,9 @@ def loss(output: Output, batch: Batch, settings: Training, counts: Counts | None
     n_forces, n_energies, n_stresses = counts
     slopes = has_slopes(counts)
     forces = output.forces if slopes else torch.zeros_like(batch.forces)[None]
-    force_error = _error(forces, batch.forces).square().sum(dim=-1)
-    energy_error = _error(energy, batch.energy).div(sizes).square()
+    labels = batch.forces if own is None else own.forces
+    force_error = _error(forces, labels).square().sum(dim=-1)
+    energy_error = _error(energy, batch.energy if own is None else own.energy).div(sizes).square()
     weight, per_atom = batch.weight, batch.weight[batch.frame]
     force_term = _mean(force_error * per_atom, n_forces)
     energies = _mean(energy_error * weight, n_energies)

@@ -13,7 +13,7 @@ from tlpot.engine.threads import own_threads
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Batch
 from tlpot.training.epoch import Epochs
-from tlpot.training.loss import count_labels, expected_counts, has_slopes, loss
+from tlpot.training.loss import MemberLabels, count_labels, expected_counts, has_slopes, loss
 
 VALIDATED_AT_ONCE = 16
 
@@ -31,6 +31,9 @@ class PotentialTask:
         The config's ``training`` section.
     replay
         Frames that the base labelled itself, mixed in as ``settings.replay`` says.
+    base
+        Whose members with ``fit: members`` label those for themselves: labelled with their mean,
+        where they are far apart, all members would be drawn together and away from the base.
     """
 
     terms: tuple[str, ...] = ("loss", "force_loss", "energy_loss")
@@ -42,11 +45,15 @@ class PotentialTask:
         validation: Sequence[Batch],
         settings: Training,
         replay: Sequence[Batch] = (),
+        base: Potential | None = None,
     ) -> None:
         self.potential, self.settings = potential, settings
         share = settings.replay.share if settings.replay else 0.0
         self.epochs = Epochs(train, settings.weighting, len(replay), share)
         self.train, self.validation = [*train, *replay], [*validation]
+        self.own: list[MemberLabels] = []
+        if base is not None and settings.fit == "members":
+            self.own = [_member_labels(base, batch) for batch in replay]
         self.counts = expected_counts(self.train, self.epochs.expected())
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -75,8 +82,24 @@ class PotentialTask:
         output = self.potential.evaluate(
             batch, training=True, members=self.settings.fit == "members", slope=has_slopes(counts)
         )
-        terms = loss(output, batch, self.settings, counts)
+        terms = loss(output, batch, self.settings, counts, self._own(mine))
         return dict(zip(self.terms, (terms.total, terms.forces, terms.energy), strict=True))
+
+    def _own(self, items: Sequence[int]) -> MemberLabels | None:
+        """Labels of each member, where any is for one member alone."""
+        first = len(self.train) - len(self.own)
+        if not self.own or max(items) < first:
+            return None
+        members = len(self.own[0].energy)
+        return MemberLabels.join(
+            [
+                self.own[i - first]
+                if i >= first
+                else MemberLabels(*(x.expand(members, *x.shape) for x in (f.energy, f.forces)))
+                for i in items
+                for f in [self.train[i]]
+            ]
+        )
 
     def validate(self) -> dict[str, float | int | None]:
         """As `Task.validate`."""
@@ -94,3 +117,10 @@ class PotentialTask:
         total, energy, forces = sums.tolist()
         force_rmse = 1e3 * (forces / 3) ** 0.5 if counts[0] else None
         return dict(zip(names, (total, 1e3 * energy**0.5, force_rmse), strict=True))
+
+
+def _member_labels(base: Potential, batch: Batch) -> MemberLabels:
+    """What each member of `base` says, where the batch has a label."""
+    output = base.evaluate(batch, members=True)
+    pairs = ((output.energy, batch.energy), (output.forces, batch.forces))
+    return MemberLabels(*(torch.where(label.isnan(), label, own) for own, label in pairs))

@@ -17,6 +17,8 @@ from tlpot.data.identity import short_names
 from tlpot.evaluation.plots import short
 from tlpot.labelling.label import Summary
 from tlpot.relax.files import RelaxedFolder
+from tlpot.trust.stress import VERDICTS, failures
+from tlpot.trust.stress_output import StressTest
 
 SHOWN = 20
 """Failed frames that are listed one by one."""
@@ -108,6 +110,23 @@ def print_md(summary: Mapping[str, Any], folder: Path, console: Console) -> None
         lines.append(f"stopped at {summary['stopped']}")
     lines.append(f"{folder}: trajectory.extxyz, log.csv, md.png, rdf.png")
     for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_stress(test: StressTest, folder: Path, console: Console) -> None:
+    """What became of each kind of case, "base → model"."""
+    counts = test.counts
+    order = [who for who in ("base", "model") if who in counts]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(" → ".join(order), no_wrap=True)
+    for column in ("cases", *VERDICTS):
+        table.add_column(column, justify="right")
+    for kind, row in counts["model"].items():
+        cells = (" → ".join(str(counts[who][kind][v]) for who in order) for v in VERDICTS)
+        table.add_row(kind, str(sum(row.values())), *cells)
+    console.print(table)
+    lines = [f"{who} {test.models[who]}: {failures(counts[who])} failures" for who in order]
+    for line in (*lines, *test.remarks, f"{folder}: stress.json, stress.csv, failed.extxyz"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
