@@ -36,6 +36,13 @@ LABEL = ("label", "x", "--output", "OUT")
 MD = ("md", "x", "--output", "OUT")
 
 DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
+    ("evaluate", "phonons"): [(("evaluate", "mini", "x", "--phonons", "y"), "with files")],
+    ("evaluate", "parity"): [
+        (("evaluate", "mini", "--phonons", "y", "--parity", "p.png"), "with --phonons"),
+    ],
+    ("evaluate", "refused"): [
+        (("evaluate", "mini", "--phonons", "y", "--refused", "r.csv"), "with --phonons"),
+    ],
     ("sample propose", "model"): [
         ((*PROPOSE, "rattle", "--model", "mini"), "with --method rattle"),
     ],
@@ -138,7 +145,7 @@ ALWAYS: dict[str, set[str]] = {
     "ablate": {"sweep", "workers", "scheduler"},
     "evaluate": {
         *("model", "files", "as_json", "energy_key", "forces_key", "stress_key", "device"),
-        *("output", "parity", "refused"),
+        "output",
     },
     "inspect": {"files", "output", "energy_key", "forces_key", "stress_key", "model", "device"}
     | {"refused"},

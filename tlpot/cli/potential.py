@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from ase import Atoms
 
 from tlpot.cli.shared import (
     EPOCHS,
@@ -14,7 +17,6 @@ from tlpot.cli.shared import (
     ConfigPath,
     Device,
     EnergyKey,
-    FileNames,
     ForcesKey,
     Overrides,
     RefusedTable,
@@ -28,7 +30,9 @@ from tlpot.cli.shared import (
 from tlpot.config.data import Data, Keys
 from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Config, load_config
-from tlpot.files import require_absent
+from tlpot.config.sections import Needs
+from tlpot.errors import TlpotError
+from tlpot.files import free_path, require_absent
 
 app = Verbs()
 
@@ -82,25 +86,43 @@ def finetune(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
-    files: FileNames,
+    files: Annotated[
+        list[str] | None, typer.Argument(help="files, folders or globs", show_default=False)
+    ] = None,
+    phonons: Annotated[
+        Path | None,
+        typer.Option(
+            help="instead of files: a phonon run, as OUTCAR or vasprun.xml of IBRION 5 to 8, or a "
+            "folder of phonopy's with FORCE_SETS or calculations",
+            show_default=False,
+        ),
+        Needs(files=False),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help=".extxyz file of predictions beside the labels"),
+        typer.Option(
+            "-o",
+            "--output",
+            help=".extxyz file of predictions beside the labels; with --phonons the folder of "
+            "phonons.json, .csv and .png",
+            show_default="with --phonons: phonons, or phonons-2 …",
+        ),
     ] = None,
     parity: Annotated[
         Path | None,
         typer.Option(
             help="picture of model against labels", show_default="beside --output: NAME-parity.png"
         ),
+        Needs(phonons=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
     device: Device = "auto",
-    refused: RefusedTable = None,
+    refused: Annotated[RefusedTable, Needs(phonons=False)] = None,
 ) -> None:
-    """Judge a model on labelled structures.
+    """Judge a model on labelled structures, or on DFT's phonons.
 
     --output keeps the labels of each frame and adds energy_predicted, forces_predicted,
     stress_predicted and their spreads: names that are not taken for labels, so that training on
@@ -108,7 +130,28 @@ def evaluate(
 
     Energies of a base that was never tuned count from another zero than the labels: it is fitted
     to these frames, which is said.
+
+    --phonons compares forces on displacements (less those at rest) and frequencies with DFT's.
     """
+    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
+    if phonons is not None:
+        _evaluate_phonons(model, phonons, output, as_json, keys, device)
+    elif files:
+        _evaluate_frames(model, files, output, parity, as_json, keys, device, refused)
+    else:
+        raise TlpotError("evaluate: name files with labelled frames, or a phonon run (--phonons)")
+
+
+def _evaluate_frames(
+    model: str,
+    files: list[str],
+    output: Path | None,
+    parity: Path | None,
+    as_json: bool,
+    keys: Keys,
+    device: str,
+    refused: Path | None,
+) -> None:
     from tlpot.cli.show.data import checked_table, print_seen, refused_listed
     from tlpot.cli.show.potential import print_evaluation
     from tlpot.data.check import check_frames
@@ -125,7 +168,6 @@ def evaluate(
     if parity:
         require_absent(parity, "name another picture with --parity")
     potential = load_onto(model, device)
-    keys = Keys(energy=energy_key, forces=forces_key, stress=stress_key)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     with refused_listed(refused, err) as listed:
         checked = check_frames(read_data(settings), settings, potential.elements)
@@ -149,6 +191,30 @@ def evaluate(
     if parity:
         write_parity(assessment, model, parity)
     for path in filter(None, (output, parity)):
+        err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _evaluate_phonons(
+    model: str, run: Path, output: Path | None, as_json: bool, keys: Keys, device: str
+) -> None:
+    from tlpot.cli.show.potential import print_phonons
+    from tlpot.data.phonon_run import read_phonon_run
+    from tlpot.evaluation.phonons import judge_phonons, write_phonons
+    from tlpot.model.load import load_onto
+
+    output = output or free_path("phonons")
+    potential = load_onto(model, device)
+
+    def forces(structures: Sequence[Atoms]) -> np.ndarray:
+        return np.array([p.forces for p in potential.predict(structures)])
+
+    errors = judge_phonons(forces, read_phonon_run(run, keys))
+    paths = write_phonons(errors, model, output)
+    if as_json:
+        print(json.dumps(errors.summary, indent=2))
+    else:
+        print_phonons(errors, out)
+    for path in paths:
         err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -86,7 +87,8 @@ def displaced_sets(frames: Sequence[Frame]) -> list[DisplacedSet]:
             buckets[key].append(i)
     sets = []
     for bucket in buckets.values():
-        places = _places([frames[i] for i in bucket])
+        structures = [frames[i].atoms for i in bucket]
+        places = displacements_from(structures[0], structures)
         for near in _near(places):
             moves = _moves(places[near])
             if moves is not None:
@@ -116,14 +118,14 @@ def merged(groups: Sequence[Sequence[int]], count: int) -> list[list[int]]:
     return [group for group in joined.values() if len(group) > 1]
 
 
-def _places(frames: Sequence[Frame]) -> np.ndarray:
-    """``(m, n, 3)`` Å from the first frame's atoms, by the nearest image."""
-    first = frames[0].atoms
-    places = np.array([frame.atoms.positions for frame in frames]) - first.positions
-    if first.pbc.any():
-        cell = first.cell.complete()
+def displacements_from(rest: Atoms, structures: Sequence[Atoms]) -> np.ndarray:
+    """``(m, n, 3)`` Å from the atoms of `rest`, of the same cell, by the nearest image."""
+    places = np.array([atoms.positions for atoms in structures]).reshape(-1, len(rest), 3)
+    places -= rest.positions
+    if rest.pbc.any():
+        cell = rest.cell.complete()
         scaled = cell.scaled_positions(places.reshape(-1, 3)).reshape(places.shape)
-        places -= (np.round(scaled) * first.pbc) @ cell.array
+        places -= (np.round(scaled) * rest.pbc) @ cell.array
     return places
 
 

@@ -14,6 +14,7 @@ from tlpot.cli.show.data import checked_table, print_lines, print_seen, suspect_
 from tlpot.data.check import FRAMES_LISTED
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
+from tlpot.evaluation.phonons import PhononErrors
 from tlpot.evaluation.plots import read_history, short
 from tlpot.evaluation.report import (
     FRAME_ROWS,
@@ -174,6 +175,32 @@ def print_evaluation(result: Metrics, console: Console) -> None:
         console.print(f"force errors: {result['n_force_frames']} frames have forces")
     unseen = result.get("by_seen", {}).get("unseen")
     console.print(_trust((unseen or result)["uncertainty"], "unseen frames" if unseen else ""))
+
+
+def print_phonons(errors: PhononErrors, console: Console) -> None:
+    """Errors of forces on displacements and of frequencies."""
+    summary = errors.summary
+    kinds = {"computed": "less those at rest", "unknown": "less their mean, those at rest unknown"}
+    rows = [("displacements", "", f"{summary['n_displacements']}")]
+    if (relative := summary.get("force_error")) is not None:
+        what = f"forces on displacements, {kinds[summary['forces_at_rest']]}"
+        rows.append((what, "%", short(100 * relative)))
+    if (at_rest := summary["rest_rmse_meV_per_A_component"]) is not None:
+        rows.append(("forces at rest, RMSE", "meV/Å", short(at_rest)))
+    if summary["n_frequencies"]:
+        rows.append(("frequencies", "", f"{summary['n_frequencies']} at {summary['n_q']} q"))
+        for key, name in (("rmse", "RMSE"), ("mean", "mean error"), ("max", "largest error")):
+            for unit, place in (("cm⁻¹", "per_cm"), ("THz", "THz")):
+                value = short(summary[f"frequency_{key}_{place}"])
+                rows.append((f"frequencies, {name}", unit, value))
+        imaginary = f"{summary['n_imaginary_dft']} and {summary['n_imaginary_model']}"
+        rows.append(("imaginary, DFT and model", "", imaginary))
+    table = _table(f"{summary['formula']}, {summary['n_atoms']} atoms", "", "")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if summary["no_frequencies"]:
+        print_lines([f"no frequencies: {summary['no_frequencies']}"], console)
 
 
 def print_offsets(by_offset: Metrics, console: Console) -> None:
