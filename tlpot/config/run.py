@@ -98,6 +98,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ema": 0.0,
         "clip": None,
         "fine_angles": False,
+        "curvature": 0.0,
     },
 }
 
@@ -162,6 +163,12 @@ class Training(Optimisation):
     )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
+    )
+    curvature: Annotated[float, Needs(force_share=True)] = Field(
+        0.1,
+        ge=0,
+        description="finite displacements (phonon runs): how forces change between them counts as "
+        "at a displacement of so many Å; 0 is off",
     )
     size_exponent: float = Field(
         1.0,

@@ -24,6 +24,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.model.reference import moved, refitted, require_determined
 from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import require_sound
+from tlpot.training.curvature import Partner, find_partners
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.job import Prepared
 from tlpot.trust.gate import opinion_of, sifted
@@ -55,6 +56,8 @@ class PreparedPotential(Prepared):
         What `base` says of them.
     suspects
         Frames whose labels it does not let one expect, used or not (``data.suspects``).
+    partners
+        What the forces of displaced training frames are compared with (``training.curvature``).
     """
 
     config: Config
@@ -67,6 +70,7 @@ class PreparedPotential(Prepared):
     batches: list[Batch]
     predictions: dict[str, list[Prediction]]
     suspects: list[Suspect]
+    partners: dict[int, Partner]
 
     def frames(self, part: str) -> list[Frame]:
         """As `Prepared.frames`; what is replayed is trained on too."""
@@ -122,9 +126,10 @@ def prepare(
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
-    checked = replace(
-        checked, remarks=[*checked.remarks, *_replayed_though_held_out(parts, replay)]
-    )
+    partners = find_partners(parts["train"]) if config.training.curvature else {}
+    _require_partners(config, partners)
+    remarks = (*_replayed_though_held_out(parts, replay), *_compared(config, partners))
+    checked = replace(checked, remarks=[*checked.remarks, *remarks])
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)
     batches = [small.batch([frame]) for frame in parts["train"]]
@@ -144,7 +149,7 @@ def prepare(
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     labels = _labelled(base, replay)
     facts = (config, splits, layers, base_set, counts, checked, parts, base, potential, labels)
-    return PreparedPotential(*facts, present, batches, predictions, suspects)
+    return PreparedPotential(*facts, present, batches, predictions, suspects, partners)
 
 
 def _base(config: Config) -> tuple[Potential, list[LayerState]]:
@@ -223,6 +228,21 @@ def _require_labels(
         raise TlpotError(no_effect("training.stress_weight", "without a frame that has a stress"))
     if config.model.train == "new" and not _networks(base, checked) & set(base.clones):
         raise TlpotError(f"model.train: new: no frame holds {' or '.join(base.clones)}")
+
+
+def _require_partners(config: Config, partners: Mapping[int, Partner]) -> None:
+    settings = config.training
+    if settings.curvature and "curvature" in settings.changed() and not partners:
+        lacking = "without finite displacements (a phonon run) among the training frames"
+        raise TlpotError(no_effect("training.curvature", lacking))
+
+
+def _compared(config: Config, partners: Mapping[int, Partner]) -> Iterator[str]:
+    if partners:
+        yield (
+            f"how forces change between {len(partners)} displaced training frames counts as at a "
+            f"displacement of {config.training.curvature:g} Å (training.curvature)"
+        )
 
 
 def _networks(base: Potential, checked: Checked) -> set[str]:

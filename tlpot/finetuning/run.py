@@ -141,7 +141,9 @@ def _task(
     )
     settings = prepared.config.training
     base = compact(prepared.base, prepared.present, trained.device) if replay else None
-    return PotentialTask(trained, prepared.batches, validated, settings, replay, base)
+    return PotentialTask(
+        trained, prepared.batches, validated, settings, replay, base, prepared.partners
+    )
 
 
 def _cost(prepared: PreparedPotential, device: torch.device) -> Cost:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tlpot.config.run import Training
 from tlpot.model.prediction import Output
 from tlpot.structure.frames import Batch
+from tlpot.training.curvature import Pair, curvature_errors
 
 Counts = Sequence[float]
 """Atoms with forces, frames with an energy, frames with a stress; each times its weight."""
@@ -90,6 +91,7 @@ def loss(
     settings: Training,
     counts: Counts | None = None,
     own: MemberLabels | None = None,
+    pairs: Sequence[Pair] = (),
 ) -> Loss:
     """Loss of one batch, in eV and Å.
 
@@ -113,6 +115,9 @@ def loss(
         share of them, or a sample of more (`expected_counts`).
     own
         With ``fit: members``: labels of each member's own, where these are not the same for all.
+    pairs
+        Displaced frames of the batch and their partners: ``settings.curvature`` adds
+        `tlpot.training.curvature.curvature_errors` to the errors of the forces.
     """
     energy = output.energy
     if settings.fit == "mean":
@@ -132,6 +137,9 @@ def loss(
     scale = sizes.double() ** (2.0 - 2.0 * settings.size_exponent)
     total = share * _mean(_huber(force_error, delta) * per_atom, n_forces)
     total = total + (1.0 - share) * _mean(_huber(energy_error * scale, delta) * weight, n_energies)
+    if pairs and slopes:
+        errors = curvature_errors(output, batch, pairs, settings.curvature)
+        total = total + share * _mean(_huber(errors, delta), n_forces)
     stress = torch.zeros_like(total)
     if settings.stress_weight and slopes:
         virial = batch.stress * batch.volumes[:, None, None]

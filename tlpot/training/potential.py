@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from tlpot.config.run import Training
 from tlpot.engine.threads import own_threads
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Batch
+from tlpot.training.curvature import Partner, paired
 from tlpot.training.epoch import Epochs
 from tlpot.training.loss import MemberLabels, count_labels, expected_counts, has_slopes, loss
 
@@ -34,6 +36,9 @@ class PotentialTask:
     base
         Whose members with ``fit: members`` label those for themselves: labelled with their mean,
         where they are far apart, all members would be drawn together and away from the base.
+    partners
+        Of training frames that are displaced, what their forces are compared with as
+        ``settings.curvature`` says (`tlpot.training.curvature.find_partners`).
     """
 
     terms: tuple[str, ...] = ("loss", "force_loss", "energy_loss")
@@ -46,8 +51,10 @@ class PotentialTask:
         settings: Training,
         replay: Sequence[Batch] = (),
         base: Potential | None = None,
+        partners: Mapping[int, Partner] | None = None,
     ) -> None:
         self.potential, self.settings = potential, settings
+        self.partners = partners or {}
         share = settings.replay.share if settings.replay else 0.0
         self.epochs = Epochs(train, settings.weighting, len(replay), share)
         self.train, self.validation = [*train, *replay], [*validation]
@@ -77,12 +84,15 @@ class PotentialTask:
 
     def step(self, mine: Sequence[int], chosen: Sequence[int]) -> dict[str, Tensor]:
         """As `Task.step`."""
-        batch = Batch.join([self.train[i] for i in mine])
+        extra, pairs = paired(mine, self.partners)
+        silent = [replace(self.train[i], weight=0.0 * self.train[i].weight) for i in extra]
+        batch = Batch.join([*(self.train[i] for i in mine), *silent])
         counts = [sum(kind) for kind in zip(*[self.counts[i] for i in chosen], strict=True)]
         output = self.potential.evaluate(
             batch, training=True, members=self.settings.fit == "members", slope=has_slopes(counts)
         )
-        terms = loss(output, batch, self.settings, counts, self._own(mine))
+        own = self._own([*mine, *extra])
+        terms = loss(output, batch, self.settings, counts, own, pairs)
         return dict(zip(self.terms, (terms.total, terms.forces, terms.energy), strict=True))
 
     def _own(self, items: Sequence[int]) -> MemberLabels | None:
