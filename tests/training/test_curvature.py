@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_force_differences(urea: Atoms, rest: bool) -> None:
         output = Made(batch, torch.zeros((1, len(batch.numbers)), dtype=torch.float64), error)
         alone = count_labels([batches[chosen[0]]])
         some = settings.model_copy(update={"stress_weight": 0.0})
-        return float(loss(output, batch, some, alone, pairs).total)
+        return float(loss(output, batch, some, alone, None, pairs).total)
 
     same = shared.expand(32, 3)
     assert total(same, settings, pairs) == pytest.approx(total(same, off, ()), rel=1e-12)
