@@ -90,7 +90,7 @@ def default_model(structures: Sequence[Atoms]) -> Potential:
     large as training leaves them.
     """
     potential = load("ani2x").for_elements({s for a in structures for s in a.symbols})
-    potential = potential.with_fine_angles()
+    potential = potential.with_terms()
     backbone = potential.backbone
     backbone.fit_components([potential.batch([Frame(atoms) for atoms in structures])])
     random = torch.Generator().manual_seed(0)

@@ -147,9 +147,9 @@ def test_with_elements_changes_no_energy(small, structures, symbols, donors):
 @pytest.mark.parametrize("donors", [{}, {"Si": "C"}])
 def test_fine_angles_change_no_energy_before_training(small, structures, donors):
     potential = small(donors=donors, fine=None)
-    finer = potential.with_fine_angles()
+    finer = potential.with_terms()
     assert finer.backbone.architecture.fine == FINE
-    assert finer.with_fine_angles() is finer
+    assert finer.with_terms() is finer
     atoms = structures(4)[3]
     if donors:
         atoms.symbols[atoms.symbols == "C"] = "Si"
@@ -159,8 +159,8 @@ def test_fine_angles_change_no_energy_before_training(small, structures, donors)
 def test_fine_angles_and_clones_come_in_any_order(small):
     plain = small(donors={"Si": "C"}, fine=None)
     symbols = (*plain.backbone.symbols, "Si")
-    one = plain.with_fine_angles().backbone.with_elements(symbols)
-    other = Potential(plain.backbone.with_elements(symbols), plain.reference).with_fine_angles()
+    one = plain.with_terms().backbone.with_elements(symbols)
+    other = Potential(plain.backbone.with_elements(symbols), plain.reference).with_terms()
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.backbone.state_dict()[name]), name
 

@@ -9,13 +9,15 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlpot.backbones.base import plain_energy_and_slope
-from tlpot.engine.constants import Angles
+from tlpot.engine.constants import Angles, Moments
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 
 COMPONENTS = 20
 EXACT = Angles(eta=8.0, zeta=16.0, shifts=(1.25, 2.0, 2.75), sections=(0.75, 1.5))
 """Float32, torchani's own, holds these constants."""
+
+MOMENTS = Moments(cutoff=4.0, eta=4.0, shifts=(0.9, 1.7, 2.6), channels=4, seed=3)
 
 
 @pytest.fixture
@@ -27,13 +29,13 @@ def crystals(urea) -> list[Atoms]:
     return several
 
 
-@pytest.fixture
-def projected(small, crystals):
+@pytest.fixture(params=[None, MOMENTS], ids=["angles", "angles and moments"])
+def projected(request, small, crystals):
     """Builds a small potential with fitted components, whose weights are not zero."""
 
     def build(dtype: torch.dtype = torch.float64, **about: object) -> Potential:
         plain = small(fine=None, dtype=dtype, **about)
-        backbone = plain.backbone.with_fine_angles(EXACT, COMPONENTS)
+        backbone = plain.backbone.with_fine_angles(EXACT, COMPONENTS, request.param)
         potential = Potential(backbone, plain.reference)
         backbone.fit_components([potential.batch([Frame(atoms) for atoms in crystals])])
         random = torch.Generator().manual_seed(1)
@@ -65,7 +67,7 @@ def test_they_are_orthonormal_directions_of_most_variance(projected, crystals):
     spelt_out = backbone.unprojected()
     batch = projected().batch([Frame(atoms) for atoms in crystals])
     columns, species = spelt_out.features(batch)
-    _, fine = backbone.columns.parted(columns)
+    _, fine = spelt_out.columns.parted(columns)
     for element, matrix in enumerate(backbone.projection):
         some = fine[species == element]
         some = some - some.mean(0)

@@ -324,7 +324,7 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
 ]
 """Fields that others decide about, and settings in which each must be refused."""
 
-JUDGED_LATER = {"training.fine_angles", "training.stress_weight"}
+JUDGED_LATER = {"training.fine_angles", "training.moments", "training.stress_weight"}
 """Fields of a `Config` that the base or the frames decide about, in `prepare`."""
 
 EFFECTIVE: dict[str, str] = {
@@ -453,6 +453,7 @@ PROVEN: dict[str, dict[str, Any]] = {
     "training.force_share": {"training.lambda": 0.5},
     "training.fit": {"training.fit": "members"},
     "training.fine_angles": {"training.fine_angles": False},
+    "training.moments": {"training.moments": True},
     "training.stress_weight": {"training.stress_weight": 1.0},
     "training.size_exponent": {"training.size_exponent": 0.0},
     "training.huber": {"training.huber": 1e-3},
@@ -525,6 +526,8 @@ def test_what_the_base_or_the_frames_decide_is_refused(
         training={"fine_angles": True},
     )
     finer = str(small(dtype=torch.float32).save(tmp_path / "finer.safetensors"))
+    refused("moments: true has no effect with schnet", model=schnet, training={"moments": True})
+    refused("its terms are settled", model={"base": finer}, training={"moments": True})
     refused("which has them", model={"base": finer}, training={"fine_angles": False})
     molecules = [frame for frame in labelled(40) if frame.kind == "molecule"]
     data = write_frames(tmp_path / "molecules.extxyz", molecules)

@@ -13,7 +13,7 @@ from ase import Atoms
 from tlpot.backbones.aev import FINE
 from tlpot.config.run import Training
 from tlpot.engine import environment
-from tlpot.engine.constants import Angles
+from tlpot.engine.constants import Angles, Moments
 from tlpot.engine.descriptors import Descriptors, terms
 from tlpot.engine.environment import Environment
 from tlpot.engine.neighbourhood import Neighbourhood, surroundings
@@ -26,6 +26,7 @@ ENGINES = {
     "torch": (Environment, torch.float64, 1e-10),
     "compiled": (Neighbourhood, torch.float32, 3e-6),
 }
+MOMENTS = Moments(cutoff=4.0, eta=4.0, shifts=(0.9, 1.7, 2.6), channels=5, seed=3)
 LONELY = [
     Atoms("H"),
     Atoms("CO", [(0, 0, 0), (0, 0, 1.1)]),
@@ -52,7 +53,8 @@ def geometry(small, labelled):
     potential = small()
     batch = potential.batch([*labelled(5), *(Frame(a) for a in LONELY)])
     backbone = potential.backbone
-    return backbone.architecture, backbone.species[batch.numbers], batch.pairs, batch.vectors
+    constants = replace(backbone.architecture, moments=MOMENTS)
+    return constants, backbone.species[batch.numbers], batch.pairs, batch.vectors
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -160,6 +160,8 @@ def settings(config: Config) -> str:
     values = config.model_dump(by_alias=True, exclude={"output"})
     if values["training"]["fine_angles"] is None:
         values["training"]["fine_angles"] = True  # as it was written before it could be left out
+    if not values["training"]["moments"]:
+        del values["training"]["moments"]  # likewise
     return json.dumps(values, sort_keys=True)
 
 

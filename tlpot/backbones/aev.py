@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial
 
-from tlpot.engine.constants import Angles, Constants
+from tlpot.engine.constants import Angles, Constants, Moments
 
 FINE = Angles(
     eta=4.0,
@@ -19,8 +19,16 @@ FINE = Angles(
     sections=tuple((i + 0.5) * pi / 16 for i in range(16)),
 )
 """Angular terms four times as fine in the angle as ANI-2x's, half as fine in the distance."""
+MOMENTS = Moments(
+    cutoff=4.0,
+    eta=4.0,
+    shifts=tuple(0.9 + 0.5 * i for i in range(6)),
+    channels=12,
+    seed=0,
+)
+"""Terms of three and four atoms; distances as far apart as ANI-2x's angular ones."""
 COMPONENTS = 64
-"""Of the fine columns around a centre, what enters its network."""
+"""Of the added columns around a centre, what enters its network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +36,20 @@ class Architecture(Constants):
     """Everything but the weights: enough to rebuild the backbone from a model file.
 
     The descriptor's constants, and for each of `symbols` the `widths` of its hidden layers. With
-    `components` the networks see that many projections of the finer angular columns, not these.
+    `components` the networks see that many projections of the added columns, not these. `lent` says
+    whose mixtures the moments take for each of `symbols`, where these are copies.
     """
 
     symbols: tuple[str, ...]
     widths: tuple[tuple[int, ...], ...]
     members: int
     components: int | None = None
+    lent: tuple[str, ...] | None = None
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """As `Constants.mixed`."""
+        return self.lent or self.symbols
 
     @property
     def elements(self) -> int:
@@ -54,15 +69,32 @@ class Architecture(Constants):
     @property
     def features(self) -> int:
         """Inputs of the networks."""
-        columns = self.elements * self.radial + self.element_pairs * self.entering
-        return columns + (self.components or 0)
+        return self.elements * self.radial + self.element_pairs * self.entering + self.last
+
+    @property
+    def fine_columns(self) -> int:
+        """Finer angular columns, of all element pairs."""
+        return self.element_pairs * (self.angular - self.own)
+
+    @property
+    def moment_columns(self) -> int:
+        """Columns of the moments."""
+        return self.moments.columns if self.moments else 0
+
+    @property
+    def last(self) -> int:
+        """Inputs behind the blocks of elements and their pairs."""
+        return self.moment_columns if self.components is None else self.components
 
     def with_symbols(self, symbols: Iterable[str], donors: Mapping[str, str]) -> Architecture:
         """The same descriptors and widths for other elements, each sized as its donor."""
         symbols = tuple(symbols)
         sizes = dict(zip(self.symbols, self.widths, strict=True))
         widths = tuple(sizes[donors.get(s, s)] for s in symbols)
-        return Architecture(**{**vars(self), "symbols": symbols, "widths": widths})
+        mixed = dict(zip(self.symbols, self.mixed, strict=True))
+        lent = tuple(mixed[donors.get(s, s)] for s in symbols)
+        about = {**vars(self), "symbols": symbols, "widths": widths}
+        return Architecture(**{**about, "lent": lent if self.moments and lent != symbols else None})
 
     @property
     def angular_columns(self) -> list[tuple[float, ...]]:

@@ -12,11 +12,12 @@ from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
-from tlpot.backbones.aev import COMPONENTS, FINE, Architecture
+from tlpot.backbones.aev import COMPONENTS, FINE, MOMENTS, Architecture
 from tlpot.backbones.base import Backbone, from_plain
 from tlpot.backbones.columns import Columns
-from tlpot.engine.constants import Angles
+from tlpot.engine.constants import Angles, Moments
 from tlpot.engine.descriptors import Descriptors, terms
+from tlpot.engine.moments import Products
 from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
 from tlpot.engine.projection import Covariances, Projection, principal_components
@@ -95,7 +96,7 @@ class ANI(Backbone):
         self.projection: Tensor | None
         """``[elements, components, fine columns]``, orthonormal rows."""
         if architecture.components is not None:
-            columns = architecture.element_pairs * (architecture.angular - architecture.own)
+            columns = architecture.fine_columns + architecture.moment_columns
             self.projection = torch.zeros(len(self.symbols), architecture.components, columns)
 
     def atomic_energies(self, batch: Batch) -> Tensor:
@@ -140,10 +141,14 @@ class ANI(Backbone):
         all_columns = self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[
             0
         ]
+        if self.architecture.moments:
+            products = Products(self.architecture, self.architecture.moments)
+            moments = products.of(species, batch.pairs, vectors)
+            all_columns = torch.cat([all_columns, moments.flatten(1)], dim=1)
         if self.projection is None:
             return all_columns
-        own, fine = self.columns.parted(all_columns)
-        components = torch.einsum("acf,af->ac", self.projection[species], fine)
+        own, added = self.columns.parted(all_columns)
+        components = torch.einsum("acf,af->ac", self.projection[species], added)
         return torch.cat([own, components], dim=1)
 
     def network_energies(self, species: Tensor, features: Tensor) -> Tensor:
@@ -165,6 +170,8 @@ class ANI(Backbone):
         about = asdict(self.architecture)
         if self.projection is None:
             del about["components"]  # unknown to models without any
+        if self.architecture.moments is None:
+            del about["moments"], about["lent"]
         return {"architecture": about, "elements": self.donors}
 
     def settled(self) -> dict[str, Tensor]:
@@ -177,6 +184,8 @@ class ANI(Backbone):
         about = dict(header["architecture"])
         if about.get("fine"):
             about["fine"] = from_plain(Angles, about["fine"])
+        if about.get("moments"):
+            about["moments"] = from_plain(Moments, about["moments"])
         return cls(from_plain(Architecture, about), header["elements"])
 
     def networks_of(self, symbols: Iterable[str]) -> set[str]:
@@ -199,15 +208,32 @@ class ANI(Backbone):
         """Whether it has finer angular terms than those it came with."""
         return self.architecture.fine is not None
 
+    @property
+    def moments(self) -> bool:
+        """Whether it has products of moments (`tlpot.engine.moments`)."""
+        return self.architecture.moments is not None
+
+    def with_terms(self, fine_angles: bool, moments: bool) -> ANI:
+        """As `Backbone.with_terms`; components are as many as of fine angles alone, and again."""
+        fine = FINE if fine_angles else None
+        count = COMPONENTS * (fine_angles + moments)
+        return self.with_fine_angles(fine, count, MOMENTS if moments else None)
+
     @torch.no_grad()
-    def with_fine_angles(self, fine: Angles = FINE, components: int | None = COMPONENTS) -> ANI:
-        """The same potential with more angular terms, which so far have no weight.
+    def with_fine_angles(
+        self,
+        fine: Angles | None = FINE,
+        components: int | None = COMPONENTS,
+        moments: Moments | None = None,
+    ) -> ANI:
+        """The same potential with more terms, which so far have no weight.
 
         Their first-layer columns are zero, so that energies do not change before training
         (function-preserving widening, Chen, Goodfellow, Shlens 2016). They enter as so many
         `components`, which `fit_components` is to say; with None, by themselves.
         """
-        other = ANI(replace(self.architecture, fine=fine, components=components), self.donors)
+        about = replace(self.architecture, fine=fine, moments=moments, components=components)
+        other = ANI(about, self.donors)
         other.to(self.species.device, self.dtype)
         columns = self.columns.within(other.architecture)
         for symbol in self.symbols:
@@ -233,8 +259,9 @@ class ANI(Backbone):
         for batch in batches:
             species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
             around = surroundings(about, species, batch.pairs, vectors)
-            covariances.add(species, terms(about)[-1].values(around).flatten(1))
-        unseen = ~self.columns.fine_seeing(new or ())
+            columns = [term.values(around).flatten(1) for term in terms(about)[2:]]
+            covariances.add(species, torch.cat(columns, dim=1))
+        unseen = ~self.columns.added_seeing(new or ())
         for element in covariances.counts.nonzero().flatten().tolist():
             if self.projection[element].any():
                 continue
@@ -250,8 +277,8 @@ class ANI(Backbone):
             return self
         other = ANI(replace(self.architecture, components=None), self.donors)
         other.to(self.species.device, self.dtype)
-        own, fine = self.columns.parted(torch.arange(self.aev.out_dim))
-        columns = torch.cat([own, fine])
+        count = self.aev.out_dim + self.architecture.moment_columns
+        columns = torch.cat(self.columns.parted(torch.arange(count)))
         for symbol, matrix in zip(self.symbols, self.projection, strict=True):
 
             def spelt_out(weight: Tensor, matrix: Tensor = matrix) -> Tensor:
@@ -304,7 +331,7 @@ class ANI(Backbone):
         if self.projection is not None:
             assert other.projection is not None
             donors_of = self.columns.donors_of(other.architecture)
-            fine = self.columns.blocks(other.architecture, self.projection.shape[2])
+            fine = self.columns.added(other.architecture)
             other.projection = self.projection[donors_of][..., fine].clone()
         if not set(self.symbols) <= set(symbols):
             other.left_out = nn.Parameter(torch.ones(1))
@@ -320,7 +347,7 @@ class ANI(Backbone):
         columns = self.columns.repeated_by(trained.architecture)
         if self.projection is not None:
             assert trained.projection is not None
-            fine = self.columns.blocks(trained.architecture, self.projection.shape[2])
+            fine = self.columns.added(trained.architecture)
             for element, matrix in zip(
                 self.columns.donors_of(trained.architecture), trained.projection, strict=True
             ):

@@ -87,8 +87,13 @@ class Backbone(nn.Module, ABC):
         """Whether it has finer angular terms than those it came with; None: it cannot have any."""
         return None
 
-    def with_fine_angles(self) -> Self:
-        """The same potential with finer angular terms, yet without weight."""
+    @property
+    def moments(self) -> bool | None:
+        """Likewise of products of moments."""
+        return None
+
+    def with_terms(self, fine_angles: bool, moments: bool) -> Self:
+        """The same potential with more terms, yet without weight."""
         return self
 
     def fit_components(self, batches: Iterable[Batch], new: Collection[str] | None = None) -> None:

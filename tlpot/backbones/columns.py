@@ -24,11 +24,13 @@ class Columns:
         self.radial = architecture.elements * architecture.radial
 
     def parted(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """``[..., columns]`` of torchani's descriptor: those of ANI's own terms, and fine ones."""
+        """``[..., columns]``, all by themselves: those of ANI's own terms, and added ones."""
         about = self.architecture
-        pairs = columns[..., self.radial :].unflatten(-1, (about.element_pairs, -1))
-        own, fine = (part.flatten(-2) for part in pairs.tensor_split([about.own], dim=-1))
-        return torch.cat([columns[..., : self.radial], own], dim=-1), fine
+        behind = self.radial + about.element_pairs * about.angular
+        radial, pairs, moments = columns.tensor_split([self.radial, behind], dim=-1)
+        blocks = pairs.unflatten(-1, (about.element_pairs, -1))
+        own, fine = (part.flatten(-2) for part in blocks.tensor_split([about.own], dim=-1))
+        return torch.cat([radial, own], dim=-1), torch.cat([fine, moments], dim=-1)
 
     def within(self, wider: Architecture) -> Tensor:
         """Where these are among the columns of an architecture with more in a block."""
@@ -42,8 +44,8 @@ class Columns:
         about = self.architecture
         radial = [torch.arange(about.radial) + about.radial * s for s in self.donors_of(other)]
         angular = self.radial + self.blocks(other, about.element_pairs * about.entering)
-        components = torch.arange(about.features - (about.components or 0), about.features)
-        return torch.cat([*radial, angular, components])
+        last = torch.arange(about.features - about.last, about.features)
+        return torch.cat([*radial, angular, last])
 
     def donors_of(self, other: Architecture) -> list[int]:
         """For each element of `other`, which of these it repeats."""
@@ -57,16 +59,24 @@ class Columns:
         pairs = [(s, t) for i, s in enumerate(donor) for t in donor[i:]]
         return torch.cat([torch.arange(size) + size * row[s, t] for s, t in pairs])
 
+    def added(self, other: Architecture) -> Tensor:
+        """For each added column of `other`, finer angular or moment, which of these it repeats."""
+        fine = self.architecture.fine_columns
+        moments = fine + torch.arange(self.architecture.moment_columns)
+        return torch.cat([self.blocks(other, fine), moments])
+
     def seeing(self, symbols: Collection[str]) -> Tensor:
         """``Tensor[features]``: whether a column sees one of `symbols`; components may."""
         about = self.architecture
         radial = self._among(symbols).repeat_interleave(about.radial)
-        components = torch.ones(about.components or 0, dtype=torch.bool)
-        return torch.cat([radial, self._pairs(symbols, about.entering), components])
+        last = torch.ones(about.last, dtype=torch.bool)
+        return torch.cat([radial, self._pairs(symbols, about.entering), last])
 
-    def fine_seeing(self, symbols: Collection[str]) -> Tensor:
-        """The same of the fine columns."""
-        return self._pairs(symbols, self.architecture.angular - self.architecture.own)
+    def added_seeing(self, symbols: Collection[str]) -> Tensor:
+        """Whether an added column sees one of `symbols` alone; moments see others too."""
+        about = self.architecture
+        moments = torch.zeros(about.moment_columns, dtype=torch.bool)
+        return torch.cat([self._pairs(symbols, about.angular - about.own), moments])
 
     def _among(self, symbols: Collection[str]) -> Tensor:
         return torch.tensor([s in symbols for s in self.architecture.symbols])

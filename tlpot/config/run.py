@@ -161,6 +161,10 @@ class Training(Optimisation):
         description="ANI, yes if left out: add finer angular terms to the base's; they begin "
         "without weight, so that nothing changes before training",
     )
+    moments: bool = Field(
+        False,
+        description="ANI: add terms of three and four atoms, likewise; not for `tlpot export`",
+    )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
     )

@@ -19,11 +19,30 @@ class Angles:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Products of the moments of neighbours: Gaussians at `shifts` (Å), η in Å⁻², to `cutoff` (Å).
+
+    `channels` random mixtures of these and of the elements, drawn by `seed`.
+    """
+
+    cutoff: float
+    eta: float
+    shifts: tuple[float, ...]
+    channels: int
+    seed: int
+
+    @property
+    def columns(self) -> int:
+        """Numbers of an atom, of four kinds (`tlpot.engine.moments.KINDS`)."""
+        return 4 * self.channels**2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constants:
     """The descriptor's constants; names as in Smith et al. 2017, eqs. 2–4.
 
     Lengths in Å, η in Å⁻², angles in radians. `fine` are angular terms beside ANI's own, within
-    the same cutoff; in a block of columns they come last.
+    the same cutoff; in a block of columns they come last. `moments` are terms beside all of these.
     """
 
     radial_cutoff: float
@@ -35,6 +54,7 @@ class Constants:
     angular_shifts: tuple[float, ...]
     angular_sections: tuple[float, ...]
     fine: Angles | None = None
+    moments: Moments | None = None
 
     @property
     def angles(self) -> tuple[Angles, ...]:
@@ -46,6 +66,11 @@ class Constants:
             sections=self.angular_sections,
         )
         return (own, self.fine) if self.fine else (own,)
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """Whose mixtures the neighbours of each element have in the moments."""
+        raise NotImplementedError
 
     @property
     def elements(self) -> int:

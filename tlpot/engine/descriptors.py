@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, reduce
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from tlpot.engine.angular import Angular
 from tlpot.engine.constants import Constants
 from tlpot.engine.environment import Environment
+from tlpot.engine.moments import Products
 from tlpot.engine.neighbourhood import Neighbourhood
 from tlpot.engine.projection import Projection
 from tlpot.engine.radial import Radial
@@ -57,31 +59,46 @@ class Descriptors:
         """J·vectors: ``[k, pairs, 3]`` to ``[k, atoms, features]``."""
         return self._joined(*[t.push(self.around, vectors) for t in terms(self.around.constants)])
 
-    def _joined(self, radial: Tensor, *angular: Tensor) -> Tensor:
+    def _joined(self, radial: Tensor, *others: Tensor) -> Tensor:
         """Terms ``[..., blocks, columns]`` as ``[..., features]``."""
         if self.projection is None:
-            parts = [radial, torch.cat(angular, dim=-1)]
+            count = len(self.around.constants.angles)
+            parts = [radial, torch.cat(others[:count], dim=-1), *others[count:]]
             return torch.cat([part.flatten(-2) for part in parts], dim=-1)
-        own, fine = (part.flatten(-2) for part in angular)
-        return torch.cat([radial.flatten(-2), own, self.projection.down(fine)], dim=-1)
+        own, *added = (part.flatten(-2) for part in others)
+        components = self.projection.down(torch.cat(added, dim=-1))
+        return torch.cat([radial.flatten(-2), own, components], dim=-1)
 
     def _parted(self, features: Tensor) -> Sequence[Tensor]:
         """``[k, atoms, features]`` by term, ``[k, atoms, blocks, columns]`` each."""
-        radial, *angular = terms(self.around.constants)
-        split, pairs = radial.blocks * radial.columns, (angular[0].blocks, -1)
-        first, rest = features[..., :split], features[..., split:]
+        all_terms = terms(self.around.constants)
         if self.projection is None:
-            by_term = rest.unflatten(-1, pairs).split([t.columns for t in angular], dim=-1)
+            angular = all_terms[1 : 1 + len(self.around.constants.angles)]
+            width = sum(term.columns for term in angular)
+            sizes = [all_terms[0].size, angular[0].blocks * width]
+            first, pairs, rest = features.tensor_split(list(accumulate(sizes)), dim=-1)
+            by_pair = pairs.unflatten(-1, (-1, width)).split([t.columns for t in angular], dim=-1)
+            parts = [
+                first,
+                *(part.flatten(-2) for part in by_pair),
+                *([rest] if rest.numel() else []),
+            ]
         else:
-            own, components = rest.tensor_split([-self.projection.components], dim=-1)
-            by_term = own.unflatten(-1, pairs), self.projection.up(components).unflatten(-1, pairs)
-        return first.unflatten(-1, (radial.blocks, -1)), *by_term
+            own, components = features.tensor_split([-self.projection.components], dim=-1)
+            columns = torch.cat([own, self.projection.up(components)], dim=-1)
+            parts = list(columns.split([term.size for term in all_terms], dim=-1))
+        return [
+            part.unflatten(-1, (term.blocks, term.columns))
+            for term, part in zip(all_terms, parts, strict=True)
+        ]
 
 
 @lru_cache
 def terms(constants: Constants) -> tuple[Term, ...]:
-    """The terms of a descriptor: radial, then angular ones."""
-    return Radial(constants), *(Angular(constants, angles) for angles in constants.angles)
+    """The terms of a descriptor: radial, then angular ones, then products of moments."""
+    angular = (Angular(constants, angles) for angles in constants.angles)
+    products = (Products(constants, constants.moments),) if constants.moments else ()
+    return Radial(constants), *angular, *products
 
 
 class _Pull(torch.autograd.Function):

@@ -57,6 +57,7 @@ class Environment:
         self, constants: Constants, species: Tensor, pairs: Tensor, vectors: Tensor
     ) -> None:
         self.constants, self.atoms, self.pairs = constants, len(species), pairs
+        self.species = species
         self.distance = vectors.norm(dim=1)
         self.unit = vectors / self.distance[:, None]
         self.radial_rows = pairs * constants.elements + species[pairs.flip(0)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,18 @@ def surroundings(
     return Environment(constants, species, pairs, vectors)
 
 
+class Edges(NamedTuple):
+    """Pairs within some distance, seen from one end; attributes as of `Neighbourhood`."""
+
+    start: np.ndarray
+    pair: np.ndarray
+    sign: np.ndarray
+    other: np.ndarray
+    outward: np.ndarray
+    length: np.ndarray
+    fade: np.ndarray
+
+
 class Neighbourhood:
     """Pairs, and edges: pairs within the angular cutoff, seen from one end.
 
@@ -65,13 +77,9 @@ class Neighbourhood:
         self.constants, self.atoms = constants, len(species)
         self.species = species.numpy()
         self.first, self.second = pairs[0].numpy(), pairs[1].numpy()
-        self.device = vectors.device
-        cutoff = np.float32(constants.angular_cutoff)
-        from tlpot.engine.term_kernels import sorted_edges
-
-        self.distance, self.unit, *edges = sorted_edges(
-            self.first, self.second, vectors.numpy(), self.species, constants.elements, cutoff
-        )
+        self.device, self._vectors = vectors.device, vectors.numpy()
+        self._within: dict[float, Edges] = {}
+        self.distance, self.unit, *edges = self._sorted(constants.angular_cutoff)
         self.start, self.pair, self.sign, self.other, self.outward, self.length, self.fade = edges
         self.block = constants.pair_index(torch.device("cpu")).numpy()
 
@@ -85,8 +93,22 @@ class Neighbourhood:
         runs = shares(self.atoms if count is None else count, available(self.device))
         spread(lambda run: work(run.start, run.stop), runs)
 
-    def by_pair(self, by_edge: np.ndarray) -> np.ndarray:
+    def within(self, cutoff: float) -> Edges:
+        """Edges to another distance, Å."""
+        if cutoff not in self._within:
+            _, _, *edges = self._sorted(cutoff)
+            self._within[cutoff] = Edges(*edges)
+        return self._within[cutoff]
+
+    def by_pair(self, by_edge: np.ndarray, edges: Edges | None = None) -> np.ndarray:
         """``(k, edges, 3)``, outward, summed to ``(k, pairs, 3)``."""
         from tlpot.engine.term_kernels import summed
 
-        return summed(by_edge, self.pair, self.sign, len(self.first))
+        pair, sign = (edges.pair, edges.sign) if edges else (self.pair, self.sign)
+        return summed(by_edge, pair, sign, len(self.first))
+
+    def _sorted(self, cutoff: float) -> Sequence[np.ndarray]:
+        from tlpot.engine.term_kernels import sorted_edges
+
+        read = (self.first, self.second, self._vectors, self.species)
+        return sorted_edges(*read, self.constants.elements, np.float32(cutoff))

@@ -32,6 +32,11 @@ class Term(ABC):
     def __init__(self, constants: Constants) -> None:
         self.constants = constants
 
+    @property
+    def size(self) -> int:
+        """Columns of all blocks."""
+        return self.blocks * self.columns
+
     def values(self, around: Environment | Neighbourhood) -> Tensor:
         """x: ``Tensor[atoms, blocks, columns]``."""
         if isinstance(around, Neighbourhood):

@@ -156,9 +156,9 @@ def _base(config: Config) -> tuple[Potential, list[LayerState]]:
     """The base with new elements and finer angles, its layers frozen; one row a layer."""
     base = load_base(config.model.base, config.model.elements, config.model.sizes)
     layers = freeze(base.backbone, config.model.freeze)
-    fine = config.training.fine_angles
-    if fine is not False and any(x.trained for x in layers if x.name.endswith(".input")):
-        base = base.with_fine_angles()
+    if any(layer.trained for layer in layers if layer.name.endswith(".input")):
+        settings = config.training
+        base = base.with_terms(settings.fine_angles is not False, settings.moments)
         layers = freeze(base.backbone, config.model.freeze)
     _require_effect(config, base)
     if config.model.train == "new":
@@ -260,20 +260,22 @@ def compact(
 def _require_effect(config: Config, base: Potential) -> None:
     """Refuse what was set and does nothing with this base, that of `config` made ready."""
     settings, name, backbone = config.training, config.model.base, base.backbone
-    given = settings.changed()
-    if "fine_angles" not in given or settings.fine_angles is None:
-        return
-    lacking = ""
-    if backbone.fine_angles is None:
-        lacking = f"with {name}, which is no ANI network"
-    elif settings.fine_angles is False and backbone.fine_angles:
-        lacking = f"with {name}, which has them"
-    elif settings.fine_angles and not backbone.fine_angles:
-        lacking = "with model.freeze: input"
-    if lacking:
-        raise TlpotError(
-            no_effect(f"training.fine_angles: {settings.fine_angles}".lower(), lacking)
-        )
+    for option in ("fine_angles", "moments"):
+        asked, has = getattr(settings, option), getattr(backbone, option)
+        if option not in settings.changed() or asked is None:
+            continue
+        lacking = ""
+        if has is None:
+            lacking = f"with {name}, which is no ANI network"
+        elif has and not asked:
+            lacking = f"with {name}, which has them"
+        elif asked and not has:
+            frozen = "input" in config.model.freeze
+            lacking = (
+                "with model.freeze: input" if frozen else f"with {name}: its terms are settled"
+            )
+        if lacking:
+            raise TlpotError(no_effect(f"training.{option}: {asked}".lower(), lacking))
 
 
 def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]:

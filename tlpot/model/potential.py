@@ -238,11 +238,12 @@ class Potential:
         compact = backbone.with_elements(s for s in backbone.symbols if s in used)
         return Potential(compact, self.reference, self.metadata, self.calibration)
 
-    def with_fine_angles(self) -> Potential:
-        """The same potential with finer angular terms (`ANI.with_fine_angles`) if it lacks them."""
-        if self.backbone.fine_angles is not False:
+    def with_terms(self, fine_angles: bool = True, moments: bool = False) -> Potential:
+        """The same potential with more terms of the descriptor, if it has none but its own."""
+        about = (self.backbone.fine_angles, self.backbone.moments)
+        if about != (False, False) or not (fine_angles or moments):
             return self
-        backbone = self.backbone.with_fine_angles()
+        backbone = self.backbone.with_terms(fine_angles, moments)
         return Potential(backbone, self.reference, self.metadata, self.calibration)
 
     def to(self, device: torch.device | str) -> Potential:
@@ -256,8 +257,10 @@ class Potential:
         Raises
         ------
         TlpotError
-            If the backbone does not name it among its `Backbone.exports`.
+            If the backbone does not name it among its `Backbone.exports`, or has moments.
         """
+        if self.backbone.moments:
+            raise TlpotError(f"{to} has no form of its moments; train with `moments: false`")
         kind, formats = self.backbone.kind, self.backbone.exports
         if to not in formats:
             raise TlpotError(

@@ -1,0 +1,179 @@
+"""Moments of the neighbours' density and their products: terms of up to four atoms.
+
+The moments of rank 1, 2 and 3 of an atom's neighbours are Σ_j f(r_j, Z_j) u, u⊗u and u⊗u⊗u, with u
+the unit vector to a neighbour and f one of a few channels, each a fixed random mixture of distances
+and elements (Shapeev 2016; Drautz 2019; mixing as in Darby 2023, so that the number of columns
+does not grow with the elements). A column is the scalar product of three of them.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache, partial
+from itertools import product
+from math import pi
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from tlpot.engine.constants import Constants, Moments
+from tlpot.engine.environment import Environment, cutoff
+from tlpot.engine.neighbourhood import Neighbourhood
+from tlpot.engine.tables import INTERVALS, cubic
+from tlpot.engine.term import Term
+
+AXES = 3
+"""In the tables of components: no axis, a factor of one."""
+FULL: list[tuple[int, ...]] = [(i, AXES, AXES) for i in range(3)]
+FULL += [(i, j, AXES) for i, j in product(range(3), repeat=2)]
+FULL += product(range(3), repeat=3)
+"""Axes of each of the 3 + 9 + 27 components of a channel."""
+PACKED = sorted({tuple(sorted(axes)) for axes in FULL}, key=lambda a: (a.count(AXES) * -1, a))
+"""The 3 + 6 + 10 that differ."""
+VECTOR, TENSOR, THIRD = 0, 3, 12
+"""Where the components of each rank begin."""
+KINDS = (
+    (VECTOR, TENSOR, 3, 1, 3, VECTOR, 1),
+    (TENSOR, THIRD, 9, 1, 3, VECTOR, 2),
+    (TENSOR, TENSOR, 3, 3, 3, TENSOR, 3),
+    (THIRD, THIRD, 9, 3, 3, TENSOR, 4),
+)
+"""Intermediate products P = LᵀR of a channel's moment L and the moment R of a channel further on:
+where L and R begin, their rows, the columns of L and of R; where the moment begins whose scalar
+product with P is a column; how much further on."""
+
+
+def mixture(moments: Moments, symbol: str) -> np.ndarray:
+    """``(channels, shifts)`` of an element, the same whatever others there are."""
+    random = np.random.RandomState([moments.seed, atomic_numbers[symbol]])
+    shape = (moments.channels, len(moments.shifts))
+    return random.standard_normal(shape) / len(moments.shifts) ** 0.5
+
+
+class Products(Term):
+    """Scalar products of three moments; one block of columns."""
+
+    def __init__(self, constants: Constants, moments: Moments) -> None:
+        super().__init__(constants)
+        self.moments, self.blocks, self.columns = moments, 1, moments.columns
+        mixtures = np.stack([mixture(moments, symbol) for symbol in constants.mixed])
+        self.mixtures = mixtures.astype(np.float32)
+
+    def torch_values(self, environment: Environment) -> Tensor:
+        """As `Term.values`."""
+        return self.of(environment.species, environment.pairs, _vectors(environment))
+
+    def torch_pull(self, environment: Environment, slope: Tensor) -> Tensor:
+        """As `Term.pull`."""
+        of = partial(self.of, environment.species, environment.pairs)
+        pull = torch.func.vjp(of, _vectors(environment))[1]
+        return torch.stack([pull(member)[0] for member in slope])
+
+    def torch_push(self, environment: Environment, vectors: Tensor) -> Tensor:
+        """As `Term.push`."""
+        of, at = partial(self.of, environment.species, environment.pairs), _vectors(environment)
+        return torch.stack([torch.func.jvp(of, (at,), (move,))[1] for move in vectors])
+
+    def of(self, species: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
+        """``[atoms, 1, columns]``, differentiable in `vectors`; parameters as of `surroundings`."""
+        m = self.moments
+        distance = vectors.norm(dim=1)
+        fade, _ = cutoff(distance.clamp(max=m.cutoff), m.cutoff)
+        gauss = torch.exp((distance[:, None] - vectors.new_tensor(m.shifts)).square() * -m.eta)
+        mixtures = torch.from_numpy(self.mixtures).to(vectors)
+        weights = torch.einsum(
+            "epcn,pn->epc", mixtures[species[pairs.flip(0)]], gauss * fade[:, None]
+        )
+        unit = vectors / distance[:, None]
+        outward = torch.stack([unit, -unit])
+        with_one = torch.cat([outward, torch.ones_like(outward[..., :1])], dim=-1)
+        axes = torch.tensor(FULL, device=vectors.device)
+        tensors = with_one[..., axes].prod(-1)
+        terms = (weights[..., :, None] * tensors[..., None, :]).flatten(0, 1)
+        sums = vectors.new_zeros(len(species), *terms.shape[1:])
+        sums = sums.index_add(0, pairs.flatten(), terms)
+        columns = []
+        for left, right, rows, wide, high, last, shift in KINDS:
+            a = sums[..., left : left + rows * wide].unflatten(2, (rows, wide))
+            b = sums[..., right : right + rows * high].unflatten(2, (rows, high))
+            both = (a.mT @ b.roll(-shift, 1)).flatten(2)
+            columns.append(both @ sums[..., last : last + wide * high].mT)
+        return torch.cat(columns, 1).flatten(1)[:, None]
+
+    def compiled_values(self, neighbourhood: Neighbourhood) -> Tensor:
+        """As `Term.values`."""
+        from tlpot.engine.moment_kernels import product_values
+
+        edges = neighbourhood.within(self.moments.cutoff)
+        values = np.zeros((neighbourhood.atoms, *self._shape), np.float32)
+
+        def add(first: int, last: int) -> None:
+            product_values(first, last, edges, self._tables, _indices(), values)
+
+        neighbourhood.spread(add)
+        return torch.from_numpy(values).flatten(1)[:, None]
+
+    def compiled_pull(self, neighbourhood: Neighbourhood, slope: Tensor) -> Tensor:
+        """As `Term.pull`."""
+        from tlpot.engine.moment_kernels import product_pull
+
+        edges, slopes = neighbourhood.within(self.moments.cutoff), slope.contiguous().numpy()
+        by_edge = np.zeros((len(slopes), len(edges.pair), 3), np.float32)
+
+        def add(first: int, last: int) -> None:
+            read = (first, last, edges, self._tables, _indices())
+            product_pull(len(slopes))(
+                *read, slopes.reshape(*slopes.shape[:2], *self._shape), by_edge
+            )
+
+        neighbourhood.spread(add)
+        return torch.from_numpy(neighbourhood.by_pair(by_edge, edges))
+
+    def compiled_push(self, neighbourhood: Neighbourhood, vectors: Tensor) -> Tensor:
+        """As `Term.push`."""
+        from tlpot.engine.moment_kernels import product_push
+
+        edges, moves = neighbourhood.within(self.moments.cutoff), vectors.contiguous().numpy()
+        values = np.zeros((len(moves), neighbourhood.atoms, *self._shape), np.float32)
+
+        def add(first: int, last: int) -> None:
+            read = (first, last, edges, self._tables, _indices())
+            product_push(len(moves))(*read, moves, values)
+
+        neighbourhood.spread(add)
+        return torch.from_numpy(values).flatten(2)[:, :, None]
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return len(KINDS), self.moments.channels, self.moments.channels
+
+    @cached_property
+    def _tables(self) -> tuple[Any, ...]:
+        """Gaussians by distance, a length's scale, mixtures, kinds of products."""
+        m = self.moments
+        shifts = np.array(m.shifts)
+
+        def value(r: np.ndarray) -> np.ndarray:
+            return np.exp(-m.eta * (r - shifts) ** 2) * (0.5 * np.cos(pi * r / m.cutoff) + 0.5)
+
+        def slope(r: np.ndarray) -> np.ndarray:
+            steep = -0.5 * pi / m.cutoff * np.sin(pi * r / m.cutoff)
+            gauss = np.exp(-m.eta * (r - shifts) ** 2)
+            return gauss * steep - 2 * m.eta * (r - shifts) * value(r)
+
+        table = cubic(value, slope, 0.0, m.cutoff)
+        scale = np.float32(INTERVALS / m.cutoff)
+        return table, scale, self.mixtures, np.array(KINDS)
+
+
+@lru_cache
+def _indices() -> tuple[np.ndarray, np.ndarray]:
+    """``(19, 3)`` axes of the packed components; ``(39,)`` which of them each full one is."""
+    where = {axes: k for k, axes in enumerate(PACKED)}
+    return np.array(PACKED), np.array([where[tuple(sorted(axes))] for axes in FULL])
+
+
+def _vectors(environment: Environment) -> Tensor:
+    return environment.unit * environment.distance[:, None]
