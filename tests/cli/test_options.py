@@ -527,7 +527,7 @@ def test_what_the_base_or_the_frames_decide_is_refused(
     )
     finer = str(small(dtype=torch.float32).save(tmp_path / "finer.safetensors"))
     refused("moments: true has no effect with schnet", model=schnet, training={"moments": True})
-    refused("its terms are settled", model={"base": finer}, training={"moments": True})
+    refused("whose terms are settled", model={"base": finer}, training={"moments": True})
     refused("which has them", model={"base": finer}, training={"fine_angles": False})
     molecules = [frame for frame in labelled(40) if frame.kind == "molecule"]
     data = write_frames(tmp_path / "molecules.extxyz", molecules)

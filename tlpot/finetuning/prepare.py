@@ -270,10 +270,9 @@ def _require_effect(config: Config, base: Potential) -> None:
         elif has and not asked:
             lacking = f"with {name}, which has them"
         elif asked and not has:
-            frozen = "input" in config.model.freeze
-            lacking = (
-                "with model.freeze: input" if frozen else f"with {name}: its terms are settled"
-            )
+            lacking = f"with {name}, whose terms are settled"
+            if "input" in config.model.freeze:
+                lacking = "with model.freeze: input"
         if lacking:
             raise TlpotError(no_effect(f"training.{option}: {asked}".lower(), lacking))
 
