@@ -8,6 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from tlpot.backbones.aev import VARIANCE
 from tlpot.backbones.base import plain_energy_and_slope
 from tlpot.engine.constants import Angles, Moments
 from tlpot.model.potential import Potential
@@ -62,6 +63,7 @@ def test_they_begin_without_weight(small, crystals):
     same(finer, plain, [*crystals, molecule("CH3OH")], 1e-12)
 
 
+@pytest.mark.parametrize("projected", [None], indirect=True)
 def test_they_are_orthonormal_directions_of_most_variance(projected, crystals):
     backbone = projected().backbone
     spelt_out = backbone.unprojected()
@@ -78,6 +80,19 @@ def test_they_are_orthonormal_directions_of_most_variance(projected, crystals):
         kept = (some @ matrix.T).square().sum()
         best = torch.linalg.svdvals(some)[:rank].square().sum()
         assert kept == pytest.approx(best.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("projected", [MOMENTS], indirect=True)
+def test_moments_are_made_alike_and_uncorrelated(projected, crystals):
+    backbone = projected().backbone
+    columns, species = backbone.features(projected().batch([Frame(a) for a in crystals]))
+    for element in range(len(backbone.symbols)):
+        components = columns[species == element, -COMPONENTS // 2 :].numpy()
+        covariance = np.cov(components.T, bias=True)
+        rank = int((covariance.diagonal() > 0).sum())
+        assert rank > 3
+        assert covariance.trace() == pytest.approx(VARIANCE, rel=0.05)
+        assert np.abs(covariance - np.diag(covariance.diagonal())).max() < 1e-6 * VARIANCE
 
 
 @pytest.mark.parametrize("donors", [None, {"Si": "C"}])

@@ -28,7 +28,9 @@ MOMENTS = Moments(
 )
 """Terms of three and four atoms; distances as far apart as ANI-2x's angular ones."""
 COMPONENTS = 64
-"""Of the added columns around a centre, what enters its network."""
+"""Of each added term around a centre, what enters its network."""
+VARIANCE = 1.0
+"""Of all components of the moments together, about four times that of the fine angles."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
-from tlpot.backbones.aev import COMPONENTS, FINE, MOMENTS, Architecture
+from tlpot.backbones.aev import COMPONENTS, FINE, MOMENTS, VARIANCE, Architecture
 from tlpot.backbones.base import Backbone, from_plain
 from tlpot.backbones.columns import Columns
 from tlpot.engine.constants import Angles, Moments
@@ -20,7 +20,12 @@ from tlpot.engine.descriptors import Descriptors, terms
 from tlpot.engine.moments import Products
 from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
-from tlpot.engine.projection import Covariances, Projection, principal_components
+from tlpot.engine.projection import (
+    Covariances,
+    Projection,
+    alike_components,
+    principal_components,
+)
 from tlpot.structure.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
@@ -94,7 +99,7 @@ class ANI(Backbone):
         self.left_out: nn.Parameter | None = None
         self.register_buffer("projection", None)
         self.projection: Tensor | None
-        """``[elements, components, fine columns]``, orthonormal rows."""
+        """``[elements, components, added columns]``: of fine angles orthonormal rows."""
         if architecture.components is not None:
             columns = architecture.fine_columns + architecture.moment_columns
             self.projection = torch.zeros(len(self.symbols), architecture.components, columns)
@@ -242,9 +247,10 @@ class ANI(Backbone):
 
     @torch.no_grad()
     def fit_components(self, batches: Iterable[Batch], new: Collection[str] | None = None) -> None:
-        """Let components be the principal ones of the fine columns of `batches`.
+        """Let components be the principal ones of the added columns of `batches`, term by term.
 
-        For each centre element that has none yet: the directions in which its columns vary most.
+        For each centre element that has none yet: the directions in which the columns vary most;
+        those of the moments, of unlike height, are made alike first.
 
         Parameters
         ----------
@@ -254,21 +260,30 @@ class ANI(Backbone):
         """
         if self.projection is None:
             return
-        about = self.architecture
-        covariances = Covariances(len(self.symbols), self.projection.shape[2])
+        added = terms(self.architecture)[2:]
+        covariances = [Covariances(len(self.symbols), term.size) for term in added]
         for batch in batches:
             species, vectors = self.species[batch.numbers], batch.vectors.to(self.dtype)
-            around = surroundings(about, species, batch.pairs, vectors)
-            columns = [term.values(around).flatten(1) for term in terms(about)[2:]]
-            covariances.add(species, torch.cat(columns, dim=1))
+            around = surroundings(self.architecture, species, batch.pairs, vectors)
+            for term, some in zip(added, covariances, strict=True):
+                some.add(species, term.values(around).flatten(1))
         unseen = ~self.columns.added_seeing(new or ())
-        for element in covariances.counts.nonzero().flatten().tolist():
+        hidden = unseen.split([term.size for term in added])
+        count = self.projection.shape[1] // len(added)
+        for element in covariances[0].counts.nonzero().flatten().tolist():
             if self.projection[element].any():
                 continue
-            covariance = covariances.of(element)
-            if new is not None and self.symbols[element] not in new:
-                covariance[unseen], covariance[:, unseen] = 0.0, 0.0
-            self.projection[element] = principal_components(covariance, self.projection.shape[1])
+            blocks = []
+            for term, some, blind in zip(added, covariances, hidden, strict=True):
+                covariance = some.of(element)
+                if new is not None and self.symbols[element] not in new:
+                    covariance[blind], covariance[:, blind] = 0.0, 0.0
+                blocks.append(
+                    alike_components(covariance, count, VARIANCE)
+                    if isinstance(term, Products)
+                    else principal_components(covariance, count)
+                )
+            self.projection[element] = torch.block_diag(*blocks)
 
     @torch.no_grad()
     def unprojected(self) -> ANI:

@@ -8,6 +8,7 @@ does not grow with the elements). A column is the scalar product of three of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from itertools import product
 from math import pi
@@ -104,46 +105,45 @@ class Products(Term):
 
     def compiled_values(self, neighbourhood: Neighbourhood) -> Tensor:
         """As `Term.values`."""
-        from tlpot.engine.moment_kernels import product_values
-
         edges = neighbourhood.within(self.moments.cutoff)
         values = np.zeros((neighbourhood.atoms, *self._shape), np.float32)
 
         def add(first: int, last: int) -> None:
-            product_values(first, last, edges, self._tables, _indices(), values)
+            self._kernel("product_values")(first, last, edges, self._tables, _indices(), values)
 
         neighbourhood.spread(add)
         return torch.from_numpy(values).flatten(1)[:, None]
 
     def compiled_pull(self, neighbourhood: Neighbourhood, slope: Tensor) -> Tensor:
         """As `Term.pull`."""
-        from tlpot.engine.moment_kernels import product_pull
-
         edges, slopes = neighbourhood.within(self.moments.cutoff), slope.contiguous().numpy()
+        parted = slopes.reshape(*slopes.shape[:2], *self._shape)
         by_edge = np.zeros((len(slopes), len(edges.pair), 3), np.float32)
 
         def add(first: int, last: int) -> None:
             read = (first, last, edges, self._tables, _indices())
-            product_pull(len(slopes))(
-                *read, slopes.reshape(*slopes.shape[:2], *self._shape), by_edge
-            )
+            self._kernel("product_pull", len(slopes))(*read, parted, by_edge)
 
         neighbourhood.spread(add)
         return torch.from_numpy(neighbourhood.by_pair(by_edge, edges))
 
     def compiled_push(self, neighbourhood: Neighbourhood, vectors: Tensor) -> Tensor:
         """As `Term.push`."""
-        from tlpot.engine.moment_kernels import product_push
-
         edges, moves = neighbourhood.within(self.moments.cutoff), vectors.contiguous().numpy()
         values = np.zeros((len(moves), neighbourhood.atoms, *self._shape), np.float32)
 
         def add(first: int, last: int) -> None:
             read = (first, last, edges, self._tables, _indices())
-            product_push(len(moves))(*read, moves, values)
+            self._kernel("product_push", len(moves))(*read, moves, values)
 
         neighbourhood.spread(add)
         return torch.from_numpy(values).flatten(2)[:, :, None]
+
+    def _kernel(self, name: str, *members: int) -> Callable[..., Any]:
+        from tlpot.engine import moment_kernels
+
+        about = self.moments
+        return getattr(moment_kernels, name)(about.channels, len(about.shifts), *members)
 
     @property
     def _shape(self) -> tuple[int, int, int]:

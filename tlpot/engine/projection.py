@@ -70,6 +70,17 @@ class Covariances:
         return self._products[element] / self.counts[element] - torch.outer(mean, mean)
 
 
+def alike_components(covariance: Tensor, count: int, total: float) -> Tensor:
+    """Principal components ``[count, columns]`` of columns made alike, of `total` variance.
+
+    Columns that hardly vary beside the others stay out: what they have is mostly rounding.
+    """
+    variance = covariance.diagonal()
+    varies = variance > 1e-6 * variance.max()
+    scale = (total / varies.sum() / variance.where(varies, 1.0)).sqrt() * varies
+    return principal_components(covariance * scale[:, None] * scale, count) * scale
+
+
 def principal_components(covariance: Tensor, count: int) -> Tensor:
     """The directions ``[count, columns]`` of largest variance, largest first; zeros past the rank.
 
