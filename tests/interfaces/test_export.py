@@ -39,8 +39,9 @@ def energies(folder, structures) -> list[float]:
     return [Hartree * energy for energy in json.loads(done.stdout.splitlines()[-1])]
 
 
-def test_torchani_gives_our_energies(tmp_path, urea, structures):
+def test_torchani_gives_our_energies(tmp_path, urea, structures, weighty):
     potential = load_base("mini", {"Si": {"from": "C", "as": "clone"}, "I": "O"})
+    potential = weighty(potential, [urea])
     model = potential.save(tmp_path / "model.safetensors")
     path = tmp_path / "exported.py"
     with pytest.raises(SystemExit) as done:

@@ -18,6 +18,16 @@ from tlpot.model.load import load, load_base
 from tlpot.model.potential import Potential
 
 
+def test_moments_are_exported(urea, weighty, tmp_path):
+    potential = weighty(load("mini"), [urea])
+    path = export_metatomic(potential, tmp_path / "moments.pt")
+    atoms = urea.copy()
+    atoms.calc = pytest.importorskip("metatomic_ase").MetatomicCalculator(path)
+    ours = potential.predict([urea])[0]
+    assert atoms.get_potential_energy() == pytest.approx(ours.energy, abs=1e-5)
+    assert np.abs(atoms.get_forces() - ours.forces).max() < 1e-4
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     return export_metatomic(load("mini"), tmp_path_factory.mktemp("model") / "mini.pt")

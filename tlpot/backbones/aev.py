@@ -8,9 +8,12 @@ from math import pi
 
 import torch
 from torch import Tensor
-from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial
+from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial, Radial
+from torchani.neighbors import Neighbors
 
 from tlpot.engine.constants import Angles, Constants, Moments
+from tlpot.engine.moment_columns import MomentColumns
+from tlpot.engine.moments import columns_of
 
 FINE = Angles(
     eta=4.0,
@@ -29,8 +32,8 @@ MOMENTS = Moments(
 """Terms of three and four atoms; distances as far apart as ANI-2x's angular ones."""
 COMPONENTS = 64
 """Of each added term around a centre, what enters its network."""
-VARIANCE = 1.0
-"""Of all components of the moments together, about four times that of the fine angles."""
+VARIANCE = 0.5
+"""Of all components of the moments together, about that of the fine angles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,30 @@ class Architecture(Constants):
             if self.fine
             else ANIAngular(own.eta, own.zeta, own.shifts, own.sections, cutoff)
         )
+        if self.moments:
+            return AEVWithMoments(radial, angular, len(self.symbols), columns_of(self))
         return AEVComputer(radial, angular, len(self.symbols))
+
+
+class AEVWithMoments(AEVComputer):
+    """torchani's descriptor, and products of moments behind it."""
+
+    def __init__(
+        self, radial: Radial, angular: Angular, num_species: int, products: MomentColumns
+    ) -> None:
+        super().__init__(radial, angular, num_species)
+        self.products = products
+        self.out_dim += products.out_dim
+
+    _without = AEVComputer._pyaev_compute_from_neighbors
+
+    def _pyaev_compute_from_neighbors(
+        self, elem_idxs: Tensor, coords: Tensor, neighbors: Neighbors
+    ) -> Tensor:
+        aev = self._without(elem_idxs, coords, neighbors)
+        species, vectors = elem_idxs.flatten(), -neighbors.diff_vectors
+        columns = self.products(species, neighbors.indices, vectors)
+        return torch.cat([aev, columns.view(aev.shape[0], aev.shape[1], -1)], dim=-1)
 
 
 class AngularColumns(Angular):

@@ -146,10 +146,6 @@ class ANI(Backbone):
         all_columns = self.aev.compute_from_neighbors(species[None], unused_positions, neighbours)[
             0
         ]
-        if self.architecture.moments:
-            products = Products(self.architecture, self.architecture.moments)
-            moments = products.of(species, batch.pairs, vectors)
-            all_columns = torch.cat([all_columns, moments.flatten(1)], dim=1)
         if self.projection is None:
             return all_columns
         own, added = self.columns.parted(all_columns)
@@ -292,8 +288,7 @@ class ANI(Backbone):
             return self
         other = ANI(replace(self.architecture, components=None), self.donors)
         other.to(self.species.device, self.dtype)
-        count = self.aev.out_dim + self.architecture.moment_columns
-        columns = torch.cat(self.columns.parted(torch.arange(count)))
+        columns = torch.cat(self.columns.parted(torch.arange(self.aev.out_dim)))
         for symbol, matrix in zip(self.symbols, self.projection, strict=True):
 
             def spelt_out(weight: Tensor, matrix: Tensor = matrix) -> Tensor:

@@ -163,7 +163,7 @@ class Training(Optimisation):
     )
     moments: bool = Field(
         False,
-        description="ANI: add terms of three and four atoms, likewise; not for `tlpot export`",
+        description="ANI: add terms of three and four atoms, likewise",
     )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"

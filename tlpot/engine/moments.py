@@ -20,7 +20,8 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from tlpot.engine.constants import Constants, Moments
-from tlpot.engine.environment import Environment, cutoff
+from tlpot.engine.environment import Environment
+from tlpot.engine.moment_columns import MomentColumns
 from tlpot.engine.neighbourhood import Neighbourhood
 from tlpot.engine.tables import INTERVALS, cubic
 from tlpot.engine.term import Term
@@ -53,14 +54,28 @@ def mixture(moments: Moments, symbol: str) -> np.ndarray:
     return random.standard_normal(shape) / len(moments.shifts) ** 0.5
 
 
+def mixtures_of(constants: Constants) -> np.ndarray:
+    """``(elements, channels, shifts)`` float32."""
+    assert constants.moments
+    rows = [mixture(constants.moments, symbol) for symbol in constants.mixed]
+    return np.stack(rows).astype(np.float32)
+
+
+def columns_of(constants: Constants) -> MomentColumns:
+    """The moments of a descriptor in torch."""
+    m = constants.moments
+    assert m
+    mixtures = torch.from_numpy(mixtures_of(constants))
+    return MomentColumns(mixtures, m.shifts, m.eta, m.cutoff, FULL, list(KINDS))
+
+
 class Products(Term):
     """Scalar products of three moments; one block of columns."""
 
     def __init__(self, constants: Constants, moments: Moments) -> None:
         super().__init__(constants)
         self.moments, self.blocks, self.columns = moments, 1, moments.columns
-        mixtures = np.stack([mixture(moments, symbol) for symbol in constants.mixed])
-        self.mixtures = mixtures.astype(np.float32)
+        self.mixtures = mixtures_of(constants)
 
     def torch_values(self, environment: Environment) -> Tensor:
         """As `Term.values`."""
@@ -79,29 +94,7 @@ class Products(Term):
 
     def of(self, species: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
         """``[atoms, 1, columns]``, differentiable in `vectors`; parameters as of `surroundings`."""
-        m = self.moments
-        distance = vectors.norm(dim=1)
-        fade, _ = cutoff(distance.clamp(max=m.cutoff), m.cutoff)
-        gauss = torch.exp((distance[:, None] - vectors.new_tensor(m.shifts)).square() * -m.eta)
-        mixtures = torch.from_numpy(self.mixtures).to(vectors)
-        weights = torch.einsum(
-            "epcn,pn->epc", mixtures[species[pairs.flip(0)]], gauss * fade[:, None]
-        )
-        unit = vectors / distance[:, None]
-        outward = torch.stack([unit, -unit])
-        with_one = torch.cat([outward, torch.ones_like(outward[..., :1])], dim=-1)
-        axes = torch.tensor(FULL, device=vectors.device)
-        tensors = with_one[..., axes].prod(-1)
-        terms = (weights[..., :, None] * tensors[..., None, :]).flatten(0, 1)
-        sums = vectors.new_zeros(len(species), *terms.shape[1:])
-        sums = sums.index_add(0, pairs.flatten(), terms)
-        columns = []
-        for left, right, rows, wide, high, last, shift in KINDS:
-            a = sums[..., left : left + rows * wide].unflatten(2, (rows, wide))
-            b = sums[..., right : right + rows * high].unflatten(2, (rows, high))
-            both = (a.mT @ b.roll(-shift, 1)).flatten(2)
-            columns.append(both @ sums[..., last : last + wide * high].mT)
-        return torch.cat(columns, 1).flatten(1)[:, None]
+        return columns_of(self.constants).to(vectors)(species, pairs, vectors)[:, None]
 
     def compiled_values(self, neighbourhood: Neighbourhood) -> Tensor:
         """As `Term.values`."""

@@ -7,6 +7,7 @@ the code, not just an annotation, names them: hence ``torch.jit.annotate``.
 """
 # ruff: noqa: UP006, UP035, UP045
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS, Layer
+from tlpot.engine.moments import columns_of
 from tlpot.model.potential import Potential
 from tlpot.optional import require
 
@@ -68,7 +70,10 @@ class ScriptedEnergies(torch.nn.Module):
         backbone = potential.backbone
         assert isinstance(backbone, ANI)
         backbone = backbone.unprojected()
-        self.aev = backbone.architecture.aev_computer().to(backbone.dtype)
+        about = backbone.architecture
+        self.aev = replace(about, moments=None).aev_computer().to(backbone.dtype)
+        products = [columns_of(about).to(backbone.dtype)] if about.moments else []
+        self.products = torch.nn.ModuleList(products)
         self.networks = torch.nn.ModuleList(
             [ScriptedNetwork(backbone, s) for s in backbone.symbols]
         )
@@ -83,6 +88,8 @@ class ScriptedEnergies(torch.nn.Module):
         neighbours = Neighbors(pairs, vectors.norm(p=2, dim=1), -vectors)
         unused = torch.zeros(1, len(species), 3, dtype=vectors.dtype, device=vectors.device)
         features = self.aev.compute_from_neighbors(species[None], unused, neighbours)[0]
+        for products in self.products:
+            features = torch.cat([features, products(species, pairs, vectors)], dim=1)
         energies = torch.zeros(len(species), dtype=features.dtype, device=features.device)
         for element, network in enumerate(self.networks):
             atoms = (species == element).nonzero().squeeze(1)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from tlpot.backbones.aev import AngularColumns
+from tlpot.backbones.aev import AEVWithMoments, AngularColumns
 from tlpot.backbones.ani import ANI
+from tlpot.engine.moment_columns import MomentColumns
+from tlpot.engine.moments import FULL, KINDS, mixtures_of
 from tlpot.files import write_whole
 from tlpot.model.potential import Potential
 
@@ -22,12 +24,14 @@ Made by tlpot. Energies are in Hartree, as torchani's are; pickles are not invol
 
 import json
 from pathlib import Path
+from typing import List, Tuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial
+from torchani.aev import AEVComputer, Angular, ANIAngular, ANIRadial, Radial
 from torchani.arch import ANI
+from torchani.neighbors import Neighbors
 from torchani.nn import ANINetworks, AtomicNetwork, Ensemble
 from torchani.sae import SelfEnergy
 
@@ -55,6 +59,9 @@ def load() -> ANI:
         )
     symbols = about["symbols"]
     aev = AEVComputer(radial, angular, len(symbols))
+    if about["moments"]:
+        products = MomentColumns(torch.tensor(about.pop("mixtures")), **about["moments"])
+        aev = AEVWithMoments(radial, angular, len(symbols), products)
     members = [
         ANINetworks(
             {{
@@ -86,7 +93,13 @@ def export_torchani(potential: Potential, path: Path) -> Path:
     full = backbone.with_elements((*backbone.symbols, *backbone.donors)).architecture
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     about = {**asdict(full), "angular_columns": full.angular_columns}
+    if full.moments:
+        keep = {key: about["moments"][key] for key in ("shifts", "eta", "cutoff")}
+        about["moments"] = {**keep, "axes": FULL, "kinds": KINDS}
+        about["mixtures"] = mixtures_of(full).tolist()
     write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(about)}))
-    loader, columns = path.with_suffix(".py"), inspect.getsource(AngularColumns)
+    loader = path.with_suffix(".py")
+    classes = (AngularColumns, MomentColumns, AEVWithMoments) if full.moments else (AngularColumns,)
+    columns = "\n\n".join(map(inspect.getsource, classes))
     write_whole(loader, LOADER.format(name=path.stem, stem=path.stem, columns=columns))
     return loader

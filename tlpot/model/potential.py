@@ -257,10 +257,8 @@ class Potential:
         Raises
         ------
         TlpotError
-            If the backbone does not name it among its `Backbone.exports`, or has moments.
+            If the backbone does not name it among its `Backbone.exports`.
         """
-        if self.backbone.moments:
-            raise TlpotError(f"{to} has no form of its moments; train with `moments: false`")
         kind, formats = self.backbone.kind, self.backbone.exports
         if to not in formats:
             raise TlpotError(
