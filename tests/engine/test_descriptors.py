@@ -26,7 +26,7 @@ ENGINES = {
     "torch": (Environment, torch.float64, 1e-10),
     "compiled": (Neighbourhood, torch.float32, 3e-6),
 }
-MOMENTS = Moments(cutoff=4.0, eta=4.0, shifts=(0.9, 1.7, 2.6), channels=5, seed=3)
+MOMENTS = Moments(cutoff=4.0, eta=4.0, shifts=(1.0, 1.75, 2.5), channels=4, seed=3)
 LONELY = [
     Atoms("H"),
     Atoms("CO", [(0, 0, 0), (0, 0, 1.1)]),

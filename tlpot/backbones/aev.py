@@ -22,7 +22,7 @@ FINE = Angles(
     sections=tuple((i + 0.5) * pi / 16 for i in range(16)),
 )
 """Angular terms four times as fine in the angle as ANI-2x's, half as fine in the distance."""
-MOMENTS = Moments(
+PRODUCTS_OF_MOMENTS = Moments(
     cutoff=4.0,
     eta=4.0,
     shifts=tuple(0.9 + 0.5 * i for i in range(6)),

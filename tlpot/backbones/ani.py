@@ -12,7 +12,7 @@ from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
-from tlpot.backbones.aev import COMPONENTS, FINE, MOMENTS, VARIANCE, Architecture
+from tlpot.backbones.aev import COMPONENTS, FINE, PRODUCTS_OF_MOMENTS, VARIANCE, Architecture
 from tlpot.backbones.base import Backbone, from_plain
 from tlpot.backbones.columns import Columns
 from tlpot.engine.constants import Angles, Moments
@@ -218,7 +218,7 @@ class ANI(Backbone):
         """As `Backbone.with_terms`; components are as many as of fine angles alone, and again."""
         fine = FINE if fine_angles else None
         count = COMPONENTS * (fine_angles + moments)
-        return self.with_fine_angles(fine, count, MOMENTS if moments else None)
+        return self.with_fine_angles(fine, count, PRODUCTS_OF_MOMENTS if moments else None)
 
     @torch.no_grad()
     def with_fine_angles(

@@ -33,7 +33,7 @@ class Moments:
 
     @property
     def columns(self) -> int:
-        """Numbers of an atom, of four kinds (`tlpot.engine.moments.KINDS`)."""
+        """Numbers of an atom, of four kinds (`tlpot.engine.moments.PRODUCTS`)."""
         return 4 * self.channels**2
 
 

@@ -21,7 +21,7 @@ class MomentColumns(torch.nn.Module):
     shifts, eta, cutoff
         As of `tlpot.engine.constants.Moments`.
     axes, kinds
-        `FULL` and `KINDS` of `tlpot.engine.moments`.
+        `TENSOR_AXES` and `PRODUCTS` of `tlpot.engine.moments`.
     """
 
     shifts: Tensor
@@ -41,7 +41,7 @@ class MomentColumns(torch.nn.Module):
         self.eta, self.cutoff, self.kinds = eta, cutoff, kinds
         self.turn = torch.pi / cutoff
         self.out_dim = len(kinds) * mixtures.shape[1] ** 2
-        self.register_buffer("shifts", torch.tensor(shifts), persistent=False)
+        self.register_buffer("shifts", torch.tensor(shifts, dtype=mixtures.dtype), persistent=False)
         self.register_buffer("mixtures", mixtures, persistent=False)
         self.register_buffer("axes", torch.tensor(axes), persistent=False)
 

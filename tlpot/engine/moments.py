@@ -8,7 +8,6 @@ does not grow with the elements). A column is the scalar product of three of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from itertools import product
 from math import pi
@@ -26,17 +25,19 @@ from tlpot.engine.neighbourhood import Neighbourhood
 from tlpot.engine.tables import INTERVALS, cubic
 from tlpot.engine.term import Term
 
-AXES = 3
+NO_AXIS = 3
 """In the tables of components: no axis, a factor of one."""
-FULL: list[tuple[int, ...]] = [(i, AXES, AXES) for i in range(3)]
-FULL += [(i, j, AXES) for i, j in product(range(3), repeat=2)]
-FULL += product(range(3), repeat=3)
+TENSOR_AXES: list[tuple[int, ...]] = [(i, NO_AXIS, NO_AXIS) for i in range(3)]
+TENSOR_AXES += [(i, j, NO_AXIS) for i, j in product(range(3), repeat=2)]
+TENSOR_AXES += product(range(3), repeat=3)
 """Axes of each of the 3 + 9 + 27 components of a channel."""
-PACKED = sorted({tuple(sorted(axes)) for axes in FULL}, key=lambda a: (a.count(AXES) * -1, a))
+PACKED_AXES = sorted(
+    {tuple(sorted(axes)) for axes in TENSOR_AXES}, key=lambda a: (a.count(NO_AXIS) * -1, a)
+)
 """The 3 + 6 + 10 that differ."""
 VECTOR, TENSOR, THIRD = 0, 3, 12
 """Where the components of each rank begin."""
-KINDS = (
+PRODUCTS = (
     (VECTOR, TENSOR, 3, 1, 3, VECTOR, 1),
     (TENSOR, THIRD, 9, 1, 3, VECTOR, 2),
     (TENSOR, TENSOR, 3, 3, 3, TENSOR, 3),
@@ -61,12 +62,12 @@ def mixtures_of(constants: Constants) -> np.ndarray:
     return np.stack(rows).astype(np.float32)
 
 
-def columns_of(constants: Constants) -> MomentColumns:
+def columns_of(constants: Constants, dtype: torch.dtype = torch.float32) -> MomentColumns:
     """The moments of a descriptor in torch."""
     m = constants.moments
     assert m
-    mixtures = torch.from_numpy(mixtures_of(constants))
-    return MomentColumns(mixtures, m.shifts, m.eta, m.cutoff, FULL, list(KINDS))
+    mixtures = torch.from_numpy(mixtures_of(constants)).to(dtype)
+    return MomentColumns(mixtures, m.shifts, m.eta, m.cutoff, TENSOR_AXES, list(PRODUCTS))
 
 
 class Products(Term):
@@ -94,53 +95,77 @@ class Products(Term):
 
     def of(self, species: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
         """``[atoms, 1, columns]``, differentiable in `vectors`; parameters as of `surroundings`."""
-        return columns_of(self.constants).to(vectors)(species, pairs, vectors)[:, None]
+        return columns_of(self.constants, vectors.dtype).to(vectors.device)(
+            species, pairs, vectors
+        )[:, None]
 
     def compiled_values(self, neighbourhood: Neighbourhood) -> Tensor:
         """As `Term.values`."""
-        edges = neighbourhood.within(self.moments.cutoff)
+        from tlpot.engine.moment_kernels import product_values
+
+        kept = self._moments(neighbourhood)
         values = np.zeros((neighbourhood.atoms, *self._shape), np.float32)
 
         def add(first: int, last: int) -> None:
-            self._kernel("product_values")(first, last, edges, self._tables, _indices(), values)
+            product_values(self.moments.channels)(first, last, self._tables[3], kept, values)
 
         neighbourhood.spread(add)
         return torch.from_numpy(values).flatten(1)[:, None]
 
     def compiled_pull(self, neighbourhood: Neighbourhood, slope: Tensor) -> Tensor:
         """As `Term.pull`."""
-        edges, slopes = neighbourhood.within(self.moments.cutoff), slope.contiguous().numpy()
+        from tlpot.engine.moment_gradients import product_pull
+
+        kept, edges = self._moments(neighbourhood), neighbourhood.within(self.moments.cutoff)
+        slopes = slope.contiguous().numpy()
         parted = slopes.reshape(*slopes.shape[:2], *self._shape)
         by_edge = np.zeros((len(slopes), len(edges.pair), 3), np.float32)
 
         def add(first: int, last: int) -> None:
-            read = (first, last, edges, self._tables, _indices())
-            self._kernel("product_pull", len(slopes))(*read, parted, by_edge)
+            read = (first, last, edges, self._tables, _indices(), kept)
+            product_pull(*self._sizes, len(slopes))(*read, parted, by_edge)
 
         neighbourhood.spread(add)
         return torch.from_numpy(neighbourhood.by_pair(by_edge, edges))
 
     def compiled_push(self, neighbourhood: Neighbourhood, vectors: Tensor) -> Tensor:
         """As `Term.push`."""
-        edges, moves = neighbourhood.within(self.moments.cutoff), vectors.contiguous().numpy()
+        from tlpot.engine.moment_gradients import product_push
+
+        kept, edges = self._moments(neighbourhood), neighbourhood.within(self.moments.cutoff)
+        moves = vectors.contiguous().numpy()
         values = np.zeros((len(moves), neighbourhood.atoms, *self._shape), np.float32)
 
         def add(first: int, last: int) -> None:
-            read = (first, last, edges, self._tables, _indices())
-            self._kernel("product_push", len(moves))(*read, moves, values)
+            read = (first, last, edges, self._tables, _indices(), kept)
+            product_push(*self._sizes, len(moves))(*read, moves, values)
 
         neighbourhood.spread(add)
         return torch.from_numpy(values).flatten(2)[:, :, None]
 
-    def _kernel(self, name: str, *members: int) -> Callable[..., Any]:
-        from tlpot.engine import moment_kernels
+    def _moments(self, neighbourhood: Neighbourhood) -> np.ndarray:
+        """Moments of the atoms, which values, pull and push share."""
+        from tlpot.engine.moment_kernels import moments_of
 
-        about = self.moments
-        return getattr(moment_kernels, name)(about.channels, len(about.shifts), *members)
+        if self.moments not in neighbourhood.kept:
+            edges = neighbourhood.within(self.moments.cutoff)
+            channels = self.moments.channels
+            moments = np.zeros((neighbourhood.atoms, len(TENSOR_AXES), 2 * channels), np.float32)
+
+            def add(first: int, last: int) -> None:
+                moments_of(*self._sizes)(first, last, edges, self._tables, _indices(), moments)
+
+            neighbourhood.spread(add)
+            neighbourhood.kept[self.moments] = moments
+        return neighbourhood.kept[self.moments]
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return self.moments.channels, len(self.moments.shifts)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        return len(KINDS), self.moments.channels, self.moments.channels
+        return len(PRODUCTS), self.moments.channels, self.moments.channels
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
@@ -158,14 +183,14 @@ class Products(Term):
 
         table = cubic(value, slope, 0.0, m.cutoff)
         scale = np.float32(INTERVALS / m.cutoff)
-        return table, scale, self.mixtures, np.array(KINDS)
+        return table, scale, self.mixtures, np.array(PRODUCTS)
 
 
 @lru_cache
 def _indices() -> tuple[np.ndarray, np.ndarray]:
     """``(19, 3)`` axes of the packed components; ``(39,)`` which of them each full one is."""
-    where = {axes: k for k, axes in enumerate(PACKED)}
-    return np.array(PACKED), np.array([where[tuple(sorted(axes))] for axes in FULL])
+    where = {axes: k for k, axes in enumerate(PACKED_AXES)}
+    return np.array(PACKED_AXES), np.array([where[tuple(sorted(axes))] for axes in TENSOR_AXES])
 
 
 def _vectors(environment: Environment) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlpot.engine.compiled import compiled
-from tlpot.engine.constants import Constants
+from tlpot.engine.constants import Constants, Moments
 from tlpot.engine.environment import Environment
 from tlpot.engine.threads import available, shares, spread
 
@@ -69,6 +69,8 @@ class Neighbourhood:
         the second, and the element at its far end.
     outward, length, fade
         Of each edge: unit vector, Å, and ``(edges, 2)`` cutoff function and its slope.
+    kept
+        What a term computes once for its values, pull and push.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Neighbourhood:
         self.first, self.second = pairs[0].numpy(), pairs[1].numpy()
         self.device, self._vectors = vectors.device, vectors.numpy()
         self._within: dict[float, Edges] = {}
+        self.kept: dict[Moments, np.ndarray] = {}
         self.distance, self.unit, *edges = self._sorted(constants.angular_cutoff)
         self.start, self.pair, self.sign, self.other, self.outward, self.length, self.fade = edges
         self.block = constants.pair_index(torch.device("cpu")).numpy()

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from tlpot.backbones.aev import AEVWithMoments, AngularColumns
 from tlpot.backbones.ani import ANI
 from tlpot.engine.moment_columns import MomentColumns
-from tlpot.engine.moments import FULL, KINDS, mixtures_of
+from tlpot.engine.moments import PRODUCTS, TENSOR_AXES, mixtures_of
 from tlpot.files import write_whole
 from tlpot.model.potential import Potential
 
@@ -95,7 +95,7 @@ def export_torchani(potential: Potential, path: Path) -> Path:
     about = {**asdict(full), "angular_columns": full.angular_columns}
     if full.moments:
         keep = {key: about["moments"][key] for key in ("shifts", "eta", "cutoff")}
-        about["moments"] = {**keep, "axes": FULL, "kinds": KINDS}
+        about["moments"] = {**keep, "axes": TENSOR_AXES, "kinds": PRODUCTS}
         about["mixtures"] = mixtures_of(full).tolist()
     write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(about)}))
     loader = path.with_suffix(".py")
