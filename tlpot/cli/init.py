@@ -23,7 +23,7 @@ app = Verbs()
 
 Kind = Literal["finetune", "property", "xrd"]
 FROM = "--from"
-KEY = re.compile(r"\b(data|model|training)\.\w|`base: ")
+_KEY = re.compile(r"\b(data|model|training)\.\w|`base: ")
 
 
 class Init(Verb):
@@ -61,7 +61,7 @@ def init(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...",
+            metavar="[CONFIG] [_KEY=VALUE]...",
             help="file to write; of --examples: the folder; then what it shall say",
             show_default="config.yaml",
         ),
@@ -142,5 +142,5 @@ def _fitted(
             made = draft(files, values, path.parent)
     except TlpotError as error:
         mend = "\n  Set such keys behind this command: data.bad_frames=drop, model.base=mini …"
-        raise TlpotError(f"{error}{mend if KEY.search(str(error)) else ''}") from None
+        raise TlpotError(f"{error}{mend if _KEY.search(str(error)) else ''}") from None
     return made.values, made.notes

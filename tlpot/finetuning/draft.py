@@ -24,7 +24,7 @@ from tlpot.model.load import supported_elements
 from tlpot.model.reference import require_determined
 from tlpot.structure.frames import Frame
 
-FEW = 10
+_FEW = 10
 """Frames below which none steers training; below half of it none is held out."""
 RUNS = 10
 """Files of several frames each, from which on whole files are held out: a run's are alike."""
@@ -152,9 +152,9 @@ def _reason(element: str, donor: str | Mapping[str, str]) -> str:
 def _split(frames: Sequence[Frame], config: Config) -> dict[str, Any]:
     """Shares that the number of frames allows, and what leaves no energy zero open."""
     usable = sort_frames(frames, config.data).frames
-    if len(usable) < FEW:
+    if len(usable) < _FEW:
         few = {"validation": 0.0}
-        return few if len(usable) >= FEW / 2 else few | {"test": 0.0}
+        return few if len(usable) >= _FEW / 2 else few | {"test": 0.0}
     runs = Counter(frame.source for frame in usable)
     whole = [{"group": "file"}] if sum(n > 1 for n in runs.values()) >= RUNS else []
     drawn: list[dict[str, Any]] = [*whole, {}, *({"seed": seed} for seed in range(1, SEEDS))]
