@@ -87,7 +87,7 @@ def test_moments_are_made_alike_and_uncorrelated(projected, crystals):
     backbone = projected().backbone
     columns, species = backbone.features(projected().batch([Frame(a) for a in crystals]))
     for element in range(len(backbone.symbols)):
-        components = columns[species == element, -COMPONENTS // 2 :].numpy()
+        components = columns[species == element, -(COMPONENTS * 2 // 3) :].numpy()
         covariance = np.cov(components.T, bias=True)
         rank = int((covariance.diagonal() > 0).sum())
         assert rank > 3

@@ -215,9 +215,9 @@ class ANI(Backbone):
         return self.architecture.moments is not None
 
     def with_terms(self, fine_angles: bool, moments: bool) -> ANI:
-        """As `Backbone.with_terms`; components are as many as of fine angles alone, and again."""
+        """As `Backbone.with_terms`; moments have twice the components of fine angles."""
         fine = FINE if fine_angles else None
-        count = COMPONENTS * (fine_angles + moments)
+        count = COMPONENTS * (fine_angles + 2 * moments)
         return self.with_fine_angles(fine, count, PRODUCTS_OF_MOMENTS if moments else None)
 
     @torch.no_grad()
@@ -265,12 +265,14 @@ class ANI(Backbone):
                 some.add(species, term.values(around).flatten(1))
         unseen = ~self.columns.added_seeing(new or ())
         hidden = unseen.split([term.size for term in added])
-        count = self.projection.shape[1] // len(added)
+        parts, whole = sum(term.share for term in added), self.projection.shape[1]
+        counts = [whole * term.share // parts for term in added]
+        counts[0] += whole - sum(counts)
         for element in covariances[0].counts.nonzero().flatten().tolist():
             if self.projection[element].any():
                 continue
             blocks = []
-            for term, some, blind in zip(added, covariances, hidden, strict=True):
+            for term, some, blind, count in zip(added, covariances, hidden, counts, strict=True):
                 covariance = some.of(element)
                 if new is not None and self.symbols[element] not in new:
                     covariance[blind], covariance[:, blind] = 0.0, 0.0

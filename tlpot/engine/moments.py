@@ -73,6 +73,8 @@ def columns_of(constants: Constants, dtype: torch.dtype = torch.float32) -> Mome
 class Products(Term):
     """Scalar products of three moments; one block of columns."""
 
+    share = 2
+
     def __init__(self, constants: Constants, moments: Moments) -> None:
         super().__init__(constants)
         self.moments, self.blocks, self.columns = moments, 1, moments.columns

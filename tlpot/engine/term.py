@@ -24,10 +24,13 @@ class Term(ABC):
     ----------
     blocks, columns
         Of an atom.
+    share
+        Its part of the components, where several terms enter through them.
     """
 
     blocks: int
     columns: int
+    share = 1
 
     def __init__(self, constants: Constants) -> None:
         self.constants = constants
