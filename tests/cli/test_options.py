@@ -259,6 +259,7 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
         {"data": {"train": "x", "max_frames": 3}},
         "without files or groups",
     ),
+    (Config, "training.curvature", {"training": {"lambda": 0, "curvature": 0.2}}, "without lambda"),
     (Config, "label.dispersion", {"label": {"engine": "vasp", "dispersion": "PBE"}}, "vasp"),
     (Config, "label.replicate", {"label": {"engine": "vasp", "replicate": 9}}, "engine: vasp"),
     (Config, "label.stress", {"label": {"engine": "vasp", "stress": True}}, "engine: vasp"),
