@@ -15,6 +15,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+EVIDENCE = ROOT / "docs" / "evidence"
 SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*/*.py") if "__main__" in path.read_text())
 STUDIES = [path for path in SCRIPTS if "STUDY.main(" in path.read_text()]
 UNMEASURED = {"gpu"}
@@ -57,26 +58,30 @@ def test_help(script: Path, as_script, monkeypatch, capsys) -> None:
 
 @pytest.mark.parametrize("script", STUDIES, ids=name)
 def test_pages_are_what_the_committed_results_say(script: Path, as_script, tmp_path) -> None:
-    shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.png"))
-    for page in tmp_path.glob("results/**/*.md"):
-        page.write_text("not made\n")
+    shutil.copytree(RESULTS, tmp_path / "results")
     as_script(script, "--page", "--results", str(tmp_path / "results"))
-    made = [p for p in tmp_path.glob("results/**/*.md") if p.read_text() != "not made\n"]
+    made = list(tmp_path.glob("results/**/*.md"))
     assert bool(made) == (script.stem not in UNMEASURED)
     for page in made:
-        assert page.read_text() == (RESULTS / page.relative_to(tmp_path / "results")).read_text()
+        assert page.read_text() == (EVIDENCE / page.relative_to(tmp_path / "results")).read_text()
 
 
-def test_every_page_on_the_shelf_is_made_by_a_study() -> None:
-    """And says when and on what machine it was measured."""
-    pages = {path.stem for path in RESULTS.glob("**/*.md")} - {"answered"}
-    results = {path.stem for path in RESULTS.glob("**/*.json") if path.parent.name != "answered"}
-    assert pages == results
+def test_every_result_has_its_page_with_date_commit_and_recipe(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.lib.page import origin
+
+    for path in RESULTS.glob("**/*.json"):
+        page = (EVIDENCE / path.relative_to(RESULTS)).with_suffix(".md").read_text()
+        assert page.splitlines()[2] == origin(json.loads(path.read_text())), path
+        assert "load average when the run began" in page, path
+
+
+def test_every_page_is_made_by_a_study_or_belongs_to_a_settled_one() -> None:
     named = "".join(path.read_text() for path in STUDIES)
-    for page in pages:
-        assert page in named or page in {path.stem for path in STUDIES}, page
-    for path in RESULTS.glob("**/*.md"):
-        assert "load average when the run began" in path.read_text(), path
+    for path in RESULTS.glob("**/*.json"):
+        settled = path.parent.name == "answered"
+        assert settled or path.stem in named or path.stem in {p.stem for p in STUDIES}, path
+    assert not list(RESULTS.glob("**/*.md"))
 
 
 def test_a_study_in_a_minute(as_script, tmp_path) -> None:

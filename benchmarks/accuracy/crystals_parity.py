@@ -72,7 +72,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
     if not drawn:
         raise models.none()
     yield results
-    picture(drawn).savefig(STUDY.folder(given) / "crystals_parity.png", dpi=100)
+    picture(drawn).savefig(STUDY.shelf(STUDY.folder(given)) / "crystals_parity.png", dpi=100)
 
 
 def explained(dft: np.ndarray, model: np.ndarray) -> float:

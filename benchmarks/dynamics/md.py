@@ -76,7 +76,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
     about = {"model": str(model), "cell": cell, "timestep": given.timestep}
     yield about | {"nve": nve, "nvt": nvt}
     picture = folder / f"nvt-{given.timestep:g}" / "rdf.png"
-    shutil.copyfile(picture, STUDY.folder(given) / "md_rdf.png")
+    shutil.copyfile(picture, STUDY.shelf(STUDY.folder(given)) / "md_rdf.png")
 
 
 def minimum(potential: Potential, kept: Path) -> Atoms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -56,6 +56,39 @@ def spread(values: Iterable[float], form: str = ".2f", deviation: str | None = N
         return "–"
     error = f" ± {stdev(values):{deviation or form.lstrip('+')}}" if len(values) > 1 else ""
     return f"{fmean(values):{form}}{error}"
+
+
+FINE_ANGLES_SINCE = "2026-11-27"
+"""First day on which they were the default."""
+
+
+def origins(results: Any) -> Iterator[tuple[str, str]]:
+    """Date and commit of everything in some results that has them."""
+    if isinstance(results, Mapping):
+        if "date" in results and "commit" in results:
+            yield results["date"], results["commit"]
+        results = list(results.values())
+    if isinstance(results, list):
+        for part in results:
+            yield from origins(part)
+
+
+def origin(results: Mapping[str, Any]) -> str:
+    """When and at which commits results were measured, and what the default recipe was then."""
+    stamps = sorted(set(origins(results)))
+    days = sorted({date for date, _ in stamps})
+    angles = sorted({"with" if day >= FINE_ANGLES_SINCE else "without" for day in days})
+    commits = ", ".join(f"`{commit}`" for commit in dict.fromkeys(c for _, c in stamps))
+    return (
+        f"*Measured {' to '.join(dict.fromkeys((days[0], days[-1])))}, at {commits}. Recipe: as "
+        f"said below; a default is that of then, {' or '.join(angles)} fine angles.*"
+    )
+
+
+def with_origin(page: str, results: Mapping[str, Any]) -> str:
+    """A page with its `origin` under the title."""
+    title, _, rest = page.partition("\n")
+    return f"{title}\n\n{origin(results)}\n{rest}"
 
 
 def fill(script: str, **values: Any) -> str:

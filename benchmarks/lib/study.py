@@ -11,10 +11,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.lib.machine import machine
+from benchmarks.lib.page import with_origin
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
 
 RESULTS = Path(__file__).parents[1] / "results"
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
+"""Pages and figures of committed results; those of other results lie beside them."""
 Results = dict[str, Any]
 
 
@@ -95,6 +98,12 @@ class Study:
         """Where the results of this size are."""
         return given.results / "reduced" if self.full and not given.full else given.results
 
+    def shelf(self, folder: Path) -> Path:
+        """Where page and figures of a folder's results go."""
+        if not folder.resolve().is_relative_to(RESULTS):
+            return folder
+        return EVIDENCE / folder.resolve().relative_to(RESULTS)
+
     def committed(self, given: argparse.Namespace) -> Results:
         """Results of before, empty if there are none."""
         return _read(self.folder(given) / f"{given.name}.json")
@@ -114,10 +123,13 @@ class Study:
         self._show(name, json.loads(json.dumps(results)), folder)
 
     def _show(self, name: str, results: Results, folder: Path) -> None:
-        results = results | {"name": name}
-        write_whole(folder / f"{name}.md", self.page(results).rstrip() + "\n")
+        results, shelf = results | {"name": name}, self.shelf(folder)
+        shelf.mkdir(parents=True, exist_ok=True)
+        page = with_origin(self.page(results), results).rstrip()
         if figure := self.draw(results):
-            figure.savefig(folder / f"{name}.png", dpi=self.dpi)
+            figure.savefig(shelf / f"{name}.png", dpi=self.dpi)
+            page += "" if f"({name}.png)" in page else f"\n\n![the same, drawn]({name}.png)"
+        write_whole(shelf / f"{name}.md", page + "\n")
 
 
 def _read(path: Path) -> Results:
