@@ -1,12 +1,13 @@
 # make quickstart   fine-tune the bundled model on the bundled urea data, offline, in minutes
 # make test         lint, types and tests, from a clean checkout
+# make docs         run the tutorials, build the site: build/site, and one file build/tlpot-docs.zip
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,6 +26,11 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: $(STAMP)
+	$(BIN)/python tools/tutorials.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m zipfile -c build/tlpot-docs.zip build/site/
 
 # Every supported Python that is here, and the lowest versions: one table. Downloads gigabytes at first.
 matrix:
@@ -60,4 +66,4 @@ fuzz: $(STAMP)
 clean:
 	rm -rf .venv .venv-3.* .venv-lowest runs build dist *.egg-info
 
-.PHONY: help install quickstart test fuzz matrix bench bench-full bench-pages clean
+.PHONY: help install quickstart test docs fuzz matrix bench bench-full bench-pages clean
