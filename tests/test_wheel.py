@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -175,6 +176,12 @@ def test_the_base_install_does(work, command):
     work.well("tlpot", *shlex.split(command))
 
 
+def test_doctor_finds_nothing_wrong_but_perhaps_the_weights(work):
+    answer = json.loads(work.run("tlpot", "doctor", "tiny.yaml", "--json").stdout)
+    assert set(answer["wrong"]) <= {"ANI-2x"}
+    assert {"training", "engine compiled", "config"} <= {c["name"] for c in answer["checks"]}
+
+
 def test_the_calculator_works(work):
     assert "nan" not in work.well("python", "-c", CALCULATE)
 
@@ -197,7 +204,7 @@ def test_every_verb_is_tried():
             inner = getattr(command, "commands", None)
             yield from verbs(command, f"{name} ") if inner else [before + name]
 
-    tried = {f"tlpot {line} " for line in lines(RUNS)} | {"tlpot finetune "}
+    tried = {f"tlpot {line} " for line in lines(RUNS)} | {"tlpot finetune ", "tlpot doctor "}
     tried |= {f"tlpot {line.split(None, 1)[1]} " for line in lines(NEEDS)}
     everything = set(verbs(typer.main.get_command(app)))
     untried = {

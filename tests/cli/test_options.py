@@ -151,6 +151,7 @@ ALWAYS: dict[str, set[str]] = {
     | {"refused"},
     "elements": {"symbols", "model", "output", "as_json"},
     "init": {"words", "examples"},
+    "doctor": {"config", "as_json"},
     "validate": {"config", "overrides", "refused"},
     "sample propose": {"files", "method", "number", "output", "min_distance", "seed"},
     "sample choose": {"files", "by", "number", "output"},

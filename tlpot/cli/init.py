@@ -61,7 +61,7 @@ def init(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CONFIG] [_KEY=VALUE]...",
+            metavar="[CONFIG] [KEY=VALUE]...",
             help="file to write; of --examples: the folder; then what it shall say",
             show_default="config.yaml",
         ),

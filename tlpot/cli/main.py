@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tlpot import __version__
+from tlpot.cli import doctor as cli_doctor
 from tlpot.cli import frames as cli_frames
 from tlpot.cli import init as cli_init
 from tlpot.cli import potential as cli_potential
@@ -38,6 +39,7 @@ app.add_typer(cli_init.app)
 app.add_typer(cli_frames.app)
 app.add_typer(cli_potential.app)
 app.add_typer(cli_use.app)
+app.add_typer(cli_doctor.app)
 app.add_typer(cli_sample.app, name="sample")
 app.add_typer(cli_property.app, name="property")
 app.add_typer(cli_xrd.app, name="xrd")
