@@ -81,6 +81,7 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
             **{"fmax": ("--fmax", "0.01"), "steps": ("--steps", "5"), "free": ("--free", "cell")},
             **{"smax": ("--smax", "1"), "engine": ("--engine", "ase")},
             **{"max_spread": ("--max-spread", "1"), "bonds": ("--no-bonds",)},
+            **{"max_distance": ("--max-distance", "1")},
         }.items()
     },
     ("rank", "symprec"): [
@@ -164,12 +165,12 @@ ALWAYS: dict[str, set[str]] = {
     },
     "relax": {
         *("files", "model", "output", "free", "smax", "symmetry", "steps", "engine"),
-        *("max_spread", "bonds", "device", "scheduler", "settings"),
+        *("max_spread", "max_distance", "bonds", "device", "scheduler", "settings"),
     },
     "md": {
         *("file", "model", "output", "ps", "supercell", "ensemble", "temperature"),
         *("timestep", "seed", "log_every", "frame_every", "save_every", "max_temperature"),
-        *("max_energy", "max_spread", "bonds", "settings", "device"),
+        *("max_energy", "max_spread", "max_distance", "bonds", "settings", "device"),
     },
     "stress": {"model", "structure", "output", "base", "count", "scans", "ramp", "seed", "device"},
     "info": {"model", "as_json"},
@@ -361,11 +362,11 @@ EFFECTIVE: dict[str, str] = {
     "training.augmentation.variants training.augmentation.first training.augmentation.last output",
     "Sweep": "base axes seeds output keep_models scheduler",
     "Ranking": "relaxation.free relaxation.smax relaxation.symmetry relaxation.steps "
-    "relaxation.engine relaxation.max_spread relaxation.bonds molecule experimental reference "
-    "dispersion duplicates phonons pattern",
+    "relaxation.engine relaxation.max_spread relaxation.max_distance relaxation.bonds "
+    "molecule experimental reference dispersion duplicates phonons pattern",
     "Proposal": "method number min_distance seed",
     "Dynamics": "ensemble temperature timestep seed log_every frame_every save_every "
-    "max_temperature max_energy max_spread bonds",
+    "max_temperature max_energy max_spread max_distance bonds",
 }
 """Fields that no other one decides about."""
 

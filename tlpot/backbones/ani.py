@@ -114,15 +114,9 @@ class ANI(Backbone):
     ) -> tuple[Tensor, Tensor]:
         """As `Backbone.energy_and_slope`."""
         species = self.species[batch.numbers]
-        vectors = batch.vectors.to(self.dtype)
         order = species.argsort(stable=True)
         counts = species.bincount(minlength=len(self.symbols)).tolist()
-        with torch.no_grad():
-            around = surroundings(self.architecture, species, batch.pairs, vectors)
-            projection = None
-            if self.projection is not None:
-                projection = Projection(self.projection, order, counts)
-            descriptors = Descriptors(around, projection)
+        descriptors = self._surroundings(batch, species, order, counts)
         with torch.set_grad_enabled(training):
             energies, slope = energy_and_slope(
                 descriptors.values[order],
@@ -134,6 +128,17 @@ class ANI(Backbone):
             back = order.argsort()
             slope = descriptors.slope(slope.index_select(1, back))
             return energies.index_select(1, back) * Hartree, slope * Hartree
+
+    @torch.no_grad()
+    def _surroundings(
+        self, batch: Batch, species: Tensor, order: Tensor, counts: list[int]
+    ) -> Descriptors:
+        """Descriptors with their slopes; `order` and `counts` of atoms sorted by element."""
+        vectors = batch.vectors.to(self.dtype)
+        around = surroundings(self.architecture, species, batch.pairs, vectors)
+        if self.projection is None:
+            return Descriptors(around)
+        return Descriptors(around, Projection(self.projection, order, counts))
 
     def _weights(self, symbol: str) -> list[Tensor]:
         return [w for name in LAYERS for w in self.layer(symbol, name).parameters()]
@@ -196,7 +201,9 @@ class ANI(Backbone):
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `Backbone.features`; networks in the order of ``symbols``."""
         species = self.species[batch.numbers]
-        return self.descriptors(species, batch), species
+        counts = species.bincount(minlength=len(self.symbols)).tolist()
+        order = species.argsort(stable=True)
+        return self._surroundings(batch, species, order, counts).values, species
 
     def _by_element(self, species: Tensor) -> Iterator[tuple[str, Tensor]]:
         for index, symbol in enumerate(self.symbols):

@@ -64,9 +64,13 @@ class Covariances:
             self._sums[element] += some.sum(0)
             self._products[element] += some.T @ some
 
+    def mean(self, element: int) -> Tensor:
+        """``[columns]``."""
+        return self._sums[element] / self.counts[element]
+
     def of(self, element: int) -> Tensor:
         """``[columns, columns]`` around the mean."""
-        mean = self._sums[element] / self.counts[element]
+        mean = self.mean(element)
         return self._products[element] / self.counts[element] - torch.outer(mean, mean)
 
 

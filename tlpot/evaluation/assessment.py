@@ -30,10 +30,12 @@ class Assessment:
     frames
         With their labels.
     predictions
-        One a frame, with the spread of the forces.
+        One a frame, with the spread of the forces and `Prediction.outside`.
     metrics
         As of `tlpot.evaluation.metrics.evaluate`, and ``energy_zero``: ``model`` (the potential's
-        own), ``fitted`` (to these very frames) or ``unknown`` (energy errors are None).
+        own), ``fitted`` (to these very frames) or ``unknown`` (energy errors are None);
+        ``outside``: ``file``, ``index`` and ``reason`` of the frames outside the model's training,
+        None where it does not say.
     remark
         What to know of the energy zero before an energy error is read; empty: nothing.
     """
@@ -52,7 +54,7 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
     these frames as training would fit it. A tuned potential is taken as it is.
     """
     frames = list(frames)
-    predictions = potential.predict(frames, members=True)
+    predictions = potential.predict(frames, members=True, domain=True)
     if _rmse(frames, predictions) < OTHER_ZERO:
         return Assessment(frames, predictions, _metrics(potential, frames, predictions, "model"))
     labelled = [i for i, frame in enumerate(frames) if is_known(frame.energy)]
@@ -96,7 +98,8 @@ def write_assessment(assessment: Assessment, model: str, output: Path) -> Path:
     Labels stay what they were (``energy``, ``forces``, ``stress``). Predictions stand under
     names that no reader takes for labels: ``energy_predicted`` and ``energy_predicted_std`` (eV),
     ``stress_predicted`` (Voigt, eV/Å³), columns ``forces_predicted`` and ``forces_predicted_std``
-    (eV/Å); ``predicted_by`` says by whom, and on which energy zero.
+    (eV/Å); ``predicted_by`` says by whom, and on which energy zero; ``outside`` and ``reason``,
+    whether and why a frame lies outside the model's training.
     """
     by = f"tlpot {__version__}, model {model}, energy zero: {assessment.metrics['energy_zero']}"
     pairs = zip(assessment.frames, assessment.predictions, strict=True)
@@ -125,6 +128,8 @@ def _beside(frame: Frame, guess: Prediction, by: str) -> Frame:
         "energy_predicted_std": guess.energy_std,
         "predicted_by": by,
     }
+    if guess.outside is not None:
+        notes |= {"outside": guess.outside, "reason": guess.reason or ""}
     if guess.stress is not None and frame.kind == "crystal":
         notes["stress_predicted"] = guess.stress
     return replace(frame, atoms=atoms, info=frame.info | notes)
@@ -133,7 +138,16 @@ def _beside(frame: Frame, guess: Prediction, by: str) -> Frame:
 def _metrics(
     potential: Potential, frames: Sequence[Frame], predictions: Sequence[Prediction], zero: str
 ) -> Metrics:
-    return {"energy_zero": zero, **judged(potential, frames, predictions)}
+    outside = [
+        {"file": frame.source, "index": frame.index, "reason": guess.reason}
+        for frame, guess in zip(frames, predictions, strict=True)
+        if guess.outside
+    ]
+    return {
+        "energy_zero": zero,
+        **judged(potential, frames, predictions),
+        "outside": outside if potential.domain.stated or outside else None,
+    }
 
 
 def _rmse(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> float:

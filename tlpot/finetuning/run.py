@@ -20,6 +20,7 @@ from tlpot.evaluation.report import write_report
 from tlpot.finetuning.manifest import own_part
 from tlpot.finetuning.prepare import PreparedPotential, compact, prepare
 from tlpot.model.card import card, card_rows
+from tlpot.model.density import Density
 from tlpot.model.domain import training_domain
 from tlpot.model.potential import Potential
 from tlpot.run_log import log
@@ -121,7 +122,9 @@ def finetune(
         test = judgement.metrics["finetuned"]["test"]
         about = {
             "domain": training_domain(
-                potential, train, judgement.predictions["finetuned"]["train"]
+                train,
+                judgement.predictions["finetuned"]["train"],
+                Density.fit(trained.backbone, task.train[: len(train)], task.validation),
             ),
             "test": {k: v for k, v in test.items() if k[:3] != "by_"},
         }

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 
 from tlpot.md.settings import Dynamics
-from tlpot.model.domain import allowed_spread, too_close
+from tlpot.model.domain import too_close
 from tlpot.model.potential import Potential
 from tlpot.structure.bonds import bond_changes
 from tlpot.structure.frames import bare
@@ -43,7 +43,7 @@ class Guard:
         kelvin = settings.temperature
         self.max_temperature = settings.max_temperature or 3 * kelvin + 300
         self.max_energy = settings.max_energy or 0.1 + 10 * units.kB * kelvin
-        self.max_spread = allowed_spread(potential, settings.max_spread)
+        self.domain = potential.domain
         self.good: Atoms | None = None
         self.recent: deque[Atoms] = deque(maxlen=KEPT)
 
@@ -75,11 +75,8 @@ class Guard:
                 return f"a bond {what}"
         if close := too_close(now, {}):
             return f"atoms collide: {close}"
-        spread = atoms.calc.results["energy_std"] / np.sqrt(len(atoms))
-        if self.max_spread is not None and spread > self.max_spread:
-            return (
-                f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
-                f"more than {1e3 * self.max_spread:.1f}"
-            )
+        limits = self.settings.max_spread, self.settings.max_distance
+        if doubt := next(self.domain.doubts(now, atoms.calc.results["energy_std"], *limits), None):
+            return doubt
         self.good = now
         return None

@@ -49,4 +49,9 @@ class Dynamics(Section):
         gt=0,
         description="eV per √N of the ensemble's spread; default: 3 × the largest in training",
     )
+    max_distance: float = Field(
+        3.0,
+        gt=0,
+        description="times as far from training, by descriptors, as 95 % of validation frames",
+    )
     bonds: bool = Field(True, description="stop when a bond breaks or forms")

@@ -25,7 +25,7 @@ from tlpot.structure.frames import Batch, Frame
 from tlpot.structure.soundness import COINCIDENT, closest, find_flaw
 
 SKIN = 0.5
-KEYWORDS = ("model", "skin", "device", "atoms", "warn_above")
+KEYWORDS = ("model", "skin", "device", "atoms", "warn_above", "warn_outside")
 """Of `TLPotCalculator`."""
 
 
@@ -66,12 +66,17 @@ class TLPotCalculator(Calculator):
         eV per √N (N atoms): where ``energy_std``/√N comes to exceed it, a `TlpotWarning` says so,
         again only after it fell below. Calibrated as ``energy_std`` is; None: never. Three times
         ``potential.metadata["domain"]["spread"]`` is what `tlpot relax` allows.
+    warn_outside
+        Whether to say the same of a structure that comes to lie outside the model's training, by
+        contacts, spread or the surroundings of an atom (as `Potential.predict` with ``domain``);
+        ``results`` then hold ``outside`` and ``reason``. A tenth of the time, on one core.
 
     Raises
     ------
     TlpotError
         If the model cannot be loaded, the device cannot be used here, or a keyword is unknown; if
-        `warn_above` is no positive number, or the model a single network, which has no spread.
+        `warn_above` is no positive number, or the model a single network, which has no spread; if
+        the model does not say what it was trained on, with `warn_outside`.
 
     Notes
     -----
@@ -102,6 +107,7 @@ class TLPotCalculator(Calculator):
         device: str | torch.device = "auto",
         atoms: Atoms | None = None,
         warn_above: float | None = None,
+        warn_outside: bool = False,
         **unknown: Any,
     ) -> None:
         for name in unknown:
@@ -121,6 +127,13 @@ class TLPotCalculator(Calculator):
                 "has no spread; leave it out"
             )
         self.warn_above, self._above = warn_above, False
+        self._domain = self.potential.domain if warn_outside else None
+        if self._domain and not self._domain.stated:
+            raise TlpotError(
+                "TLPotCalculator: warn_outside has no effect: the model does not say what it was "
+                "trained on; leave it out"
+            )
+        self._outside = False
         self._list: _SkinList | None = None
         self._compact: Potential | None = None
         self._elements: set[str] = set()
@@ -170,6 +183,7 @@ class TLPotCalculator(Calculator):
             "energy_std": self._compact.spread(output.energy, "energy").item(),
         }
         self._warn(self.atoms)
+        self._judge(self.atoms)
         if self.atoms.pbc.all():
             virial = output.virial.mean(dim=0)[0].cpu().numpy()
             self.results["stress"] = voigt(virial / self.atoms.get_volume())
@@ -191,6 +205,17 @@ class TLPotCalculator(Calculator):
                 TlpotWarning,
                 stacklevel=3,
             )
+
+    def _judge(self, atoms: Atoms) -> None:
+        """Say that the structure is outside of the training, when it comes to."""
+        if self._domain is None:
+            return
+        reason = self._domain.reason(atoms, self.results["energy_std"])
+        self.results |= {"outside": reason is not None, "reason": reason}
+        was, self._outside = self._outside, reason is not None
+        if self._outside and not was:
+            text = f"{atoms.get_chemical_formula()} lies outside the model's training: {reason}"
+            warnings.warn(text, TlpotWarning, stacklevel=3)
 
     def forget(self) -> None:
         """Drop results and neighbour list: what follows depends on the structure alone."""

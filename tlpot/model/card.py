@@ -65,7 +65,8 @@ def card(model: str | Path) -> dict[str, Any]:
         "data": _data(metadata),
         "recipe": (metadata.get("training") or {}).get("training"),
         "test": metadata.get("test") or _distilled(metadata),
-        **{key: metadata.get(key) for key in ("domain", "versions")},
+        "domain": _without_numbers(metadata.get("domain")),
+        "versions": metadata.get("versions"),
         "calibration": header.get("calibration") or header.get("powder", {}).get("temperature"),
     }
     content: dict[str, Any] = anonymous(about)
@@ -263,8 +264,23 @@ def _calibration(calibration: Mapping[str, Any] | float | None) -> str:
     )
 
 
+def _without_numbers(domain: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Of the density what it is about, not its descriptors."""
+    if not domain or "density" not in domain:
+        return dict(domain) if domain else None
+    density = dict(domain["density"])
+    return {**domain, "density": density | {"elements": sorted(density["elements"])}}
+
+
 def _domain(domain: Mapping[str, Any]) -> Iterator[str]:
     if contacts := domain.get("contacts"):
         yield "shortest contacts " + ", ".join(f"{k} {v:.2f}" for k, v in contacts.items()) + " Å"
     if spread := domain.get("spread"):
         yield f"spread up to {1e3 * spread:.3g} meV per √N in training"
+    if density := domain.get("density"):
+        yield (
+            f"density of descriptors of {' '.join(density['elements'])}, "
+            f"calibrated on {density['frames']} validation frames"
+        )
+    elif domain:
+        yield "no density of descriptors"

@@ -1,19 +1,22 @@
-"""Is a structure where the model knows its way? Contacts, bonds and the ensemble's spread."""
+"""Does a model know its way in a structure? Elements, contacts, spread, density of training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from tlpot.model.potential import Potential
+from tlpot.backbones.base import Backbone
+from tlpot.errors import TlpotError
+from tlpot.model.density import INSIDE, Density
 from tlpot.model.prediction import Prediction
-from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.contacts import shortest_contacts
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Batch, Frame
 
 OVERLAP = 0.5
 """Times the sum of covalent radii: the shortest contact allowed where training gives none."""
@@ -22,34 +25,125 @@ NEAR = 0.9
 """Times the shortest contact in training: the shortest allowed."""
 
 DOUBT = 3.0
-"""Times the largest spread per √N on the training frames: the largest allowed."""
+"""Times the largest spread per √N on the training frames, and times the farthest surroundings of
+validation frames: where a guard stops."""
 
 
 def training_domain(
-    potential: Potential,
-    frames: Sequence[Frame],
-    predictions: Sequence[Prediction] | None = None,
+    frames: Sequence[Frame], predictions: Sequence[Prediction], density: Density | None = None
 ) -> dict[str, Any]:
     """What a model file says of the frames it was trained on.
 
     Parameters
     ----------
     predictions
-        Those of `potential` on `frames`, if they are there.
+        Those of the trained model on `frames`.
 
     Returns
     -------
-    ``contacts``, the shortest distance (Å) of each pair of elements, and ``spread``, the largest
-    of the ensemble's energies per √N (eV, calibrated as the potential is), if it is one.
+    ``contacts``, the shortest distance (Å) of each pair of elements, ``spread``, the largest of
+    the ensemble's energies per √N (eV, calibrated as the model is), if it is one, and ``density``.
     """
     domain: dict[str, Any] = {"contacts": shortest_contacts(frame.atoms for frame in frames)}
-    if predictions is None:
-        predictions = potential.predict(frames)
-    spreads = [
+    spread = max(
         extent.energy_std / np.sqrt(len(frame))
         for extent, frame in zip(predictions, frames, strict=True)
-    ]
-    return domain | ({"spread": max(spreads)} if max(spreads) > 0 else {})
+    )
+    domain |= {"spread": spread} if spread > 0 else {}
+    return domain | ({"density": density.as_dict()} if density else {})
+
+
+class Domain:
+    """Where a model is at home.
+
+    Parameters
+    ----------
+    about
+        As of `training_domain`; empty of a model that does not say.
+    backbone
+        The model's.
+    """
+
+    def __init__(self, about: Mapping[str, Any], backbone: Backbone) -> None:
+        self.stated = bool(about)
+        self.contacts: dict[str, float] = about.get("contacts", {})
+        self.spread: float | None = about.get("spread")
+        self.density = Density.from_dict(about["density"]) if "density" in about else None
+        self._whole = backbone
+
+    @cached_property
+    def _backbone(self) -> Backbone:
+        assert self.density
+        if missing := set(self.density.symbols) - set(self._whole.symbols):
+            raise TlpotError(
+                f"the potential is without {', '.join(sorted(missing))}, which it was trained on: "
+                "ask the whole one what lies outside its domain"
+            )
+        return self._whole.with_elements(self.density.symbols)
+
+    def distances(self, atoms: Atoms) -> np.ndarray:
+        """``(n,)`` how far each atom's surroundings lie from training's.
+
+        In units of the distance that `tlpot.model.density.INSIDE` of validation frames keep to;
+        inf for all if training had none of an element, zero of a model without a density.
+        """
+        if self.density is None:
+            return np.zeros(len(atoms))
+        if set(atoms.symbols) - self.density.gaussians.keys():
+            return np.full(len(atoms), np.inf)
+        batch = Batch.of_frame(Frame(atoms), self._backbone.cutoff)
+        return self.density.distances(self._backbone, batch)
+
+    def doubts(
+        self,
+        atoms: Atoms,
+        energy_std: float,
+        max_spread: float | None = None,
+        max_distance: float = DOUBT,
+    ) -> Iterator[str]:
+        """Why the model is not to be trusted with a structure: by its spread, by its descriptors.
+
+        Parameters
+        ----------
+        energy_std
+            eV, of the ensemble, calibrated as in training.
+        max_spread
+            eV per √N; None: `DOUBT` times the largest in training.
+        max_distance
+            Largest of `distances`.
+        """
+        if max_spread is None and self.spread is not None:
+            max_spread = DOUBT * self.spread
+        spread = energy_std / np.sqrt(len(atoms))
+        if max_spread is not None and spread > max_spread:
+            yield (
+                f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
+                f"more than {1e3 * max_spread:.1f}"
+            )
+        distances = self.distances(atoms)
+        farthest = int(distances.argmax())
+        if distances[farthest] == np.inf > max_distance:
+            assert self.density
+            new = sorted(set(atoms.symbols) - self.density.gaussians.keys())
+            yield f"no frame in training holds {' or '.join(new)}"
+        elif distances[farthest] > max_distance:
+            yield (
+                f"the surroundings of {atoms.symbols[farthest]} atom {farthest} are "
+                f"{distances[farthest]:.1f} times as far from training's as those of {INSIDE:.0%} "
+                "of validation frames"
+            )
+
+    def reason(self, atoms: Atoms, energy_std: float) -> str | None:
+        """Why a structure lies outside: contacts, spread, surroundings; None: it does not."""
+        close = too_close(atoms, self.contacts)
+        doubts = self.doubts(atoms, energy_std, max_distance=1.0)
+        return "; ".join(filter(None, (close, *doubts))) or None
+
+    def judged(self, atoms: Atoms, prediction: Prediction) -> Prediction:
+        """With `Prediction.outside`, and why."""
+        reason = self.reason(atoms, prediction.energy_std)
+        outside = reason is not None if self.stated or reason else None
+        return replace(prediction, outside=outside, reason=reason)
 
 
 def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
@@ -71,41 +165,3 @@ def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
             why = why if closest is None else f"the closest in training is {closest:.2f}"
             worst = (distance / allowed, f"{pair} atoms {distance:.2f} Å apart; {why} Å")
     return worst[1] or None
-
-
-def allowed_spread(potential: Potential, given: float | None) -> float | None:
-    """eV per √N: as `given`, or what the model's training allows; None where nobody says."""
-    trained = potential.metadata.get("domain", {}).get("spread")
-    return DOUBT * trained if given is None and trained is not None else given
-
-
-def outside(
-    before: Atoms,
-    after: Atoms,
-    prediction: Prediction,
-    potential: Potential,
-    max_spread: float | None = None,
-    bonds: bool = True,
-) -> str | None:
-    """Why the model is not to be trusted with what a relaxation led to, or None.
-
-    Parameters
-    ----------
-    max_spread
-        As for `allowed_spread`.
-    bonds
-        Whether `after` must have the bonds of `before`.
-    """
-    domain = potential.metadata.get("domain", {})
-    if reason := too_close(after, domain.get("contacts", {})):
-        return reason
-    if bonds and (changes := changed_bonds(before, after)):
-        return changes
-    max_spread = allowed_spread(potential, max_spread)
-    spread = prediction.energy_std / np.sqrt(len(after))
-    if max_spread is not None and spread > max_spread:
-        return (
-            f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
-            f"more than {1e3 * max_spread:.1f}"
-        )
-    return None

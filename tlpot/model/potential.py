@@ -19,6 +19,7 @@ from tlpot.backbones.published import to_torchani
 from tlpot.elements.donors import require_elements
 from tlpot.engine.threads import own_threads
 from tlpot.errors import TlpotError, short_of_memory
+from tlpot.model.domain import Domain
 from tlpot.model.file import content, fitting, read_model, require_shapes, write_model
 from tlpot.model.prediction import Output, Prediction, voigt
 from tlpot.model.reference import EnergyReference
@@ -157,14 +158,24 @@ class Potential:
         """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
         return member_spread(members) * factor(self.calibration, quantity)
 
-    @overload
-    def predict(self, structures: Frame | Atoms, members: bool = False) -> Prediction: ...
+    @property
+    def domain(self) -> Domain:
+        """What its training makes it know, as the model file says."""
+        return Domain(self.metadata.get("domain", {}), self.backbone)
+
     @overload
     def predict(
-        self, structures: Iterable[Frame | Atoms], members: bool = False
+        self, structures: Frame | Atoms, members: bool = False, domain: bool = False
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self, structures: Iterable[Frame | Atoms], members: bool = False, domain: bool = False
     ) -> list[Prediction]: ...
     def predict(
-        self, structures: Frame | Atoms | Iterable[Frame | Atoms], members: bool = False
+        self,
+        structures: Frame | Atoms | Iterable[Frame | Atoms],
+        members: bool = False,
+        domain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Energy, forces, stress and spread of structures, evaluated in batches.
 
@@ -174,6 +185,9 @@ class Potential:
             One structure, or as many as you like, cells and sizes mixed.
         members
             Whether to give the spread of the forces too, at the cost of every member's forces.
+        domain
+            Whether to say what lies outside the training (`Prediction.outside`), at the cost of
+            the descriptors.
 
         Returns
         -------
@@ -188,13 +202,18 @@ class Potential:
             structures is given; or if memory does not suffice.
         """
         if isinstance(structures, Frame | Atoms):
-            return self.predict([structures], members)[0]
+            return self.predict([structures], members, domain)[0]
         if isinstance(structures, str) or not isinstance(structures, Iterable):
             structures = [structures]
         frames = [_as_frame(structure, i) for i, structure in enumerate(structures)]
         with short_of_memory("use a smaller structure, or another device (device=…, --device)"):
             batches = (self.batch(chunk) for chunk in chunks(frames))
-            return [p for batch in batches for p in self._predict(batch, members)]
+            predictions = [p for batch in batches for p in self._predict(batch, members)]
+        if not domain:
+            return predictions
+        home = self.domain
+        pairs = zip(frames, predictions, strict=True)
+        return [home.judged(frame.atoms, prediction) for frame, prediction in pairs]
 
     def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
         """As `predict`, of one `Batch` a structure."""
@@ -325,4 +344,6 @@ class Potential:
                 raise TlpotError("the weights do not fit the architecture it states")
             metadata = dict(header["metadata"])
             calibration = Calibration.from_dict(header.get("calibration"))
-        return cls(backbone.requires_grad_(False), reference, metadata, calibration)
+            backbone.requires_grad_(False)
+            Domain(metadata.get("domain", {}), backbone)
+        return cls(backbone, reference, metadata, calibration)

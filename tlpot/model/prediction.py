@@ -34,6 +34,9 @@ class Prediction:
         ``(n, 3)`` eV/Å, as `energy_std`; None unless asked for.
     energy_members
         ``(members,)`` eV, the energy of each; uncalibrated.
+    outside, reason
+        Whether the structure lies outside what the potential was trained on, and in words by what
+        (contacts, spread, surroundings); None unless asked for, or if the potential does not say.
     """
 
     energy: float
@@ -43,6 +46,8 @@ class Prediction:
     energies: np.ndarray
     forces_std: np.ndarray | None = None
     energy_members: np.ndarray = field(default_factory=lambda: np.empty(0))
+    outside: bool | None = None
+    reason: str | None = None
 
     def shifted(self, energies: np.ndarray) -> Prediction:
         """The same on another energy reference: ``(n,)`` eV more on each atom."""

@@ -12,11 +12,12 @@ from ase.calculators.calculator import Calculator
 from tlpot.config.sections import no_effect
 from tlpot.data.constraints import fixed_components, hold
 from tlpot.errors import TlpotError
-from tlpot.model.domain import outside, too_close
+from tlpot.model.domain import Domain, too_close
 from tlpot.model.potential import Potential
 from tlpot.relax.ending import Minimum, deforms
 from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import symmetrised
+from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.electrons import stated_open_shell
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw
@@ -216,11 +217,10 @@ def _judged(
             judged[i] = replace(end, reason=f"collapsed: {close}")
     sound = [i for i, end in ends.items() if not (find_flaw(end.atoms) or too_close(end.atoms, {}))]
     predictions = potential.predict([ends[i].atoms for i in sound]) if sound else []
+    domain = potential.domain
     for i, prediction in zip(sound, predictions, strict=True):
         end = ends[i]
-        reason = end.reason or outside(
-            end.start, end.atoms, prediction, potential, settings.max_spread, settings.bonds
-        )
+        reason = end.reason or _outside(end, prediction.energy_std, domain, settings)
         judged[i] = replace(
             end,
             energy=prediction.energy,
@@ -230,3 +230,10 @@ def _judged(
             reason=reason,
         )
     return judged
+
+
+def _outside(end: Relaxed, energy_std: float, domain: Domain, settings: Relaxation) -> str | None:
+    """Why the model is not to be trusted with what a relaxation led to, or None."""
+    changes = changed_bonds(end.start, end.atoms) if settings.bonds else None
+    doubts = domain.doubts(end.atoms, energy_std, settings.max_spread, settings.max_distance)
+    return too_close(end.atoms, domain.contacts) or changes or next(doubts, None)

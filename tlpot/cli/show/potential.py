@@ -171,6 +171,7 @@ def print_evaluation(result: Metrics, console: Console) -> None:
         console.print(worst)
     for line in outlier_lines(result):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(_outside_lines(result), console)
     if result["n_force_frames"] < result["n_frames"]:
         console.print(f"force errors: {result['n_force_frames']} frames have forces")
     unseen = result.get("by_seen", {}).get("unseen")
@@ -201,6 +202,22 @@ def print_phonons(errors: PhononErrors, console: Console) -> None:
     console.print(table)
     if summary["no_frequencies"]:
         print_lines([f"no frequencies: {summary['no_frequencies']}"], console)
+
+
+def _outside_lines(result: Metrics) -> Iterator[str]:
+    """Of frames that lie outside the model's training."""
+    outside = result.get("outside")
+    if outside is None:
+        return
+    yield f"outside the model's training: {len(outside)} of {result['n_frames']} frames"
+    for entry in outside[:OUTSIDE_SHOWN]:
+        yield f"  {entry['file']}#{entry['index']}: {entry['reason']}"
+    if len(outside) > OUTSIDE_SHOWN:
+        yield f"  and {len(outside) - OUTSIDE_SHOWN} more"
+
+
+OUTSIDE_SHOWN = 5
+"""Frames that are shown; ``--json`` and ``--output`` have all."""
 
 
 def print_offsets(by_offset: Metrics, console: Console) -> None:
