@@ -161,6 +161,37 @@ def test_a_chain_of_bases_remembers_its_beginning(second, finished, labelled, tm
     assert len(model.metadata["seen"]["train"]) < 16 * 33
 
 
+def test_a_committee_says_of_which_structures_it_was_told(
+    tlpot_says, finished, labelled, write_frames, tmp_path
+):
+    """Its spread is small there because it was trained on them."""
+    pool = write_frames(tmp_path / "pool.extxyz", labelled(20))
+    words = ("sample", "choose", pool, "--by", "committee", "--number", "3", "--model")
+    said = tlpot_says(*words, finished.folder, "--output", tmp_path / "a.extxyz").stderr
+    assert "the model was trained on 9 and tuned on 3 of these 20 structures" in said
+    assert "of the 8 others it guesses" in said
+    said = tlpot_says(*words, "mini", "--output", tmp_path / "b.extxyz").stderr
+    assert "trained" not in said
+
+
+def test_a_base_that_labels_what_it_was_trained_on_says_so(
+    tmp_path, finished, settings, labelled, write_frames
+):
+    """Replay: one structure of the base's training that trains here too, with another label."""
+    frames = labelled(24)
+    seen = TrainingSet.of(load(finished.folder).metadata).parts(frames)
+    first = seen.index("train")
+    settings["data"] = {"files": [str(write_frames(tmp_path / "new.extxyz", frames[16:]))]}
+    settings["data"]["split"] = {"test": 0.0, "validation": 0.0}
+    settings["model"] = {"base": str(finished.folder)}
+    replayed = write_frames(tmp_path / "replay.extxyz", [frames[first], frames[20]])
+    settings["training"]["replay"] = {"files": str(replayed)}
+    told, twice = [x for x in prepare(parse_config(settings)).checked.remarks if "replay" in x]
+    assert told.startswith("the base was trained on 1 of these 2 structures that it labels")
+    assert twice.startswith("1 of the 8 train frames are structures")
+    assert "one structure with two labels" in twice
+
+
 def test_published_models_have_seen_nothing_that_we_know_of(labelled):
     base: Potential = load("mini")
     assert evaluate(base, labelled(4))["seen"] == {

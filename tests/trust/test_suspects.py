@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +20,13 @@ from tlpot.model.load import load
 from tlpot.structure.frames import Batch, Frame
 from tlpot.trust.gate import opinion_of
 from tlpot.trust.geometry import exchanged, scaled
+from tlpot.trust.residuals import unfitted
 from tlpot.trust.suspects import Suspect, find_suspects
 
 UREA = Path(__file__).parents[2] / "datasets" / "urea" / "urea.extxyz"
 FAULTY = [11, 30, 52]
+SEED = 0
+"""Of a split that trains on frame 60 and not on 20."""
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +209,38 @@ def test_what_is_doubtful_is_in_terminal_log_manifest_and_report(urea, tmp_path,
     page = (run.folder / "report.html").read_text()
     assert "Look at these" in page
     assert "energy unlike" in page
-    train = json.loads((run.folder / "manifest.json").read_text())["split_frames"]["train"]
-    named = [row["frame"] for row in run.metrics["unfitted"]]
-    assert (row["frame"] in train) == (row["frame"] in named)
+
+
+def test_training_frames_that_the_model_cannot_fit_are_named(urea, tmp_path, capsys):
+    """Let through before training, named after it, and none besides; held-out ones are not."""
+    frames = list(urea)
+    for index in (20, 60):
+        frames[index] = replace(frames[index], energy=frames[index].energy + 8.0)
+    write_frames(tmp_path / "a.extxyz", frames)
+    settings = config(tmp_path, split={"test": 0.2, "seed": SEED})
+    run = finetune(settings)
+    split = run.manifest["split_frames"]
+    train = [int(name.rpartition("#")[2]) for name in split["train"]]
+    assert 60 in train
+    assert 20 not in train
+    (row,) = run.metrics["unfitted"]
+    assert row["frame"].endswith("a.extxyz#60")
+    assert "a.extxyz #60" in (run.folder / "run.log").read_text().rpartition("energy reference")[2]
+
+
+def test_of_labels_that_a_model_fits_none_is_named(urea, predict):
+    """And one force of another sign among them, or one order of atoms, is."""
+    random = np.random.default_rng(0)
+    guesses = predict(urea)
+    frames = [
+        replace(f, energy=g.energy, forces=g.forces + random.normal(scale=0.02, size=(16, 3)))
+        for f, g in zip(urea, guesses, strict=True)
+    ]
+    assert not unfitted(frames, guesses, predict, stress=False)
+    frames[30] = replace(frames[30], forces=-frames[30].forces)
+    frames[52] = replace(frames[52], forces=frames[52].forces[by_element(frames[52])])
+    named = unfitted(frames, guesses, predict, stress=False)
+    assert [suspect.frame.index for suspect in named] == [30, 52]
 
 
 def test_inspect_shows_suspects(mixed, capsys, monkeypatch):

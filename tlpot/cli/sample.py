@@ -166,6 +166,8 @@ def choose(
     descriptor space; random any; doubt, of a ranking, those whose order near the lowest is most
     in doubt: what to compute with DFT next.
     """
+    from tlpot.cli.show.data import print_seen
+    from tlpot.data.fingerprints import TrainingSet, overlap, teacher_lines
     from tlpot.data.read import read_frames
     from tlpot.data.write import refuse_to_overwrite
     from tlpot.model.load import load_onto
@@ -178,8 +180,11 @@ def choose(
         frames = choose_from_ranking(files[0], number, window)
     else:
         potential = None if by == "random" else load_onto(model, device)
-        known_frames = read_frames(known) if known else []
-        frames = choose(read_frames(files), by, number, potential, seed, known_frames)
+        candidates, existing = read_frames(files), read_frames(known) if known else []
+        if potential and by == "committee":
+            seen = TrainingSet.of(potential.metadata).parts(candidates)
+            print_seen(teacher_lines(overlap(seen), "structures"), err)
+        frames = choose(candidates, by, number, potential, seed, existing)
     _write(output, frames)
 
 

@@ -187,6 +187,16 @@ def model_lines(counts: Overlap, what: str = "frames") -> list[str]:
     return lines
 
 
+def teacher_lines(counts: Overlap, what: str = "frames", model: str = "the model") -> list[str]:
+    """What to say where a model's own opinion of structures counts, of those that it has seen."""
+    lines = _lines(model, counts, what)
+    if lines:
+        lines[0] += ": of these it repeats what it was told" + (
+            f", of the {counts['unseen']} others it guesses" if counts["unseen"] else ""
+        )
+    return lines
+
+
 def base_lines(counts: Overlap, what: str = "frames") -> list[str]:
     """What to say first of a training whose base has seen some of its frames."""
     moved, lines = counts["moved_to_train"], _lines("the base", counts, what)

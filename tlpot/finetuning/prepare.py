@@ -12,7 +12,13 @@ import torch
 from tlpot.config.run import Config, Replay
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, RefusedFramesError, check_frames
-from tlpot.data.fingerprints import TrainingSet, fingerprints, twins
+from tlpot.data.fingerprints import (
+    TrainingSet,
+    fingerprints,
+    overlap,
+    teacher_lines,
+    twins,
+)
 from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
 from tlpot.data.split import split_data, thin
@@ -128,7 +134,7 @@ def prepare(
     replay = _structures(base, again, config.data.min_distance) if again else []
     partners = find_partners(parts["train"]) if config.training.curvature else {}
     _require_partners(config, partners)
-    remarks = (*_replayed_though_held_out(parts, replay), *_compared(config, partners))
+    remarks = (*_about_replay(parts, replay, base_set), *_compared(config, partners))
     checked = replace(checked, remarks=[*checked.remarks, *remarks])
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)
@@ -296,14 +302,20 @@ def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]
     return frames
 
 
-def _replayed_though_held_out(
-    parts: Mapping[str, Sequence[Frame]], replay: Sequence[Frame]
+def _about_replay(
+    parts: Mapping[str, Sequence[Frame]], replay: Sequence[Frame], base_set: TrainingSet
 ) -> Iterator[str]:
-    """What to say where the model is judged on structures that it is given to replay."""
+    """What to say where structures to replay have labels already, or the base was given theirs."""
     if not replay:
         return
+    counts = overlap(base_set.parts(replay))
+    yield from teacher_lines(counts, "structures that it labels for training.replay", "the base")
     marks = fingerprints([frame.atoms for frame in replay])
-    for part in ("validation", "test"):
+    for part, trouble in (
+        ("train", "one structure with two labels"),
+        ("validation", "their errors say little of others"),
+        ("test", "their errors say little of others"),
+    ):
         frames = parts[part]
         if not frames:
             continue
@@ -311,8 +323,8 @@ def _replayed_though_held_out(
         if both:
             yield (
                 f"{both} of the {len(frames)} {part} frames are structures that training.replay "
-                "gives back with the base's labels: their errors say little of others. Leave them "
-                "out of training.replay.files"
+                f"gives back with the base's labels: {trouble}. Leave them out of "
+                "training.replay.files"
             )
 
 
