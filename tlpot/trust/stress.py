@@ -18,7 +18,7 @@ from ase.md.langevin import Langevin
 
 from tlpot.errors import TlpotError
 from tlpot.model.calculator import TLPotCalculator
-from tlpot.model.domain import DOUBT, allowed_spread, too_close
+from tlpot.model.domain import DOUBT, too_close
 from tlpot.model.potential import Potential
 from tlpot.relax.ending import NOT_CONVERGED, SWELLING
 from tlpot.relax.relax import Relaxed, relax_each
@@ -71,10 +71,10 @@ def spread_bound(potential: Potential, structure: Atoms) -> float:
     Of a potential that does not know its training (a published base), of what it has on the
     structure that the test is made of; infinite without an ensemble.
     """
-    allowed = allowed_spread(potential, None)
-    if allowed is None:
-        allowed = DOUBT * potential.predict(structure).energy_std / np.sqrt(len(structure))
-    return allowed or np.inf
+    spread = potential.domain.spread
+    if spread is None:
+        spread = potential.predict(structure).energy_std / np.sqrt(len(structure))
+    return DOUBT * spread or np.inf
 
 
 def stressed(
