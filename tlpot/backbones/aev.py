@@ -32,8 +32,6 @@ PRODUCTS_OF_MOMENTS = Moments(
 """Terms of three and four atoms; distances as far apart as ANI-2x's angular ones."""
 COMPONENTS = 64
 """Of each added term around a centre, what enters its network."""
-VARIANCE = 0.5
-"""Of all components of the moments together, about that of the fine angles."""
 
 
 @dataclass(frozen=True, kw_only=True)

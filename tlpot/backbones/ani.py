@@ -12,20 +12,14 @@ from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
 
-from tlpot.backbones.aev import COMPONENTS, FINE, PRODUCTS_OF_MOMENTS, VARIANCE, Architecture
+from tlpot.backbones.aev import COMPONENTS, FINE, PRODUCTS_OF_MOMENTS, Architecture
 from tlpot.backbones.base import Backbone, from_plain
 from tlpot.backbones.columns import Columns
 from tlpot.engine.constants import Angles, Moments
 from tlpot.engine.descriptors import Descriptors, terms
-from tlpot.engine.moments import Products
 from tlpot.engine.neighbourhood import surroundings
 from tlpot.engine.networks import energy_and_slope
-from tlpot.engine.projection import (
-    Covariances,
-    Projection,
-    alike_components,
-    principal_components,
-)
+from tlpot.engine.projection import Covariances, Projection, components
 from tlpot.structure.frames import Batch
 
 LAYERS = ("input", "hidden1", "hidden2", "output")
@@ -270,25 +264,12 @@ class ANI(Backbone):
             around = surroundings(self.architecture, species, batch.pairs, vectors)
             for term, some in zip(added, covariances, strict=True):
                 some.add(species, term.values(around).flatten(1))
-        unseen = ~self.columns.added_seeing(new or ())
-        hidden = unseen.split([term.size for term in added])
-        parts, whole = sum(term.share for term in added), self.projection.shape[1]
-        counts = [whole * term.share // parts for term in added]
-        counts[0] += whole - sum(counts)
         for element in covariances[0].counts.nonzero().flatten().tolist():
-            if self.projection[element].any():
-                continue
-            blocks = []
-            for term, some, blind, count in zip(added, covariances, hidden, counts, strict=True):
-                covariance = some.of(element)
-                if new is not None and self.symbols[element] not in new:
-                    covariance[blind], covariance[:, blind] = 0.0, 0.0
-                blocks.append(
-                    alike_components(covariance, count, VARIANCE)
-                    if isinstance(term, Products)
-                    else principal_components(covariance, count)
-                )
-            self.projection[element] = torch.block_diag(*blocks)
+            if not self.projection[element].any():
+                old = new is not None and self.symbols[element] not in new
+                blind = ~self.columns.added_seeing(new or ()) if old else None
+                own = [some.of(element) for some in covariances]
+                self.projection[element] = components(added, own, len(self.projection[0]), blind)
 
     @torch.no_grad()
     def unprojected(self) -> ANI:

@@ -74,6 +74,8 @@ class Products(Term):
     """Scalar products of three moments; one block of columns."""
 
     share = 2
+    variance = 0.5
+    """About that of the fine angles."""
 
     def __init__(self, constants: Constants, moments: Moments) -> None:
         super().__init__(constants)

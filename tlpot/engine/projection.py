@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tlpot.engine.term import Term
+
 
 class Projection:
     """Columns to components and back, for the atoms of one batch.
@@ -72,6 +74,40 @@ class Covariances:
         """``[columns, columns]`` around the mean."""
         mean = self.mean(element)
         return self._products[element] / self.counts[element] - torch.outer(mean, mean)
+
+
+def components(
+    added: Sequence[Term], covariances: Sequence[Tensor], count: int, blind: Tensor | None = None
+) -> Tensor:
+    """Components of the added terms of one centre element, each term's by themselves.
+
+    Parameters
+    ----------
+    covariances
+        ``[columns, columns]`` of each term.
+    count
+        Of all components, shared out by `Term.share`.
+    blind
+        ``[columns]`` of all terms: which have no part in any.
+
+    Returns
+    -------
+    ``Tensor[count, columns]``.
+    """
+    parts = sum(term.share for term in added)
+    counts = [count * term.share // parts for term in added]
+    counts[0] += count - sum(counts)
+    blocks, first = [], 0
+    for term, covariance, own in zip(added, covariances, counts, strict=True):
+        if blind is not None:
+            sighted = ~blind[first : first + term.size]
+            covariance = covariance * sighted[:, None] * sighted
+        first += term.size
+        if term.variance is None:
+            blocks.append(principal_components(covariance, own))
+        else:
+            blocks.append(alike_components(covariance, own, term.variance))
+    return torch.block_diag(*blocks)
 
 
 def alike_components(covariance: Tensor, count: int, total: float) -> Tensor:

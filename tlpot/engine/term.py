@@ -26,11 +26,14 @@ class Term(ABC):
         Of an atom.
     share
         Its part of the components, where several terms enter through them.
+    variance
+        Of all its components, if its columns are made alike first; None: as they are.
     """
 
     blocks: int
     columns: int
     share = 1
+    variance: float | None = None
 
     def __init__(self, constants: Constants) -> None:
         self.constants = constants
