@@ -301,6 +301,13 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
         (PowderConfig, f"model.{key}", {"model": {"base": "b", key: value}}, "with base: b")
         for key, value in {"sees": "log_q", "dense": [9], "dropout": 0.1}.items()
     ),
+    (Config, "data.pressure", {"data": {"files": "x", "pressure": 1}}, "without relaxed: cell"),
+    (
+        Config,
+        "data.groups.pressure",
+        {"data": {"groups": [{"files": "x", "relaxed": True, "pressure": 1}]}},
+        "with relaxed: true",
+    ),
     (Sweep, "workers", {"scheduler": FAR, "workers": 2}, f"with scheduler: {FAR}"),
     (Sweep, "slurm", {"scheduler": FAR, "slurm": {"cores": 1}}, f"with scheduler: {FAR}"),
     (Ranking, "functional", {"functional": "PBE"}, "without dispersion"),
@@ -327,7 +334,9 @@ IDLE: list[tuple[type[BaseModel], str, dict[str, Any], str]] = [
 ]
 """Fields that others decide about, and settings in which each must be refused."""
 
-JUDGED_LATER = {"training.fine_angles", "training.moments", "training.stress_weight"}
+JUDGED_LATER = {
+    f"training.{name}" for name in ("fine_angles", "moments", "stress_weight", "curvature")
+}
 """Fields of a `Config` that the base or the frames decide about, in `prepare`."""
 
 EFFECTIVE: dict[str, str] = {

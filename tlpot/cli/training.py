@@ -58,7 +58,8 @@ class TrainingDisplay(Bar):
     def on_start(self, prepared: Any) -> None:
         """Say what is about to train, and show the bar."""
         self.show(prepared, self.console)
-        self.update(self.task, visible=True)
+        self.epochs = prepared.config.training.epochs
+        self.update(self.task, visible=True, total=self.epochs)
 
     def on_epoch(self, row: Row) -> None:
         """Move the bar, with the errors of the epoch."""

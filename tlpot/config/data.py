@@ -43,8 +43,13 @@ class Split(Section):
 class Labelled(WithFiles):
     """Files and which labels their frames have."""
 
-    relaxed: bool = Field(
-        False, description="frames are DFT minima: zero forces are labels where a file has none"
+    relaxed: bool | Literal["cell"] = Field(
+        False,
+        description="frames are DFT minima: zero forces are labels where a file has none; `cell`: "
+        "their cells too, so that the stress of crystals is that of `pressure`",
+    )
+    pressure: Annotated[float, Needs(relaxed="cell")] = Field(
+        0.0, description="GPa, at which DFT relaxed the cells; energies stay without P·V"
     )
     energy_only: bool = Field(
         False, description="frames without forces are used too, for their energies alone"

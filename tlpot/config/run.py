@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -134,6 +134,9 @@ class Optimisation(Section):
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
     tensorboard: bool = Field(False, description="also write TensorBoard event files")
 
+    by_data: ClassVar[tuple[str, ...]] = ()
+    """Fields that the data decide about where a config leaves them out."""
+
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if "warmup_epochs" in self.changed() and self.warmup_epochs >= self.epochs:
@@ -146,6 +149,8 @@ class Optimisation(Section):
 
 class Training(Optimisation):
     """The recipe. `preset` fills in whatever is not given here."""
+
+    by_data: ClassVar[tuple[str, ...]] = ("learning_rate", "epochs")
 
     preset: Literal["default", "thesis"] = Field(
         "default", description="`default` (crystal ranking) or `thesis` (Parunov 2022)"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from ase.units import GPa
 
 from tlpot.config.data import NAMED, Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
@@ -21,6 +22,7 @@ _READING: dict[str, Any] = {
     **{part: [] for part in NAMED},
     "keys": Keys(),
     "relaxed": False,
+    "pressure": 0.0,
     "energy_only": False,
 }
 
@@ -73,12 +75,18 @@ def read_data(
 
 
 def marked(frame: Frame, section: Labelled) -> Frame:
-    """The frame as its section says: a minimum, with zero forces if the file has none; weighted."""
+    """The frame as its section says: weighted; of a minimum, the labels that its file lacks.
+
+    These are forces of zero and, where the cell was relaxed too, the stress at that pressure.
+    """
     if isinstance(section, Group):
         frame = replace(frame, weight=frame.weight * section.weight)
     if section.relaxed:
         forces = np.zeros((len(frame), 3)) if frame.forces is None else frame.forces
-        return replace(frame, labels="relaxed", forces=forces)
+        stress = frame.stress
+        if section.relaxed == "cell" and stress is None and frame.kind == "crystal":
+            stress = np.repeat([-section.pressure * GPa, 0.0], 3)
+        return replace(frame, labels="relaxed", forces=forces, stress=stress)
     if section.energy_only and frame.forces is None:
         return replace(frame, labels="energy")
     return frame

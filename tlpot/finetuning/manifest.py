@@ -39,6 +39,11 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
             "checked": prepared.checked.summary(),
             "suspects": suspect_rows(prepared.suspects),
         },
+        "recipe": {
+            "learning_rate": prepared.config.training.learning_rate,
+            "epochs": prepared.config.training.epochs,
+            "why": prepared.recipe or "as the config or its preset says",
+        },
         "elements": prepared.new_elements,
         "energy_reference": {
             "kind": prepared.potential.reference.kind,

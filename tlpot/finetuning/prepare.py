@@ -23,6 +23,7 @@ from tlpot.data.groups import read_data
 from tlpot.data.read import read_structures
 from tlpot.data.split import split_data, thin
 from tlpot.errors import TlpotError
+from tlpot.finetuning.recipe import settle_recipe
 from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
 from tlpot.model.potential import Potential, chunks
@@ -64,6 +65,8 @@ class PreparedPotential(Prepared):
         Frames whose labels it does not let one expect, used or not (``data.suspects``).
     partners
         What the forces of displaced training frames are compared with (``training.curvature``).
+    recipe
+        What the labels decided of ``config.training``, and why (`tlpot.finetuning.recipe`).
     """
 
     config: Config
@@ -77,6 +80,7 @@ class PreparedPotential(Prepared):
     predictions: dict[str, list[Prediction]]
     suspects: list[Suspect]
     partners: dict[int, Partner]
+    recipe: str
 
     def frames(self, part: str) -> list[Frame]:
         """As `Prepared.frames`; what is replayed is trained on too."""
@@ -132,9 +136,11 @@ def prepare(
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     again = config.training.replay
     replay = _structures(base, again, config.data.min_distance) if again else []
+    config, recipe = settle_recipe(config, base, parts["train"])
     partners = find_partners(parts["train"]) if config.training.curvature else {}
     _require_partners(config, partners)
-    remarks = (*_about_replay(parts, replay, base_set), *_compared(config, partners))
+    remarks = [*_about_replay(parts, replay, base_set), *_compared(config, partners)]
+    remarks += [recipe] if recipe else []
     checked = replace(checked, remarks=[*checked.remarks, *remarks])
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)
@@ -155,7 +161,7 @@ def prepare(
         potential = Potential(potential.backbone, base.reference, potential.metadata)
     labels = _labelled(base, replay)
     facts = (config, splits, layers, base_set, counts, checked, parts, base, potential, labels)
-    return PreparedPotential(*facts, present, batches, predictions, suspects, partners)
+    return PreparedPotential(*facts, present, batches, predictions, suspects, partners, recipe)
 
 
 def _base(config: Config) -> tuple[Potential, list[LayerState]]:

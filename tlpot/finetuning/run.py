@@ -104,7 +104,8 @@ def finetune(
     config = as_section(Config, config)
     job = Job(config, resume, on_start, on_epoch, MEND)
     with job.at_work() as device:
-        prepared = prepare(config, frames, device)
+        prepared = prepare(job.config, frames, device)
+        config = prepared.config
         manifest = own_part(prepared, in_memory=frames is not None)
         warnings = [*prepared.checked.remarks, *_suspicions(prepared)]
         job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")

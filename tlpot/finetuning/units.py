@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def find_doubts(
     per atom and stresses after removing each composition's mean, in which levels of theory differ.
     """
     doubts: list[str] = []
+    frames = [replace(frame, stress=None) if frame.of_pressure else frame for frame in frames]
     pairs = list(zip(frames, predictions, strict=True))
     for what in ("forces", "stress") if stress else ("forces",):
         doubts += _placeholders(pairs, what)

@@ -99,6 +99,16 @@ class Frame:
         zeroed = ~movable(self.atoms).all(axis=1) & ~np.any(self.forces, axis=1)
         return np.where(zeroed[:, None], np.nan, self.forces) if zeroed.any() else self.forces
 
+    @property
+    def of_pressure(self) -> bool:
+        """Whether the stress is that of a minimum at some pressure, alike from all sides."""
+        stress = self.stress
+        return (
+            self.labels == "relaxed"
+            and stress is not None
+            and not (stress[3:].any() or np.ptp(stress[:3]))
+        )
+
     @cached_property
     def kind(self) -> str:
         """``"crystal"``, or ``"molecule"`` when not periodic or alone in a large box."""

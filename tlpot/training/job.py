@@ -23,7 +23,15 @@ from tlpot.training.checkpoint import LAST
 from tlpot.training.freeze import LayerState
 from tlpot.training.manifest import about_data, common_part, recipe, without_folders
 from tlpot.training.parallel import Team
-from tlpot.training.run_folder import CHECKPOINT, begin, choose_device, claimed, fit, write_json
+from tlpot.training.run_folder import (
+    CHECKPOINT,
+    as_begun,
+    begin,
+    choose_device,
+    claimed,
+    fit,
+    write_json,
+)
 from tlpot.training.task import Task
 from tlpot.training.trainer import Progress, Row
 
@@ -133,6 +141,8 @@ class Job:
         ):
             if settings.tensorboard:
                 require("tensorboard", "tensorboard", "training.tensorboard")
+            if self.resume:
+                self.config = as_begun(folder, self.config)
             yield choose_device(settings.device, team)
 
     def begin(
@@ -155,6 +165,7 @@ class Job:
         items
             What is trained on, in words.
         """
+        self.config = prepared.config
         for line in (*base_lines(prepared.seen_by_base, items), *warnings):
             log.warning("%s", line)
         for line in remarks:

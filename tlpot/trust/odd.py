@@ -177,7 +177,7 @@ def _odd_stresses(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[i
     labelled = [
         k
         for k, (frame, guess) in enumerate(zip(frames, guesses, strict=True))
-        if frame.stress is not None and guess.stress is not None
+        if frame.stress is not None and guess.stress is not None and not frame.of_pressure
     ]
     if len(labelled) < FEWEST_LIKE:
         return
