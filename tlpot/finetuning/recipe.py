@@ -12,7 +12,7 @@ from tlpot.structure.frames import Frame
 FEW_LABELS: dict[str, Any] = {"learning_rate": 5e-4, "epochs": 60}
 """For energies and minima alone: a frame says little, and small steps do not get there in time."""
 MOST_FRAMES = 300
-"""Training frames up to which that holds; it was measured with 17 to 64."""
+"""Training frames up to which that holds; it was measured with some thirty."""
 
 
 def settle_recipe(config: Config, base: Potential, train: Sequence[Frame]) -> tuple[Config, str]:
