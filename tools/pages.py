@@ -34,6 +34,7 @@ CONFIGS = {
 }
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"^!\[[^]]*\]\((\w+/[\w.]+)\)\n", re.MULTILINE)
 INSIDE = ("cli", "engine", "trust")
 """Rooms whose modules are not for use from outside."""
 
@@ -239,9 +240,7 @@ def with_output(markdown: str, name: str) -> str:
         return f"{match[0]}\n```text\n{text}\n```\n" if text else match[0]
 
     markdown = BLOCK.sub(shown, markdown)
-    if not (SHOWN / name).is_dir():
-        markdown = re.sub(r"^!\[[^]]*\]\([^)]*\)(\{[^}]*\})?\n", "", markdown, flags=re.MULTILINE)
-    return markdown
+    return PICTURE.sub(lambda m: m[0] if (SHOWN / m[1]).exists() else "", markdown)
 
 
 def inside(match: re.Match[str], path: str) -> str:
