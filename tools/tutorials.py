@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = ROOT / "build/tutorials"
 ORDER = ("first", "elements", "landscape", "pattern", "learning", "teacher")
-BLOCK = re.compile(r"^```(|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^!\[[^]]*\]\((\w+/[\w.]+)\)", re.MULTILINE)
 
 
@@ -36,12 +36,17 @@ def main() -> None:
         show(name, work)
 
 
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Kind and text of a page's blocks of commands (kind ``""``) and scripts."""
+    return [(kind, block) for kind, block in BLOCK.findall(text) if kind in ("", "python")]
+
+
 def show(name: str, work: Path) -> None:
     """Run a page's blocks in the folder `work`."""
     text = (ROOT / f"docs/tutorials/{name}.md").read_text(encoding="utf-8")
     shutil.rmtree(BUILT / name, ignore_errors=True)
     (BUILT / name).mkdir()
-    for number, (kind, block) in enumerate(BLOCK.findall(text)):
+    for number, (kind, block) in enumerate(blocks(text)):
         program = ["bash", "-ec", block] if not kind else [sys.executable, "-c", block]
         start = time.monotonic()
         done = subprocess.run(

@@ -171,13 +171,15 @@ def test_a_page_runs_from_its_first_block_to_its_last(page, workplace, seeds, in
 def test_the_tutorials_are_sound_and_the_first_runs(workplace, interrupted, monkeypatch):
     """`make docs` runs all of them, whole; here the others' commands are parsed."""
     monkeypatch.syspath_prepend(ROOT / "tools")
-    from tutorials import ORDER
+    from tutorials import ORDER, blocks
 
     assert {f"{TUTORIALS}{name}.md" for name in (*ORDER, "index")} == {
         name for name in PAGES if name.startswith(TUTORIALS)
     }
     for page in [f"{TUTORIALS}{name}.md" for name in ORDER]:
-        for kind, block in BLOCKS[page]:
+        runs = [(kind, block) for kind, block in BLOCKS[page] if kind in ("", "python")]
+        assert blocks(PAGES[page]) == runs
+        for kind, block in runs:
             if kind == "python":
                 compile(block, page, "exec")
             for line in block.splitlines() if not kind else ():
