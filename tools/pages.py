@@ -182,12 +182,18 @@ def rooms() -> dict[str, str]:
 
 
 def shelf() -> list[Any]:
-    """Pages of the evidence, under the headings of its first page."""
-    parts = (ROOT / "docs/evidence/index.md").read_text(encoding="utf-8").split("\n## ")
-    return ["evidence/index.md"] + [
+    """Pages of the evidence, under the headings of its first page; what it does not name, last."""
+    home = ROOT / "docs/evidence"
+    parts = (home / "index.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    sections = [
         {part.splitlines()[0]: [{link[2]: f"evidence/{link[3]}"} for link in LINK.finditer(part)]}
-        for part in parts[1:]
+        for part in parts
     ]
+    named = {link[3] for part in parts for link in LINK.finditer(part)} | {"index.md"}
+    pages = sorted(str(path.relative_to(home)) for path in home.glob("**/*.md"))
+    if others := [f"evidence/{page}" for page in pages if page not in named]:
+        sections.append({"Other questions": others})
+    return ["evidence/index.md", *sections]
 
 
 def filled(nav: Any, made: Mapping[str, list[Any]]) -> Any:
