@@ -111,9 +111,9 @@ def neighbour_pulled(to_packed, scratch, steep, bend, count, lanes, sums, turn, 
 
 
 @lru_cache
-def product_pull(count: int, shifts: int, members: int) -> Callable[..., Any]:
-    """Pull of so many slopes."""
-    lanes = min(members, LANES)
+def product_pull(count: int, shifts: int, several: bool) -> Callable[..., Any]:
+    """Pull of one slope or several; fewer than lanes leave lanes empty."""
+    lanes = LANES if several else 1
     row = count * lanes
 
     def pull(first, last, edges, tables, indices, kept, slopes, out):  # type: ignore[no-untyped-def]
@@ -236,9 +236,9 @@ def products_pushed(kind, own, wide, both, change, count, lanes, change_both, pa
 
 
 @lru_cache
-def product_push(count: int, shifts: int, members: int) -> Callable[..., Any]:
-    """Push of so many displacements."""
-    lanes = min(members, LANES)
+def product_push(count: int, shifts: int, several: bool) -> Callable[..., Any]:
+    """Push of one displacement or several, likewise."""
+    lanes = LANES if several else 1
     row = count * lanes
 
     def push(first, last, edges, tables, indices, kept, moves, out):  # type: ignore[no-untyped-def]

@@ -127,7 +127,7 @@ class Products(Term):
 
         def add(first: int, last: int) -> None:
             read = (first, last, edges, self._tables, _indices(), kept)
-            product_pull(*self._sizes, len(slopes))(*read, parted, by_edge)
+            product_pull(*self._sizes, len(slopes) > 1)(*read, parted, by_edge)
 
         neighbourhood.spread(add)
         return torch.from_numpy(neighbourhood.by_pair(by_edge, edges))
@@ -142,7 +142,7 @@ class Products(Term):
 
         def add(first: int, last: int) -> None:
             read = (first, last, edges, self._tables, _indices(), kept)
-            product_push(*self._sizes, len(moves))(*read, moves, values)
+            product_push(*self._sizes, len(moves) > 1)(*read, moves, values)
 
         neighbourhood.spread(add)
         return torch.from_numpy(values).flatten(2)[:, :, None]
