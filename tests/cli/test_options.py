@@ -353,7 +353,8 @@ EFFECTIVE: dict[str, str] = {
     "training.schedule training.warmup_epochs training.ema training.clip training.seed "
     "training.device training.tensorboard training.preset training.force_share training.fit "
     "training.size_exponent training.huber training.weighting training.replay.files "
-    "training.replay.share active.start active.add active.criterion active.stop label.engine "
+    "training.replay.share training.replay.weight "
+    "active.start active.add active.criterion active.stop label.engine "
     "label.parameters output",
     "PropertyConfig": "data.files data.property data.unit data.structures data.bad_frames "
     "data.train_fraction data.split.test data.split.validation data.split.seed "

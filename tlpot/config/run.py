@@ -104,10 +104,31 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Replay(WithFiles):
-    """Structures that the base labels itself, so that training does not forget them."""
+    """Structures that the base labels itself, so that training does not forget them.
 
-    files: list[str] = Field(description="files, folders or globs; labels in them are not read")
+    ``auto`` is short for ``{files: auto}``.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string"]})
+
+    files: list[str] = Field(
+        description="`auto`: cells, pairs and molecules made of the training crystals; or files, "
+        "folders or globs; labels in them are not read"
+    )
     share: float = Field(0.2, gt=0, lt=1, description="share of an epoch's frames")
+    weight: float | None = Field(
+        None, gt=0, description="of their squared errors in the loss; left out: 1, of `auto` 0.02"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_alone_is_enough(cls, values: Any) -> Any:
+        return {"files": ["auto"]} if values == "auto" else values
+
+    @property
+    def auto(self) -> bool:
+        """Whether the pool is made, not read."""
+        return self.files == ["auto"]
 
 
 class Optimisation(Section):
@@ -195,7 +216,9 @@ class Training(Optimisation):
         description="draw large frames, rare compositions or rare elements more often",
     )
     replay: Replay | None = Field(
-        None, description="mix in structures that the base labels, against forgetting"
+        None,
+        description="mix in structures that the base labels, against forgetting: `auto`, or "
+        "`{files: …}`",
     )
 
     @model_validator(mode="before")

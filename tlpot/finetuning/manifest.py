@@ -8,6 +8,7 @@ from typing import Any
 from tlpot.data.levels import named_levels
 from tlpot.data.read import find_files
 from tlpot.finetuning.prepare import PreparedPotential
+from tlpot.finetuning.replay import REPLAYED
 from tlpot.training.manifest import about_file, about_frames
 from tlpot.trust.gate import suspect_rows
 
@@ -16,7 +17,7 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
     """What ``manifest.json`` holds of a fine-tuning besides `tlpot.training.manifest`."""
     frames = prepared.checked.frames
     everything = frames + [r.frame for r in prepared.checked.rejected]
-    replayed = sorted({frame.source for frame in prepared.replay})
+    replayed = sorted({frame.source for frame in prepared.replay if frame.source})
     tables = [group.table for group in prepared.config.data.groups if group.table is not None]
     return {
         "inputs": {
@@ -44,6 +45,7 @@ def own_part(prepared: PreparedPotential, in_memory: bool = False) -> dict[str, 
             "epochs": prepared.config.training.epochs,
             "why": prepared.recipe or "as the config or its preset says",
         },
+        "replayed": dict(Counter(str(f.info.get(REPLAYED, "of files")) for f in prepared.replay)),
         "elements": prepared.new_elements,
         "energy_reference": {
             "kind": prepared.potential.reference.kind,

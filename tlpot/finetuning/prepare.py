@@ -9,28 +9,21 @@ from itertools import chain
 
 import torch
 
-from tlpot.config.run import Config, Replay
+from tlpot.config.run import Config
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, RefusedFramesError, check_frames
-from tlpot.data.fingerprints import (
-    TrainingSet,
-    fingerprints,
-    overlap,
-    teacher_lines,
-    twins,
-)
+from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.groups import read_data
-from tlpot.data.read import read_structures
 from tlpot.data.split import split_data, thin
 from tlpot.errors import TlpotError
 from tlpot.finetuning.recipe import settle_recipe
+from tlpot.finetuning.replay import replay_frames, replay_labels
 from tlpot.finetuning.units import check_units
 from tlpot.model.load import load_base
 from tlpot.model.potential import Potential, chunks
 from tlpot.model.prediction import Prediction
 from tlpot.model.reference import moved, refitted, require_determined
 from tlpot.structure.frames import Batch, Frame
-from tlpot.structure.soundness import require_sound
 from tlpot.training.curvature import Partner, find_partners
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.job import Prepared
@@ -134,13 +127,11 @@ def prepare(
     _require_labels(config, base, checked, parts["train"])
     used = _networks(base, checked)
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
-    again = config.training.replay
-    replay = _structures(base, again, config.data.min_distance) if again else []
+    replay, remarks = replay_frames(base, config, parts, base_set)
     config, recipe = settle_recipe(config, base, parts["train"])
     partners = find_partners(parts["train"]) if config.training.curvature else {}
     _require_partners(config, partners)
-    remarks = [*_about_replay(parts, replay, base_set), *_compared(config, partners)]
-    remarks += [recipe] if recipe else []
+    remarks += [*_compared(config, partners), *([recipe] if recipe else [])]
     checked = replace(checked, remarks=[*checked.remarks, *remarks])
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)
@@ -159,7 +150,8 @@ def prepare(
         potential, _ = _with_reference(potential, parts, {"train": drawn})
     else:
         potential = Potential(potential.backbone, base.reference, potential.metadata)
-    labels = _labelled(base, replay)
+    settings = config.training.replay
+    labels = replay_labels(base, replay, settings) if settings else []
     facts = (config, splits, layers, base_set, counts, checked, parts, base, potential, labels)
     return PreparedPotential(*facts, present, batches, predictions, suspects, partners, recipe)
 
@@ -287,57 +279,6 @@ def _require_effect(config: Config, base: Potential) -> None:
                 lacking = "with model.freeze: input"
         if lacking:
             raise TlpotError(no_effect(f"training.{option}: {asked}".lower(), lacking))
-
-
-def _structures(base: Potential, replay: Replay, shortest: float) -> list[Frame]:
-    """Structures for `base` to label.
-
-    Raises
-    ------
-    TlpotError
-        If there is none; or one holds an element that the base does not know, has no sound
-        geometry, or atoms closer than `shortest` (Å).
-    """
-    frames = read_structures(replay.files)
-    try:
-        require_sound(frames, shortest)
-    except TlpotError as error:
-        raise TlpotError(f"training.replay.files: {error}") from None
-    if lacking := _lacking(base, frames):
-        raise TlpotError(f"training.replay.files: {lacking[0]}")
-    return frames
-
-
-def _about_replay(
-    parts: Mapping[str, Sequence[Frame]], replay: Sequence[Frame], base_set: TrainingSet
-) -> Iterator[str]:
-    """What to say where structures to replay have labels already, or the base was given theirs."""
-    if not replay:
-        return
-    counts = overlap(base_set.parts(replay))
-    yield from teacher_lines(counts, "structures that it labels for training.replay", "the base")
-    marks = fingerprints([frame.atoms for frame in replay])
-    for part, trouble in (
-        ("train", "one structure with two labels"),
-        ("validation", "their errors say little of others"),
-        ("test", "their errors say little of others"),
-    ):
-        frames = parts[part]
-        if not frames:
-            continue
-        both = sum(map(bool, twins(frames, fingerprints([f.atoms for f in frames]), marks)))
-        if both:
-            yield (
-                f"{both} of the {len(frames)} {part} frames are structures that training.replay "
-                f"gives back with the base's labels: {trouble}. Leave them out of "
-                "training.replay.files"
-            )
-
-
-def _labelled(base: Potential, frames: Sequence[Frame]) -> list[Frame]:
-    """With the energies (eV) and forces (eV/Å) that `base` gives them."""
-    labels = zip(frames, base.predict(frames), strict=True)
-    return [replace(f, energy=p.energy, forces=p.forces) for f, p in labels]
 
 
 def _with_reference(
