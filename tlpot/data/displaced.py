@@ -28,6 +28,8 @@ PROJECTIONS = 8
 """Random projections by which positions are compared first."""
 CHUNKS = 3
 """Groups of atoms: where two atoms moved, one group stands still."""
+MOST_OF_TWO = 50
+"""Frames in which one or two atoms move at all from which on they are a scan or an MD."""
 CELLS = 1e-3
 """Å within which cells are the same."""
 FINITE = (5, 6)
@@ -137,6 +139,8 @@ def _near(places: np.ndarray) -> Iterator[list[int]]:
     random = np.random.default_rng(0)
     links: list[tuple[int, int]] = []
     for chunk in np.array_split(np.flatnonzero(moving), CHUNKS):
+        if not len(chunk) and len(places) > MOST_OF_TWO:
+            continue
         points = places[:, chunk].reshape(len(places), -1)
         shadows = points @ random.normal(size=(points.shape[1], PROJECTIONS))
         reach = UNMOVED * PROJECTIONS * np.sqrt(max(points.shape[1], 1))

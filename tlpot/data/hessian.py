@@ -102,10 +102,10 @@ def _vasprun(lines: Iterator[str]) -> tuple[list[int], np.ndarray] | None:
         if not (begin := ELEMENT.search(line)):
             continue
         name = begin[1] or "structure"
-        text = line[begin.start() :]
-        while f"</{name}>" not in text:
-            text += next(lines, f"</{name}>\n")
-        element = ET.fromstring(text[: text.index(f"</{name}>")] + f"</{name}>")
+        end, parts = f"</{name}>", [line[begin.start() :]]
+        while end not in parts[-1]:
+            parts.append(next(lines, end))
+        element = ET.fromstring("".join(parts).partition(end)[0] + end)
         if name == "atominfo":
             kinds = element.findall("array[@name='atomtypes']/set/rc")
             columns = [[(c.text or "") for c in kind.findall("c")] for kind in kinds]

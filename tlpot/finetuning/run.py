@@ -12,6 +12,7 @@ import torch
 
 from tlpot.config.run import Config
 from tlpot.config.sections import as_section
+from tlpot.data.displaced import kept_together
 from tlpot.data.groups import IN_MEMORY
 from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
@@ -212,10 +213,16 @@ def _judge(
 
 
 def _unfitted(config: Config, judgement: Judgement, trained: Potential) -> list[Suspect]:
-    """Training frames that the trained model does not fit."""
+    """Training frames that the trained model does not fit; of near twins the first is asked.
+
+    A phonon run is fitted as one structure is: its many small errors are not what is usual.
+    """
+    frames, predictions = judgement.frames["train"], judgement.predictions["finetuned"]["train"]
+    again = {i for twins in kept_together(frames) for i in twins[1:]}
+    alone = [i for i in range(len(frames)) if i not in again]
     return unfitted(
-        judgement.frames["train"],
-        judgement.predictions["finetuned"]["train"],
+        [frames[i] for i in alone],
+        [predictions[i] for i in alone],
         opinion_of(trained),
         stress=config.training.stress_weight > 0,
     )
