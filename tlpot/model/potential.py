@@ -151,7 +151,7 @@ class Potential:
         else:
             with torch.set_grad_enabled(training):
                 atomic = self.backbone.atomic_energies(batch)
-        atomic = atomic.double() + self.reference.table().to(atomic.device)[batch.numbers]
+        atomic = atomic.double() + self.reference.table(atomic.device)[batch.numbers]
         return Output(batch, atomic, slopes)
 
     def spread(self, members: Tensor, quantity: Quantity) -> Tensor:

@@ -16,6 +16,9 @@ from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 
 
+_CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class EnergyReference:
     """Energy that each atom adds to the network's, eV.
@@ -35,17 +38,17 @@ class EnergyReference:
     kind: str
     why: str
 
-    def table(self) -> Tensor:
+    def table(self, device: torch.device = _CPU) -> Tensor:
         """``Tensor[119]`` float64, eV by atomic number; NaN where undefined. Not to be changed."""
-        return _table(tuple(self.values.items()))
+        return _table(tuple(self.values.items()), device)
 
 
 @lru_cache
-def _table(values: tuple[tuple[str, float], ...]) -> Tensor:
+def _table(values: tuple[tuple[str, float], ...], device: torch.device) -> Tensor:
     table = torch.full((119,), float("nan"), dtype=torch.float64)
     for symbol, value in values:
         table[atomic_numbers[symbol]] = value
-    return table
+    return table.to(device)
 
 
 def fit_reference(
