@@ -15,7 +15,6 @@ from tlpot.errors import TlpotError
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 
-
 _CPU = torch.device("cpu")
 
 
