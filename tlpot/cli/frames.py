@@ -34,7 +34,7 @@ COMPUTES = Needs(collect=False)
 HERE = Needs(engine="!vasp")
 
 
-@app.command()
+@app.command(epilog="Example: tlpot inspect run1/OUTCAR run2/vasprun.xml.gz")
 def inspect(
     files: Annotated[
         list[str], typer.Argument(help="files, folders or globs"), Sets(ALL, "tlpot finetune's ")
@@ -72,7 +72,7 @@ def inspect(
         out.print(suspect_table(suspects))
 
 
-@app.command()
+@app.command(epilog="Example: tlpot elements Si I Cu")
 def elements(
     symbols: Annotated[list[str], typer.Argument(help="chemical symbols, e.g. Si I Cu")],
     model: Annotated[str, typer.Option(help="base name, model file or run folder")] = "ani2x",
@@ -99,7 +99,7 @@ def elements(
         out.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot label next.extxyz --engine gfn1 --output labelled.extxyz")
 def label(
     context: typer.Context,
     files: FileNames,

@@ -28,12 +28,17 @@ EXIT_CODES = (
     "or nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM."
 )
 
+WORKFLOW = (
+    "In order: doctor; inspect FILES; init --from FILES; validate, finetune config.yaml; evaluate, "
+    "info runs/finetune; relax, rank, md. Beside it: sample, label (data); ablate (recipes); "
+    "property; xrd."
+)
+
 app = Verbs(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Transfer learning of interatomic potentials.",
-    epilog=EXIT_CODES,
+    epilog=f"{WORKFLOW}\n\n{EXIT_CODES}",
 )
 app.add_typer(cli_init.app)
 app.add_typer(cli_frames.app)

@@ -111,7 +111,7 @@ def described(section: type[Section], *names: str) -> Callable[[Verb_], Verb_]:
 
 
 def job(
-    verbs: Verbs, section: type[AnySection], place: str, what: str
+    verbs: Verbs, section: type[AnySection], place: str, what: str, example: str
 ) -> Callable[[Callable[[AnySection], None]], None]:
     """A verb that is told a `section`: by flags, ``key=value``, or a YAML file and both.
 
@@ -125,6 +125,8 @@ def job(
         That field: ``files``, or ``file``.
     what
         Help on it.
+    example
+        A command, for the verb's help.
     """
     fields = dict(keys(section))
     words = Annotated[list[str], typer.Argument(help=f"{what}; or a YAML file; then key=value")]
@@ -148,7 +150,7 @@ def job(
         callback.__signature__ = Signature([*first[:2], *rest, first[2]])  # type: ignore[attr-defined]
         callback.__annotations__ = {}
         callback.__name__, callback.__doc__ = verb.__name__, verb.__doc__
-        verbs.command(cls=JobVerb)(callback)
+        verbs.command(cls=JobVerb, epilog=f"Example: {example}")(callback)
 
     return decorate
 

@@ -37,7 +37,7 @@ from tlpot.files import free_path, require_absent
 app = Verbs()
 
 
-@app.command()
+@app.command(epilog="Example: tlpot validate config.yaml")
 def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
     """Check config, data, elements, split, weights, device and output; say what training takes."""
     settings = load_config(config, overrides)
@@ -54,7 +54,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTa
     out.print(f"{config} is ready to run")
 
 
-@app.command()
+@app.command(epilog="Example: tlpot finetune config.yaml training.epochs=100")
 def finetune(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -83,7 +83,7 @@ def finetune(
         print_run(done, out)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot evaluate runs/finetune more/*.traj -o predicted.extxyz")
 def evaluate(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
     files: Annotated[
@@ -218,7 +218,7 @@ def _evaluate_phonons(
         err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot ablate examples/sweep.yaml --workers 2")
 def ablate(
     sweep: Annotated[Path, typer.Argument(help="YAML sweep: base, axes, seeds, output"), Sets(ALL)],
     workers: Annotated[int | None, typer.Option(help="points that run at once")] = None,
@@ -240,7 +240,7 @@ def ablate(
         raise typer.Exit(2 if failed == len(outcomes) else 1)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot schema > schema.json")
 def schema() -> None:
     """Print the JSON schema of the config."""
     print(json.dumps(Config.model_json_schema(by_alias=True), indent=2))

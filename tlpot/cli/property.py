@@ -29,7 +29,7 @@ Models = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: tlpot property train property.yaml data.files=id_prop.csv")
 def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train on crystals with a known property, or fine-tune, and write a run folder."""
     from tlpot.cli.show.property import print_prepared, print_run
@@ -46,7 +46,7 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
         print_run(done, out)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot property predict new/*.cif --model runs/property")
 def predict(
     files: Annotated[list[str], typer.Argument(help="structures: files, folders or globs")],
     model: Models,
@@ -78,7 +78,7 @@ def predict(
         out.print(f"{len(frames)} structures: {write_whole(output, text)}", soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot property evaluate known.csv --model runs/property")
 def evaluate(
     files: Annotated[list[str], typer.Argument(help="CSV of id, value; or structures with it")],
     model: Models,
@@ -111,7 +111,11 @@ def evaluate(
         print_errors(result, ensemble.unit, out)
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog="Example: tlpot property import gap.pth.tar --elements atom_"
+    "init.json --name gap -o gap.safetensors",
+)
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help=".pth.tar of github.com/txie-93/cgcnn")],
     elements: Annotated[str, typer.Option(help="the atom_init.json it was trained with")],

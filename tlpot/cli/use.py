@@ -19,7 +19,13 @@ from tlpot.trust.stress_cases import Stress
 app = Verbs()
 
 
-@job(app, RankJob, "files", "files, folders or globs")
+@job(
+    app,
+    RankJob,
+    "files",
+    "files, folders or globs",
+    "tlpot rank landscape/*.cif --model runs/mycrystal --output ranking",
+)
 def rank(job: RankJob) -> None:
     """Rank crystals by lattice energy, with error bars.
 
@@ -50,7 +56,13 @@ def rank(job: RankJob) -> None:
     print_ranking(ranked, output, out)
 
 
-@job(app, RelaxJob, "files", "files, folders or globs")
+@job(
+    app,
+    RelaxJob,
+    "files",
+    "files, folders or globs",
+    "tlpot relax landscape/*.cif --model runs/mycrystal --output relaxed",
+)
 def relax(job: RelaxJob) -> None:
     """Relax crystals and molecules in batches; what goes astray is set aside with its reason.
 
@@ -78,7 +90,13 @@ def relax(job: RelaxJob) -> None:
         raise typer.Exit(2)
 
 
-@job(app, DynamicsJob, "file", "file with one structure, or file@index")
+@job(
+    app,
+    DynamicsJob,
+    "file",
+    "file with one structure, or file@index",
+    "tlpot md POSCAR --model runs/mycrystal --supercell 2x2x2 --ps 50",
+)
 def md(job: DynamicsJob) -> None:
     """Run molecular dynamics; go on exactly after an interruption; stop before it makes no sense.
 
@@ -109,7 +127,7 @@ def md(job: DynamicsJob) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot stress runs/mycrystal POSCAR")
 @described(Stress, *Stress.model_fields)
 def stress(
     *,
@@ -151,7 +169,7 @@ def stress(
     print_stress(test, output, out)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot info runs/finetune")
 def info(
     model: Annotated[str, typer.Argument(help="model file or run folder of any kind, or base")],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -167,7 +185,7 @@ def info(
         print_card(about, out)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot export runs/finetune --to metatomic --output model.pt")
 def export(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
     to: Annotated[Literal["metatomic", "torchani"], typer.Option(help="what shall load it")],

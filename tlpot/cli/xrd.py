@@ -23,7 +23,7 @@ from tlpot.cli.shared import (
 app = Verbs(no_args_is_help=True, help="Crystal systems from powder patterns.")
 
 
-@app.command()
+@app.command(epilog="Example: tlpot xrd train powder.yaml data.files=my_cifs")
 def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train a classifier on the simulated patterns of crystals and write its run folder."""
     from tlpot.cli import console
@@ -49,7 +49,7 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
         print_run(done, out)
 
 
-@app.command()
+@app.command(epilog="Example: tlpot xrd classify measured.xy --model runs/powder --wavelength CuKa")
 def classify(
     files: Annotated[
         list[str],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
@@ -101,6 +101,10 @@ class Section(BaseModel):
         """Given is what differs from its default: a template names every field."""
         self.require_effect(self.changed())
         return self
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Of its repr, which leaves out what has its default."""
+        return ((name, vars(self)[name]) for name in self.changed())
 
     def changed(self) -> list[str]:
         """Fields whose value is not what they have when they are left out."""

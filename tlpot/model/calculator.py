@@ -140,6 +140,9 @@ class TLPotCalculator(Calculator):
         if atoms is not None:
             atoms.calc = self
 
+    def __repr__(self) -> str:
+        return f"<TLPotCalculator, {self.potential.device}: {self.potential!r}>"
+
     def set(self, **unknown: Any) -> dict[str, Any]:
         """Refuse parameters, which nothing would heed; ASE calls it without any.
 

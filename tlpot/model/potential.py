@@ -90,6 +90,21 @@ class Potential:
         self.metadata = metadata or {}
         self.calibration = calibration
 
+    def __repr__(self) -> str:
+        base = self.metadata.get("base", self.backbone.kind)
+        test = self.metadata.get("test") or {}
+        errors = [
+            f"{test[key]:.3g} {unit}"
+            for key, unit in (
+                ("energy_rmse_meV_per_atom", "meV/atom"),
+                ("force_rmse_meV_per_A_component", "meV/Å"),
+            )
+            if test.get(key) is not None
+        ]
+        tested = f", on test frames {', '.join(errors)}" if errors else ""
+        members = f"{self.backbone.members} members"
+        return f"<Potential of {base}: {' '.join(self.elements)}, {members}{tested}>"
+
     @property
     def elements(self) -> tuple[str, ...]:
         """Elements the potential answers for, stand-ins included."""

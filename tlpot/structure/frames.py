@@ -81,6 +81,11 @@ class Frame:
     def __len__(self) -> int:
         return len(self.atoms)
 
+    def __repr__(self) -> str:
+        names = ("energy", "forces", "stress")
+        labels = ", ".join(name for name in names if vars(self)[name] is not None)
+        return f"<Frame {self.name}: {self.formula}, {self.kind}, {labels or 'no labels'}>"
+
     @property
     def name(self) -> str:
         """``file#index``, as error messages show it."""

@@ -89,6 +89,9 @@ class Run(Generic[ModelT]):
     metrics: dict[str, Any]
     manifest: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.folder}: {self.model!r}>"
+
 
 class Job:
     """One run, in the order of its methods: `at_work`, `begin`, `fit`, `finish`.
