@@ -28,7 +28,7 @@ COMPRESSED, STRAINED = (0.6, 0.9), (0.9, 1.3)
 """Volume of the cell over that of the crystal: ranges."""
 STRAIN = 0.05
 """Standard deviation of the strain of cells and, by itself, of molecules."""
-SHIFT = 0.04
+JOLT = 0.04
 """Å, that of the shift of an atom of a molecule."""
 NEARBY = (0.5, 1.0)
 """Closeness (`tlpot.structure.packing`) of the molecules of a pair: its range."""
@@ -161,7 +161,7 @@ def _kinds(frames: Sequence[Frame], random: np.random.Generator) -> dict[str, Ca
     def bent() -> Atoms:
         molecule = one_of(molecules)
         strain = np.eye(3) + STRAIN * random.normal(size=(3, 3))
-        shifts = SHIFT * random.normal(size=molecule.positions.shape)
+        shifts = JOLT * random.normal(size=molecule.positions.shape)
         return Atoms(molecule.numbers, molecule.positions @ strain + shifts)
 
     cells = {
