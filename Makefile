@@ -4,22 +4,32 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+LIGHT := .venv/installed-without-extras
 STAMP := .venv/installed
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
 
-$(STAMP): setup.cfg pyproject.toml
+$(LIGHT): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $(LIGHT)
+
+$(STAMP): $(LIGHT)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $(STAMP)
 
 install: $(STAMP)
 
-quickstart: $(STAMP)
+quickstart: $(LIGHT)
 	rm -rf runs/quickstart
 	$(BIN)/tlpot finetune examples/quickstart.yaml
+	@echo 'What to do next:'
+	@echo '  $(BIN)/tlpot info runs/quickstart'
+	@echo '  $(BIN)/tlpot md datasets/urea/urea.extxyz@0 --model runs/quickstart --ps 0.5 --output runs/md'
+	@echo '  $(BIN)/tlpot init --from YOUR/OUTCAR          # then: validate, finetune config.yaml'
+	@echo '  $(BIN)/tlpot doctor                           # what is installed, and does it work'
 
 test: $(STAMP)
 	$(BIN)/ruff check .

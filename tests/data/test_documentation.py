@@ -87,7 +87,7 @@ def prepared(tmp_path_factory) -> Path:
     text = sweep.read_text().replace("[0.01, 0.03, 0.1, 0.5, 0.9]", "[0.03]")
     sweep.write_text(text.replace("[0, 1, 2]", "[0]"))
     quickstart = folder / "examples/quickstart.yaml"
-    quickstart.write_text(quickstart.read_text().replace("epochs: 200", "epochs: 1"))
+    quickstart.write_text(quickstart.read_text().replace("epochs: 40", "epochs: 1"))
     assert sweep.read_text().count("[0") == 2
     assert "epochs: 1\n" in quickstart.read_text()
     frames = read_frames(ROOT / UREA)[:40:20]
