@@ -14,6 +14,7 @@ from tlpot.errors import TlpotError
 from tlpot.finetuning.prepare import prepare
 from tlpot.finetuning.run import finetune
 from tlpot.finetuning.units import find_doubts
+from tlpot.training.run_folder import as_begun
 
 
 @pytest.fixture
@@ -69,6 +70,10 @@ def test_it_is_told_kept_and_taken_up(minima, base_model):
     rows = list(csv.DictReader((longer.folder / "history.csv").read_text().splitlines()))
     assert len(rows) == 3
     assert load_config(run.folder / "config.yaml").training.learning_rate == 5e-4
+    del minima["training"]["epochs"]
+    taken = as_begun(run.folder, parse_config(minima)).training
+    assert (taken.learning_rate, taken.epochs) == (5e-4, 150)
+    assert taken.model_fields_set >= {"learning_rate", "epochs"}
     minima["training"] |= {"epochs": 4, "learning_rate": 1e-4}
     with pytest.raises(TlpotError, match=r"learning_rate: 0.0005 → 0.0001"):
         finetune(minima, resume=True)

@@ -155,8 +155,8 @@ class Optimisation(Section):
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1` …")
     tensorboard: bool = Field(False, description="also write TensorBoard event files")
 
-    by_data: ClassVar[tuple[str, ...]] = ()
-    """Fields that the data decide about where a config leaves them out."""
+    by_data: ClassVar[dict[str, Any]] = {}
+    """Fields that the data may decide about where a config leaves them out, and what they get."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -171,7 +171,7 @@ class Optimisation(Section):
 class Training(Optimisation):
     """The recipe. `preset` fills in whatever is not given here."""
 
-    by_data: ClassVar[tuple[str, ...]] = ("learning_rate", "epochs")
+    by_data: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4, "epochs": 60}
 
     preset: Literal["default", "thesis"] = Field(
         "default", description="`default` (crystal ranking) or `thesis` (Parunov 2022)"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tlpot.config.run import Config
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
 
-FEW_LABELS: dict[str, Any] = {"learning_rate": 5e-4, "epochs": 60}
-"""For energies and minima alone: a frame says little, and small steps do not get there in time."""
 MOST_FRAMES = 300
-"""Training frames up to which that holds; it was measured with some thirty."""
+"""Training frames up to which rate and epochs are a landscape's; measured with some thirty."""
 
 
 def settle_recipe(config: Config, base: Potential, train: Sequence[Frame]) -> tuple[Config, str]:
@@ -20,8 +17,8 @@ def settle_recipe(config: Config, base: Potential, train: Sequence[Frame]) -> tu
 
     The default preset is made for frames with forces. Where most have an energy alone, or are
     minima whose forces are zero, as a landscape of crystals is, and no more than `MOST_FRAMES`,
-    an ANI base is trained with `FEW_LABELS`. What the config states stays; with a rate stated,
-    epochs do too.
+    an ANI base is trained with `Training.by_data`: a frame says little there, and small steps do
+    not get far in time. What the config states stays; with a rate stated, epochs do too.
 
     Returns
     -------
@@ -33,8 +30,8 @@ def settle_recipe(config: Config, base: Potential, train: Sequence[Frame]) -> tu
     pretrained = config.model.init == "pretrained" and base.backbone.fine_angles is not None
     if dense or not pretrained or "learning_rate" in settings.model_fields_set:
         return config, ""
-    chosen = {k: v for k, v in FEW_LABELS.items() if k not in settings.model_fields_set}
-    if settings.warmup_epochs >= FEW_LABELS["epochs"]:
+    chosen = {k: v for k, v in settings.by_data.items() if k not in settings.model_fields_set}
+    if settings.warmup_epochs >= settings.by_data["epochs"]:
         chosen.pop("epochs", None)
     settings = settings.model_copy(update=chosen)
     words = " and ".join(f"{name}: {value:g}" for name, value in chosen.items())

@@ -200,23 +200,28 @@ def _is_manifest(path: Path) -> bool:
 def _differences(before: Section, now: Section) -> dict[str, str]:
     """``key: before → now`` by key wherever two configs part, but for what changes no result."""
     old, new = (_flat(config.model_dump(by_alias=True, mode="json")) for config in (before, now))
-    free = (*FREE, *(f"training.{name}" for name in left_open(now)))
+    free = (*FREE, *(f"training.{name}" for name in decided(before, now)))
     keys = [k for k in {**old, **new} if k not in free and old.get(k) != new.get(k)]
     return {key: f"{key}: {old.get(key)} → {new.get(key)}" for key in keys}
 
 
-def left_open(config: Any) -> list[str]:
-    """Settings of ``training`` that the config leaves to the data."""
+def decided(stored: Any, config: Any) -> dict[str, Any]:
+    """Settings of a `stored` run that its data decided and that the config leaves to them."""
     settings = config.training
-    return [name for name in settings.by_data if name not in settings.model_fields_set]
+    return {
+        name: value
+        for name, value in settings.by_data.items()
+        if name not in settings.model_fields_set and getattr(stored.training, name) == value
+    }
 
 
 def as_begun(folder: Path, config: AnySection) -> AnySection:
     """The config of a run that goes on, with what its data decided when it began."""
     settings = config.training  # type: ignore[attr-defined]
-    stored = load_section(type(config), folder / NOTES[-1]).training  # type: ignore[attr-defined]
-    decided = {name: getattr(stored, name) for name in left_open(config)}
-    return config.model_copy(update={"training": settings.model_copy(update=decided)})
+    stored = load_section(type(config), folder / NOTES[-1])
+    names = settings.by_data.keys() - settings.model_fields_set
+    kept = {name: getattr(settings, name) for name in names} | decided(stored, config)
+    return config.model_copy(update={"training": settings.model_copy(update=kept)})
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
