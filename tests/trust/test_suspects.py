@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ase import units
 from ase.constraints import FixAtoms
 
@@ -241,6 +242,25 @@ def test_of_labels_that_a_model_fits_none_is_named(urea, predict):
     frames[52] = replace(frames[52], forces=frames[52].forces[by_element(frames[52])])
     named = unfitted(frames, guesses, predict, stress=False)
     assert [suspect.frame.index for suspect in named] == [30, 52]
+
+
+@pytest.mark.parametrize("verb", ["inspect", "validate", "finetune"])
+def test_many_labels_are_compared_with_a_bar(urea, tmp_path, capsys, monkeypatch, verb):
+    """And few do not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlpot.trust.gate.LONG", 20)
+    write_frames(tmp_path / "a.extxyz", urea[:24])
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config(tmp_path)))
+    shown = []
+    for chunk in (1024, 16):
+        monkeypatch.setattr("tlpot.model.potential.CHUNK", chunk)
+        words = ["a.extxyz", "--model", "mini"] if verb == "inspect" else ["c.yaml"]
+        words += [f"output=run-{chunk}"] if verb == "finetune" else []
+        with pytest.raises(SystemExit) as stopped:
+            main([verb, *words])
+        assert not stopped.value.code
+        shown.append("frames compared with the base 24/24" in capsys.readouterr().err)
+    assert shown == [False, True]
 
 
 def test_inspect_shows_suspects(mixed, capsys, monkeypatch):

@@ -78,6 +78,11 @@ class Bar(Progress):
         self.first: tuple[float, int] | None = None
         self.line = (-LONGEST_WAIT, 0)
 
+    def restart(self, what: str, total: int) -> None:
+        """Count something else, from none of it."""
+        self.first, self.line = None, (-LONGEST_WAIT, 0)
+        self.update(self.task, description=what, completed=0, total=total, left="", visible=True)
+
     def move(
         self, done: int, total: int | None = None, note: str = "", seconds: float | None = None
     ) -> None:
@@ -134,6 +139,16 @@ def progress_bar(what: str, total: int, console: Console) -> Iterator[Callable[[
 def count_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """As `progress_bar`, of what is counted only later: the function takes done and total."""
     with Bar(what, console) as progress:
+        yield progress.move
+
+
+COMPARED = "frames compared with the base"
+
+
+@contextmanager
+def compared_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """As `count_bar`, of labels that a base is asked about; seen only where there are many."""
+    with Bar(COMPARED, console, visible=False) as progress:
         yield progress.move
 
 

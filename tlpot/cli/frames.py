@@ -53,6 +53,7 @@ def inspect(
     refused: RefusedTable = None,
 ) -> None:
     """Show what is in the data, what would be refused and why, and labels that do not fit."""
+    from tlpot.cli.console import compared_bar
     from tlpot.cli.show.data import print_inspection, print_lines, refused_listed, suspect_table
     from tlpot.data.inspect import inspect_files
     from tlpot.engine.device import usable
@@ -66,7 +67,9 @@ def inspect(
         inspection = inspect_files(files, output, settings)
         listed(inspection.checked.rejected + inspection.broken)
     print_inspection(inspection, out)
-    lines, suspects = inspect_labels(inspection.checked.plausible(), model, device)
+    with compared_bar(err) as on_compared:
+        some = inspection.checked.plausible()
+        lines, suspects = inspect_labels(some, model, device, on_compared)
     print_lines(lines, out)
     if suspects:
         out.print(suspect_table(suspects))

@@ -41,13 +41,17 @@ app = Verbs()
 def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
     """Check config, data, elements, split, weights, device and output; say what training takes."""
     settings = load_config(config, overrides)
+    from tlpot.cli.console import compared_bar
     from tlpot.cli.show.data import print_lines, refused_listed
     from tlpot.cli.show.potential import cost_line, print_prepared
     from tlpot.finetuning import run
 
     costs: list[str] = []
     with refused_listed(refused, err) as listed:
-        prepared = run.validate(settings, lambda cost: costs.append(cost_line(cost)))
+        with compared_bar(err) as on_compared:
+            prepared = run.validate(
+                settings, lambda cost: costs.append(cost_line(cost)), on_compared
+            )
         listed(prepared.checked.rejected)
     print_prepared(prepared, out)
     print_lines(costs, out)
@@ -78,7 +82,9 @@ def finetune(
             listed(prepared.checked.rejected)
             display.on_start(prepared)
 
-        done = run.finetune(settings, resume, on_start, display.on_epoch)
+        done = run.finetune(
+            settings, resume, on_start, display.on_epoch, on_compared=display.on_compared
+        )
     if done.metrics:
         print_run(done, out)
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from tlpot.ablation.run import OnEpoch
 from tlpot.ablation.sweep import Outcome, Point
 from tlpot.ablation.table import brief
-from tlpot.cli.console import Bar
+from tlpot.cli.console import COMPARED, Bar
 from tlpot.evaluation.plots import short
 from tlpot.training.trainer import Row
 
@@ -55,11 +55,17 @@ class TrainingDisplay(Bar):
         super().__init__("epoch", console, epochs, visible=False, each=True)
         self.epochs, self.show = epochs, show
 
+    def on_compared(self, done: int, total: int) -> None:
+        """Move the bar, of frames that the base is asked about."""
+        self.each = False
+        self.update(self.task, description=COMPARED)
+        self.move(done, total)
+
     def on_start(self, prepared: Any) -> None:
         """Say what is about to train, and show the bar."""
         self.show(prepared, self.console)
-        self.epochs = prepared.config.training.epochs
-        self.update(self.task, visible=True, total=self.epochs)
+        self.epochs, self.each = prepared.config.training.epochs, True
+        self.restart("epoch", self.epochs)
 
     def on_epoch(self, row: Row) -> None:
         """Move the bar, with the errors of the epoch."""

@@ -27,7 +27,7 @@ from tlpot.structure.frames import Batch, Frame
 from tlpot.training.curvature import Partner, find_partners
 from tlpot.training.freeze import LayerState, freeze, train_only
 from tlpot.training.job import Prepared
-from tlpot.trust.gate import opinion_of, sifted
+from tlpot.trust.gate import OnCompared, opinion_of, opinions, sifted
 from tlpot.trust.suspects import Suspect, find_suspects
 
 GAUSSIAN = 0.1
@@ -98,6 +98,7 @@ def prepare(
     config: Config,
     frames: Sequence[Frame] | None = None,
     device: torch.device | str = "cpu",
+    on_compared: OnCompared = lambda done, total: None,
 ) -> PreparedPotential:
     """Read, check and split the data, load the base, fit the reference, freeze.
 
@@ -107,6 +108,8 @@ def prepare(
         As `finetune`'s.
     device
         Where the training frames go.
+    on_compared
+        As `finetune`'s.
 
     Raises
     ------
@@ -116,9 +119,9 @@ def prepare(
     base, layers = _base(config)
     checked = _checked(config, base, frames)
     suspects: list[Suspect] = []
-    opinions: dict[int, Prediction] = {}
+    by_frame: dict[int, Prediction] = {}
     if config.model.init == "pretrained":
-        checked, suspects, opinions = _trusted(config, base, checked, device)
+        checked, suspects, by_frame = _trusted(config, base, checked, device, on_compared)
     base_set = TrainingSet.of(base.metadata if config.model.init == "pretrained" else {})
     splits, counts = split_data(checked.frames, config.data, base_set)
     splits = thin(splits, config.data.train_fraction, config.data.split.seed)
@@ -141,7 +144,7 @@ def prepare(
     base.backbone.absorb(copy.deepcopy(small.backbone).to(base.device))
     potential = Potential(copy.deepcopy(base.backbone), base.reference, dict(base.metadata))
     predictions = {
-        name: [opinions[id(frame)] for frame in part] for name, part in parts.items() if opinions
+        name: [by_frame[id(frame)] for frame in part] for name, part in parts.items() if by_frame
     } or {"train": small.predict_batches(batches)}
     base, predictions = _with_reference(base, parts, predictions)
     if config.model.init == "scratch":
@@ -182,7 +185,11 @@ def _checked(config: Config, base: Potential, frames: Sequence[Frame] | None) ->
 
 
 def _trusted(
-    config: Config, base: Potential, checked: Checked, device: torch.device | str
+    config: Config,
+    base: Potential,
+    checked: Checked,
+    device: torch.device | str,
+    on_compared: OnCompared,
 ) -> tuple[Checked, list[Suspect], dict[int, Prediction]]:
     """Compare all labels with the base's opinion, and do as ``data.suspects`` says.
 
@@ -195,15 +202,15 @@ def _trusted(
     """
     stress = config.training.stress_weight > 0
     predict = opinion_of(compact(base, _elements(checked.frames), device))
-    predictions = predict(checked.frames)
+    predictions = opinions(predict, checked.frames, on_compared)
     suspects = find_suspects(
         checked.frames, predictions, predict, config.model.elements, stress=stress
     )
     odd = {id(suspect.frame) for suspect in suspects}
     rest = [(f, p) for f, p in zip(checked.frames, predictions, strict=True) if id(f) not in odd]
     check_units([frame for frame, _ in rest], [guess for _, guess in rest], stress)
-    opinions = dict(zip(map(id, checked.frames), predictions, strict=True))
-    return sifted(checked, suspects, config.data.suspects), suspects, opinions
+    by_frame = dict(zip(map(id, checked.frames), predictions, strict=True))
+    return sifted(checked, suspects, config.data.suspects), suspects, by_frame
 
 
 def _lacking(base: Potential, frames: Sequence[Frame]) -> list[str]:

@@ -31,7 +31,7 @@ from tlpot.training.cost import Cost, measure_cost
 from tlpot.training.job import Job, Run
 from tlpot.training.potential import VALIDATED_AT_ONCE, PotentialTask
 from tlpot.training.trainer import Row, Trainer
-from tlpot.trust.gate import opinion_of, suspect_lines, suspect_rows
+from tlpot.trust.gate import OnCompared, opinion_of, suspect_lines, suspect_rows
 from tlpot.trust.residuals import unfitted
 from tlpot.trust.suspects import Suspect
 
@@ -51,6 +51,7 @@ class PotentialRun(Run[Potential]):
 def validate(
     config: Config | Mapping[str, Any] | str | Path,
     on_cost: Callable[[Cost], None] | None = None,
+    on_compared: OnCompared = lambda done, total: None,
 ) -> PreparedPotential:
     """Find whatever `finetune` would refuse before its first step: output, device, data, base.
 
@@ -61,6 +62,8 @@ def validate(
     on_cost
         Called with the time and memory that the training will take, for which some steps of it
         are made; None: they are not.
+    on_compared
+        As `finetune`'s.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def validate(
     """
     config = as_section(Config, config)
     with Job(config, mend=MEND).at_work() as device:
-        prepared = prepare(config, device=device)
+        prepared = prepare(config, device=device, on_compared=on_compared)
         if on_cost:
             on_cost(_cost(prepared, device))
         return prepared
@@ -81,6 +84,7 @@ def finetune(
     on_start: Callable[[PreparedPotential], None] = lambda prepared: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
     frames: Sequence[Frame] | None = None,
+    on_compared: OnCompared = lambda done, total: None,
 ) -> PotentialRun:
     """Fine-tune as the config says and write the run folder.
 
@@ -94,6 +98,9 @@ def finetune(
         Data in memory instead of what ``data.files`` and ``data.groups`` hold, with the labels
         and the weight that each `Frame` states; ``data.files`` may be left out. To resume, give
         the same frames again.
+    on_compared
+        Called with numbers of frames, done and in all, while the base's opinion of many labels is
+        asked for.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def finetune(
     config = as_section(Config, config)
     job = Job(config, resume, on_start, on_epoch, MEND)
     with job.at_work() as device:
-        prepared = prepare(job.config, frames, device)
+        prepared = prepare(job.config, frames, device, on_compared)
         config = prepared.config
         manifest = own_part(prepared, in_memory=frames is not None)
         warnings = [*prepared.checked.remarks, *_suspicions(prepared)]

@@ -18,7 +18,7 @@ from tlpot.model.load import load, load_base
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, KBAR, STRESS_UNITS
-from tlpot.trust.gate import opinion_of
+from tlpot.trust.gate import OnCompared, opinion_of, opinions
 from tlpot.trust.scales import VASP_ORDER
 from tlpot.trust.suspects import Suspect, find_suspects
 
@@ -113,7 +113,10 @@ def find_doubts(
 
 
 def inspect_labels(
-    frames: Sequence[Frame], model: str | None, device: str = "auto"
+    frames: Sequence[Frame],
+    model: str | None,
+    device: str = "auto",
+    on_compared: OnCompared = lambda done, total: None,
 ) -> tuple[list[str], list[Suspect]]:
     """What a pretrained model has against labels: their units, and each frame's.
 
@@ -125,6 +128,8 @@ def inspect_labels(
         As for `tlpot.model.load.load`; None: ANI-2x if its weights are on this machine, else mini.
     device
         Where it computes.
+    on_compared
+        As `tlpot.finetuning.run.finetune`'s.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def inspect_labels(
         lines.append(f"{name} lacks {', '.join(donors)}: its opinion there is weak ({stand_ins})")
     frames = [f for f in frames if set(f.atoms.symbols) <= set(potential.elements)]
     predict = opinion_of(potential)
-    predictions = predict(frames)
+    predictions = opinions(predict, frames, on_compared)
     suspects = find_suspects(frames, predictions, predict, new)
     odd = {id(suspect.frame) for suspect in suspects}
     pairs = [

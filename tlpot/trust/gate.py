@@ -8,13 +8,17 @@ from dataclasses import replace
 
 from tlpot.config.hints import hint
 from tlpot.data.check import Checked, RefusedFramesError, Rejection
-from tlpot.model.potential import Potential
+from tlpot.model.potential import Potential, chunks
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.trust.suspects import Suspect
 
 FRAMES_NAMED = 8
 """Frames of one file and cause that a line names."""
+LONG = 64
+"""Runs of frames (`tlpot.model.potential.chunks`) that take long enough to be shown."""
+OnCompared = Callable[[int, int], None]
+"""Told how many frames of how many the base has predicted, where they are many."""
 
 
 def opinion_of(potential: Potential) -> Callable[[Sequence[Frame]], list[Prediction]]:
@@ -27,6 +31,21 @@ def opinion_of(potential: Potential) -> Callable[[Sequence[Frame]], list[Predict
         return potential.predict_batches([potential.batch([frame]) for frame in frames])
 
     return predict
+
+
+def opinions(
+    predict: Callable[[Sequence[Frame]], list[Prediction]],
+    frames: Sequence[Frame],
+    on_compared: OnCompared,
+) -> list[Prediction]:
+    """What `predict` says of all frames, some after the other."""
+    groups = list(chunks(frames))
+    predictions: list[Prediction] = []
+    for group in groups:
+        predictions += predict(group)
+        if len(groups) > LONG:
+            on_compared(len(predictions), len(frames))
+    return predictions
 
 
 def sifted(checked: Checked, suspects: Sequence[Suspect], action: str) -> Checked:
