@@ -69,7 +69,7 @@ class TLPotCalculator(Calculator):
     warn_outside
         Whether to say the same of a structure that comes to lie outside the model's training, by
         contacts, spread or the surroundings of an atom (as `Potential.predict` with ``domain``);
-        ``results`` then hold ``outside`` and ``reason``. A tenth of the time, on one core.
+        ``results`` then hold ``outside`` and ``reason``. Some 6 ms of 128 atoms on one core.
 
     Raises
     ------

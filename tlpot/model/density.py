@@ -150,7 +150,7 @@ class Density:
         return distances
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for a model file, 9 kB an element and 448 columns."""
+        """Plain data for a model file, 11 kB an element of 448 columns."""
         return {
             "symbols": list(self.symbols),
             "largest": self.largest,
