@@ -203,3 +203,20 @@ def test_functions_are_short():
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= LONGEST
     ]
+
+
+WRITERS = {"files", "run_log", "data.compression", "labelling.label"}
+"""Modules that write by themselves: any file; a log; what is unpacked or cut, for its reader."""
+
+
+def test_files_are_written_in_one_way():
+    """`tlpot.files` writes: whole or not at all, and a disk that fails is told with its mend."""
+    by_hand = []
+    for module, tree in modules().items():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            words = [a.value for a in call.args if isinstance(a, ast.Constant)]
+            opened = name == "open" and any(set("wax") & set(str(w)) for w in words)
+            if opened or name in ("write_text", "write_bytes", "savefig", "mkdir", "makedirs"):
+                by_hand.append((module, name))
+    assert {module for module, _ in by_hand} <= WRITERS, by_hand

@@ -1,59 +1,23 @@
-"""Interrupted anywhere, the same command ends, and leaves what an uninterrupted one leaves.
+"""Killed, or left by its file system, at any moment: the same command ends as an undisturbed one.
 
-Each verb is stopped before the first change of a file or folder that it was not stopped at yet, and
-called again, until it ends.
+Each verb is disturbed at the first change of a file or folder that it was not disturbed at yet, and
+called again, until it ends; then it is killed at random. ``TLPOT_KILLS=100`` kills each verb so
+often, and lets each change of its files fail in every way (``make kills``).
 """
 
-import csv
-import io
-import json
-import os
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 import yaml
 from ase.build import bulk, molecule
+from disturbed import FAULTS, KILL, KILLS, Trial, in_this_process, run
 
-from tlpot.cli.main import main
-from tlpot.files import begin_work
-
-TIMES = ("report.html", "run.log", "table.md", "last.pt")
-"""Files that say how long something took."""
-
-
-class Stop(BaseException):
-    """As a kill: nothing may catch it."""
-
-
-class Stops:
-    """Stops once before each change of what is in a folder."""
-
-    def __init__(self, folder: Path, monkeypatch) -> None:
-        self.folder, self.met = folder.absolute(), set()
-        for name, at in (("replace", 1), ("rename", 1), ("mkdir", 0), ("unlink", 0), ("rmdir", 0)):
-            monkeypatch.setattr(os, name, self.watched(name, getattr(os, name), at))
-
-    def watched(self, name, real, at):
-        def change(*args, **options):
-            path = Path(os.fspath(args[at]))
-            inside = options.get("dir_fd") is not None or path.absolute().is_relative_to(
-                self.folder
-            )
-            if inside and (name, path.name) not in self.met:
-                self.met.add((name, path.name))
-                raise Stop(f"before {name} {path}")
-            return real(*args, **options)
-
-        return change
-
-
-def in_this_process(work, pieces, *_, **__):
-    """`as_done` where a stop is one of the whole command."""
-    for i, piece in enumerate(pieces):
-        yield i, work(*piece)
+from tlpot.files import PART, begin_work
 
 
 @pytest.fixture(autouse=True)
@@ -62,56 +26,18 @@ def one_process(monkeypatch):
         monkeypatch.setattr(f"tlpot.{room}.as_done", in_this_process)
 
 
-def run(arguments) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(a) for a in arguments])
-    return int(end.value.code or 0)
-
-
-def content(folder: Path) -> dict[str, object]:
-    """Every file below a folder, less what depends on the clock."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_dir() or path.name in TIMES:
-            found[name] = None
-        elif path.name in ("history.csv", "points.csv"):
-            rows = csv.DictReader(io.StringIO(path.read_text()))
-            found[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-        elif path.name == "manifest.json":
-            found[name] = json.loads(path.read_text()) | {"seconds": None}
-        else:
-            found[name] = path.read_bytes().replace(str(folder).encode(), b"")
-    return found
-
-
-def check(
-    tmp_path, monkeypatch, arguments, expected: set[str], ends: int = 0, before: tuple = ()
-) -> None:
-    """`arguments` write a folder or file ``out`` in the working folder, `before` comes first."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (cut, whole):
-        folder.mkdir()
-        monkeypatch.chdir(folder)
-        assert not before or run(before) == 0
-    assert run(arguments) == ends
-    monkeypatch.chdir(cut)
-    with monkeypatch.context() as patch:
-        stops = Stops(cut, patch)
-        for _ in range(80):
-            many = len(stops.met)
-            try:
-                assert run(arguments) == ends
-            except Stop:
-                assert len(stops.met) == many + 1
-                continue
-            break
-    assert len(stops.met) == many, "it never ended"
-    assert expected <= {name for _, name in stops.met}
-    found, wanted = content(cut), content(whole)
-    assert list(found) == list(wanted)
-    for name in wanted:
-        assert found[name] == wanted[name], name
+def check(folder: Path, monkeypatch, words, expected: set[str], **more) -> None:
+    """Killed at random, and disturbed at each change, the same command ends as undisturbed."""
+    monkeypatch.chdir(folder)
+    trial = Trial(folder, words, **more)
+    random, kills = np.random.default_rng(KILLS), 0
+    while kills < max(KILLS, 1):
+        kills += trial.kill(random.uniform(size=random.integers(1, 3)))
+    print(f"{words[0]}: {kills} random kills, all ended the same")
+    trial.clear()
+    met = trial.sweep(cycle([KILL, *FAULTS]))
+    assert expected <= {name.removesuffix(PART) for _, name in met}
+    print(f"{words[0]}: disturbed at {len(met)} changes")
 
 
 TRAINED = {"out", "config.yaml", "manifest.json", "history.csv", "checkpoint.pt", "report.html"}
@@ -133,7 +59,7 @@ def test_more_epochs_of_a_finished_run(tmp_path, monkeypatch, settings):
     path = config(tmp_path, settings | {"output": "out"})
     more = ["finetune", path, "--resume", "training.epochs=3"]
     expected = TRAINED - {"out"} | {"last.pt", "parity.png"}
-    check(tmp_path, monkeypatch, more, expected, before=("finetune", path))
+    check(tmp_path, monkeypatch, more, expected, before=lambda: run(["finetune", path]))
 
 
 def test_property(tmp_path, monkeypatch):
@@ -244,7 +170,6 @@ def test_md_that_a_guard_stops(tmp_path, monkeypatch):
 
 DIES = """
 import os
-from tlpot.cli.main import main
 replace = os.replace
 def die(source, target):
     if os.path.basename(target) == {name!r}:

@@ -1,10 +1,31 @@
 """The one exception that bad input raises; the command line turns it into exit code 2."""
 
+from __future__ import annotations
+
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 """What torch says where it gets no memory, of a GPU, of Linux, of Windows, of C++."""
+
+
+STORAGE = {
+    getattr(errno, name): mend
+    for mend, names in {
+        "free some space there": "ENOSPC",
+        "free some of your quota there": "EDQUOT",
+        "raise the limit on the size of files (ulimit -f)": "EFBIG",
+        "raise the limit on open files (ulimit -n)": "EMFILE ENFILE",
+        "have its file system mounted for writing, or name another place": "EROFS",
+        "get the right to, or name another place": "EACCES EPERM",
+        "see that its file system is there, or mount it again": "ESTALE EIO ENOTCONN ENODEV ENXIO "
+        "ETIMEDOUT EHOSTDOWN EHOSTUNREACH",
+    }.items()
+    for name in names.split()
+}
+"""What helps where a file system fails, whatever is in the files."""
 
 
 def first_line(error: BaseException) -> str:
@@ -16,11 +37,48 @@ class TlpotError(ValueError):
     """Bad input: says which file, frame or field is wrong and how to mend it."""
 
 
+class MachineError(TlpotError):
+    """What the machine lacks: no fault of any one file or frame, and no reason to leave it out."""
+
+
+class StorageError(MachineError):
+    """A disk is full, a file system read-only or gone."""
+
+    @classmethod
+    def of(cls, error: OSError, path: object = None, deed: str = "read or written") -> StorageError:
+        """What an `OSError` means for a file, and what helps."""
+        path = path or error.filename2 or error.filename or "a file"
+        mend = STORAGE.get(error.errno or 0, "see that its folder is there")
+        return cls(
+            f"{path} cannot be {deed} ({error.strerror or error}): {mend}, then run the same "
+            "command again; nothing that was there is lost"
+        )
+
+
+@contextmanager
+def storage(path: object, deed: Literal["read", "written"] = "written") -> Iterator[None]:
+    """What a file system refuses within is told of the file, with the mend.
+
+    Raises
+    ------
+    StorageError
+        In the place of an `OSError`; where a file is read, of those of `STORAGE`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if deed == "read" and error.errno not in STORAGE:
+            raise
+        raise StorageError.of(error, path, deed) from None
+
+
 @contextmanager
 def refusing(
     path: object, kind: str, meaning: Callable[[Exception], str] | None = None
 ) -> Iterator[None]:
     """Whatever a reader of files stumbles over within is told of the file: it is damaged.
+
+    A file system that fails is told as such.
 
     Parameters
     ----------
@@ -35,8 +93,9 @@ def refusing(
         In the place of anything that is raised.
     """
     try:
-        yield
-    except (TlpotError, PermissionError):
+        with storage(path, "read"):
+            yield
+    except TlpotError:
         raise
     except Exception as error:  # of broken files: no list of these is finite
         what = meaning(error) if meaning else f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -46,7 +105,7 @@ def refusing(
         ) from None
 
 
-class OutOfMemoryError(TlpotError):
+class OutOfMemoryError(MachineError):
     """There was no more memory; who knows better what to lower says so in its place."""
 
     def __init__(self, reason: str, mend: str) -> None:

@@ -13,10 +13,11 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, count
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
-from tlpot.errors import TlpotError
+from tlpot.errors import StorageError, TlpotError, storage
 from tlpot.run_log import RUN_LOG, logged
 
 try:
@@ -46,6 +47,7 @@ MISTAKEN = re.compile(
 )
 """Begins as a formula, has digits and marks alone, or a month or hour beside digits."""
 
+Content = str | bytes | memoryview
 Stage = Literal["new", "begun", "finished", "other"]
 
 
@@ -63,15 +65,87 @@ def expanded(name: str) -> str:
     return path
 
 
-def write_whole(path: str | Path, content: str | bytes) -> Path:
-    """Write a file atomically: whoever reads it finds the old one or the new one."""
+def write_whole(path: str | Path, content: Content, settled: bool = True) -> Path:
+    """Write a file atomically: whoever reads it finds the old one or the new one.
+
+    `settled`, it is on the disk when this returns.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; what was there stays.
+    """
     path = Path(path)
     partial = path.with_name(path.name + PART)
-    partial.write_bytes(
-        content.encode(errors="surrogateescape") if isinstance(content, str) else content
-    )
-    os.replace(partial, path)
+    with storage(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(_bytes(content))
+                if settled:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
     return path
+
+
+def write_new(contents: Mapping[Path, Content], mend: str) -> None:
+    """Write files where none are, or the same: all of them, or where one cannot be written none.
+
+    Raises
+    ------
+    TlpotError
+        As `require_absent` and `write_whole`.
+    """
+    new = [path for path in contents if not path.exists()]
+    for path in contents.keys() - new:  # of the same command, which was stopped later
+        if not path.is_file() or path.read_bytes() != _bytes(contents[path]):
+            require_absent(path, mend)
+    try:
+        for path in new:
+            make_folder(path.parent)
+            write_whole(path, contents[path])
+    except TlpotError:
+        for path in new:
+            with suppress(OSError):
+                path.unlink()
+        raise
+
+
+def append(path: Path, content: Content, settled: bool = True) -> None:
+    """Add to the end of a file; `settled`, it is on the disk when this returns.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; the file ends where it did.
+    """
+    rest = memoryview(_bytes(content))
+    with storage(path), path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            if settled:
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+def figure_bytes(figure: Any, kind: str = "png", **options: Any) -> bytes:
+    """A matplotlib figure as the content of a file; `options` as for its ``savefig``."""
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, **options)
+    return content.getvalue()
+
+
+def _bytes(content: Content) -> bytes | memoryview:
+    return content.encode(errors="surrogateescape") if isinstance(content, str) else content
 
 
 def sha256(path: str | Path) -> str:
@@ -208,7 +282,7 @@ def require_free(folder: Path, product: str = "") -> None:
 
 def _noted(folder: Path) -> dict[str, Any]:
     """What a folder's note says; nothing where it has none of ours."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, JSONDecodeError, UnicodeDecodeError), storage(folder / NOTE, "read"):
         note = json.loads((folder / NOTE).read_text())
         return note if isinstance(note, dict) and note.get("by") == "tlpot" else {}
     return {}
@@ -250,7 +324,8 @@ def begin_work(folder: Path, identity: Mapping[str, Any], more: bool = False) ->
 def end_work(folder: Path) -> None:
     """Take away what was only needed to go on; the note is the last to go."""
     shutil.rmtree(folder / SHARDS, ignore_errors=True)
-    (folder / NOTE).unlink(missing_ok=True)
+    with storage(folder / NOTE):
+        (folder / NOTE).unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -266,9 +341,12 @@ def make_folder(folder: Path) -> None:
     except FileExistsError:
         raise TlpotError(f"{folder} is a file; name a folder") from None
     except OSError as error:
-        raise TlpotError(f"{folder} cannot be made ({error.strerror})") from None
+        raise StorageError.of(error, folder, "made") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise TlpotError(f"{folder} is not yours to write to; name another folder")
+        raise StorageError(
+            f"{folder} is not yours to write to, or its file system is read-only: get the right "
+            "to, have it mounted for writing, or name another folder"
+        )
 
 
 _held: set[Path] = set()
@@ -326,5 +404,6 @@ def at_work(folder: Path, product: str = "") -> Iterator[None]:
             with logged(folder, begun=(folder / NOTE).exists()):
                 yield
     finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        if new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from tlpot.errors import TlpotError
+from tlpot.errors import MachineError
 
 
-class MissingLibraryError(TlpotError):
+class MissingLibraryError(MachineError):
     """An optional dependency is not there: no fault of any one file or frame."""
 
 

@@ -53,10 +53,11 @@ class _RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.waiting.append(self.format(record))
-        self.begun = self.begun or bool(self._there() - self.before)
-        if self.begun:
-            with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in self.waiting)
+        with suppress(OSError):
+            self.begun = self.begun or bool(self._there() - self.before)
+            if self.begun:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{line}\n" for line in self.waiting)
                 self.waiting = []
 
     def _there(self) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from tlpot.ablation.sweep import Outcome, Point, Sweep, points, settings
 from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
-from tlpot.errors import TlpotError
+from tlpot.errors import MachineError, TlpotError
 from tlpot.evaluation.plots import read_history
 from tlpot.files import locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
@@ -174,6 +174,8 @@ def _folders(root: Path, wanted: Sequence[Point]) -> dict[str, Path]:
     for stored in root.glob("*/config.yaml"):
         try:
             begun[settings(load_config(stored))] = stored.parent
+        except MachineError:
+            raise
         except TlpotError:  # it had settings that are gone
             continue
     return {p.name: begun.get(settings(p.config), root / p.name) for p in wanted}

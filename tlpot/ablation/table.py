@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from math import floor, inf, isfinite, log10
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tlpot.ablation.sweep import Outcome
-from tlpot.files import table_text, write_whole
+from tlpot.files import figure_bytes, table_text, write_whole
 
 ERRORS = {
     "energy_rmse_meV_per_atom": "energy RMSE, meV/atom",
@@ -42,9 +41,7 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     write_whole(folder / "points.csv", table_text(columns, rows))
     write_whole(folder / "table.md", markdown(outcomes))
     for axis in outcomes[0].point.labels:
-        picture = io.BytesIO()
-        draw(outcomes, axis).savefig(picture, dpi=150, format="png")
-        write_whole(folder / f"by-{axis}.png", picture.getvalue())
+        write_whole(folder / f"by-{axis}.png", figure_bytes(draw(outcomes, axis), dpi=150))
 
 
 def tidy(outcome: Outcome) -> dict[str, Any]:

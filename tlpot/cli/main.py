@@ -21,7 +21,7 @@ from tlpot.cli.shared import (
     Verbs,
     err,
 )
-from tlpot.errors import TlpotError, TlpotWarning, first_line, is_out_of_memory
+from tlpot.errors import StorageError, TlpotError, TlpotWarning, first_line, is_out_of_memory
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
@@ -90,8 +90,8 @@ def main(arguments: list[str] | None = None) -> Any:
         if not is_out_of_memory(error):
             raise
         reason = f"out of memory ({first_line(error)[:120]}); {LARGE}"
-    except OSError as error:  # a full disk, a folder that is missing or not ours
-        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except OSError as error:
+        reason = str(StorageError.of(error))
     finally:
         warnings.showwarning = show
     err.print(f"[bold red]error:[/] {_escape(reason)}", soft_wrap=True, highlight=False)

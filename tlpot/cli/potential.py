@@ -32,7 +32,7 @@ from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Config, load_config
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
-from tlpot.files import free_path, require_absent
+from tlpot.files import Content, free_path, require_absent, write_new
 
 app = Verbs()
 
@@ -165,7 +165,8 @@ def _evaluate_frames(
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
     from tlpot.data.write import refuse_to_overwrite
-    from tlpot.evaluation.assessment import assess, write_assessment, write_parity
+    from tlpot.evaluation.assessment import assess, parity_figure, predictions_text
+    from tlpot.evaluation.plots import png
     from tlpot.model.load import load_onto
 
     if output:
@@ -192,11 +193,13 @@ def _evaluate_frames(
         print(json.dumps(result | more, indent=2))
     else:
         print_evaluation(result, out)
+    contents: dict[Path, Content] = {}
     if output:
-        write_assessment(assessment, model, output)
+        contents[output] = predictions_text(assessment, model)
     if parity:
-        write_parity(assessment, model, parity)
-    for path in filter(None, (output, parity)):
+        contents[parity] = png(parity_figure(assessment, model))
+    write_new(contents, "name another file")
+    for path in contents:
         err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 

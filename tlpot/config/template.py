@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from tlpot.config.reading import dumped
 from tlpot.config.run import PRESETS, Config
 from tlpot.config.sections import Section
-from tlpot.files import require_absent
+from tlpot.files import write_new
 
 BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
 BY_PRESET_NOTE = (
@@ -66,11 +66,8 @@ def lay_out_examples(folder: Path) -> list[Path]:
     bundled = Path(str(files("tlpot") / "bundled"))
     sources = [p for p in sorted(bundled.rglob("*.*")) if p.parent.name != "__pycache__"]
     copies = {folder / source.relative_to(bundled): source for source in sources}
-    for path in copies:
-        require_absent(path, "name another folder after --examples")
-    for path, source in copies.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(source.read_bytes())
+    contents = {path: source.read_bytes() for path, source in copies.items()}
+    write_new(contents, "name another folder after --examples")
     return list(copies)
 
 

@@ -102,7 +102,7 @@ def _write(ranked: Ranked, folder: Path) -> None:
     for stale in {file.name for file in (folder / "cif").iterdir()} - set(cifs):
         (folder / "cif" / stale).unlink()
     for name, content in cifs.items():
-        write_whole(folder / "cif" / name, content)
+        write_whole(folder / "cif" / name, content, settled=False)
     write_frames(folder / "structures.extxyz", frames)
     write_frames(folder / "gas.extxyz", [Frame(molecule) for molecule in ranked.gas])
     pictures = {"landscape": landscape(ranked)}

@@ -20,7 +20,7 @@ from tlpot.data.cif_text import UNKNOWN, Block, decode, parse_blocks
 from tlpot.data.compression import open_binary
 from tlpot.data.contents import ELEMENTS, ISOTOPES, Contents, formula_of
 from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
-from tlpot.errors import TlpotError
+from tlpot.errors import MachineError, TlpotError
 from tlpot.optional import MissingLibraryError
 from tlpot.structure.soundness import closest
 
@@ -72,7 +72,7 @@ def read_cif(path: Path) -> list[Atoms | Unreadable]:
     for block in crystals:
         try:
             entries.append(_crystal(block))
-        except MissingLibraryError:
+        except MachineError:
             raise
         except TlpotError as error:
             name = block.name if len(crystals) > 1 else ""

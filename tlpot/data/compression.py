@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, storage
 
 READABLE: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -88,8 +88,9 @@ class _Plain(io.RawIOBase):
 def _named(path: Path) -> Iterator[None]:
     """What goes wrong within is told of the file."""
     try:
-        yield
-    except (TlpotError, PermissionError, FileNotFoundError):
+        with storage(path, "read"):
+            yield
+    except (TlpotError, FileNotFoundError):
         raise
     except Exception as error:  # what unpackers raise of damaged files is no finite list
         raise TlpotError(damaged(path, error)) from None

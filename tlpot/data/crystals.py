@@ -13,8 +13,8 @@ from ase import Atoms
 from tlpot.config.data import Keys
 from tlpot.data.labels import make_frames
 from tlpot.data.read import Files, find_files, read_entries, refusing
-from tlpot.errors import TlpotError
-from tlpot.optional import MissingLibraryError, require
+from tlpot.errors import MachineError, TlpotError
+from tlpot.optional import require
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
 
@@ -89,7 +89,7 @@ def read_each(files: Files) -> tuple[list[Frame], list[Refused]]:
     for path, index in find_files(files):
         try:
             good, bad = _read_file(path, index)
-        except MissingLibraryError:
+        except MachineError:
             raise
         except TlpotError as error:
             good, bad = [], [Refused(str(path), str(error).removeprefix(f"{path}: "))]

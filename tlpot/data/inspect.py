@@ -16,11 +16,12 @@ from tlpot.data.levels import level_text, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
 from tlpot.data.read import find_files, read_file
 from tlpot.data.summary import FrameGroup, group_frames
-from tlpot.errors import TlpotError
-from tlpot.files import require_absent
+from tlpot.errors import MachineError, TlpotError
+from tlpot.files import figure_bytes, require_absent, write_new
 from tlpot.structure.frames import Frame
 
 PICTURES = ("energies.png", "forces.png")
+ELSEWHERE = "name another folder with --output"
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,15 @@ def inspect_files(
     """
     if output is not None:
         for name in PICTURES:
-            require_absent(output / name, "name another folder with --output")
+            require_absent(output / name, ELSEWHERE)
     frames: list[Frame] = []
     broken: list[Rejection] = []
     for path, index in find_files(files):
         try:
             frames_read = read_file(path, index, settings.keys, settings.energy)
             frames += [marked(frame, settings) for frame in frames_read]
+        except MachineError:
+            raise
         except TlpotError as error:
             empty = Frame(Atoms(), source=str(path))
             broken.append(Rejection(empty, "unreadable", str(error)))
@@ -97,13 +100,16 @@ def inspect_files(
     groups = group_frames(frames, checked.frames)
     pictures = []
     if output is not None and checked.frames:
-        output.mkdir(parents=True, exist_ok=True)
         drawn = [draw_energies]
         if any(frame.forces is not None for frame in checked.frames):
             drawn.append(draw_forces)
-        for name, draw in zip(PICTURES, drawn, strict=False):
-            draw([group for group in groups if group.frames]).savefig(output / name)
-            pictures.append(output / name)
+        some = [group for group in groups if group.frames]
+        contents = {
+            output / name: figure_bytes(draw(some))
+            for name, draw in zip(PICTURES, drawn, strict=False)
+        }
+        write_new(contents, ELSEWHERE)
+        pictures = list(contents)
     return Inspection(checked, groups, broken, pictures, _conflict(frames), list(_levels(frames)))
 
 

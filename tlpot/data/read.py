@@ -25,7 +25,7 @@ from tlpot.data.shelx import read_shelx
 from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
 from tlpot.data.xyz import require_all, respelled
-from tlpot.errors import TlpotError, refusing
+from tlpot.errors import TlpotError, refusing, storage
 from tlpot.files import expanded
 from tlpot.structure.frames import Frame, bare
 
@@ -182,10 +182,8 @@ def read_images(path: Path, index: slice) -> tuple[list[Atoms], range]:
 
 def read_entries(path: Path, index: slice) -> tuple[Sequence[Atoms | Unreadable], range]:
     """As `read_images`, but what is no structure (a disordered block of a CIF) is an entry too."""
-    try:
+    with storage(path, "read"):
         entries = _read_any(path)
-    except PermissionError:
-        raise TlpotError(f"{path}: no permission to read this file.") from None
     if not entries:
         raise TlpotError(f"{path}: the file holds no structure.")
     places = range(len(entries))[index]

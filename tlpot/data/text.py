@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 
 from tlpot.data.compression import open_binary, plain_name
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, storage
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -29,7 +29,7 @@ def read_text(path: str | Path) -> str:
     if plain_name(path).endswith(WORKBOOKS):
         raise TlpotError(f"{path}: is a spreadsheet; save it as CSV (comma or semicolon separated)")
     try:
-        with open_binary(path) as file:
+        with storage(path, "read"), open_binary(path) as file:
             content = file.read()
     except FileNotFoundError:
         raise TlpotError(f"{path}: no such file") from None

@@ -14,7 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from tlpot.data.labels import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
-from tlpot.files import require_absent, write_whole
+from tlpot.files import make_folder, require_absent, write_whole
 from tlpot.structure.frames import Frame, movable
 
 LABEL_KEYS = ("energy_key", "forces_key", "stress_key")
@@ -49,7 +49,7 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:
     """
     path = Path(path)
     text = "".join(map(to_text, frames))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return write_whole(path, text)
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tlpot.elements.donors import THESIS, same_column, suggest_donors
 from tlpot.elements.modes import nearest_elements, vectors
 from tlpot.errors import TlpotError
+from tlpot.files import figure_bytes, make_folder, write_whole
 from tlpot.palette import BLUE, GRID, INK, MUTED, ORANGE
 
 CROWDED = 0.3
@@ -90,11 +91,8 @@ class Advice:
         kinds = figure.canvas.get_supported_filetypes()
         if path.suffix.lstrip(".") not in kinds:
             raise TlpotError(f"{path}: no type of picture; name it .png, .pdf or .svg")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
-        except OSError as error:
-            raise TlpotError(f"{path}: cannot be written ({error.strerror})") from None
+        make_folder(path.parent)
+        write_whole(path, figure_bytes(figure, path.suffix.lstrip(".")))
 
     def _map(self) -> Figure:
         figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from tlpot import __version__
-from tlpot.data.write import write_frames
+from tlpot.data.write import to_text
 from tlpot.evaluation import plots
 from tlpot.evaluation.errors import is_known
 from tlpot.evaluation.metrics import Metrics, judged, metrics
@@ -92,8 +94,8 @@ def assess(potential: Potential, frames: Sequence[Frame]) -> Assessment:
     return Assessment(frames, shifted, _metrics(potential, frames, shifted, "fitted"), remark)
 
 
-def write_assessment(assessment: Assessment, model: str, output: Path) -> Path:
-    """Write the frames with their labels, and beside them what the model says.
+def predictions_text(assessment: Assessment, model: str) -> str:
+    """The frames with their labels, and beside them what the model says, as extended XYZ.
 
     Labels stay what they were (``energy``, ``forces``, ``stress``). Predictions stand under
     names that no reader takes for labels: ``energy_predicted`` and ``energy_predicted_std`` (eV),
@@ -103,19 +105,17 @@ def write_assessment(assessment: Assessment, model: str, output: Path) -> Path:
     """
     by = f"tlpot {__version__}, model {model}, energy zero: {assessment.metrics['energy_zero']}"
     pairs = zip(assessment.frames, assessment.predictions, strict=True)
-    return write_frames(output, (_beside(frame, guess, by) for frame, guess in pairs))
+    return "".join(to_text(_beside(frame, guess, by)) for frame, guess in pairs)
 
 
-def write_parity(assessment: Assessment, model: str, output: Path) -> Path:
+def parity_figure(assessment: Assessment, model: str) -> Figure:
     """Draw the model against the labels, forces and energies, in the look of the report."""
     frames = assessment.frames
     if assessment.metrics["energy_zero"] == "unknown":
         frames = [replace(frame, energy=None) for frame in frames]
     zero = " · energy zero fitted to these frames"
     title = f"{len(frames)} frames" + zero * (assessment.metrics["energy_zero"] == "fitted")
-    figure = plots.parity_of(frames, {Path(model).name: assessment.predictions}, title)
-    plots.write(figure, output)
-    return output
+    return plots.parity_of(frames, {Path(model).name: assessment.predictions}, title)
 
 
 def _beside(frame: Frame, guess: Prediction, by: str) -> Frame:

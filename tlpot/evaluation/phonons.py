@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from scipy.linalg import null_space
 
 from tlpot.data.phonon_run import PhononRun
 from tlpot.evaluation import plots
-from tlpot.files import make_folder, require_absent, table_text, write_whole
+from tlpot.files import Content, require_absent, table_text, write_new
 from tlpot.optional import MissingLibraryError, require
 from tlpot.palette import AFTER, FAINT
 from tlpot.structure.units import MEV, SPRING_QUANTUM, THZ
@@ -118,17 +117,14 @@ def write_phonons(errors: PhononErrors, model: str, folder: Path) -> list[Path]:
     """
     for name in PHONON_FILES:
         require_absent(folder / name, "name another folder with --output")
-    make_folder(folder)
-    summary, *others = (folder / name for name in PHONON_FILES)
-    write_whole(summary, json.dumps({"model": model, **errors.summary}, indent=2) + "\n")
-    if errors.modes is None:
-        return [summary]
-    table, picture = others
-    write_whole(table, _table(errors.modes))
-    content = io.BytesIO()
-    plots.write(_parity(errors, Path(model).name), content)
-    write_whole(picture, content.getvalue())
-    return [summary, table, picture]
+    summary, table, picture = (folder / name for name in PHONON_FILES)
+    about = json.dumps({"model": model, **errors.summary}, indent=2) + "\n"
+    contents: dict[Path, Content] = {summary: about}
+    if errors.modes is not None:
+        contents[table] = _table(errors.modes)
+        contents[picture] = plots.png(_parity(errors, Path(model).name))
+    write_new(contents, "name another folder with --output")
+    return list(contents)
 
 
 def _rms(values: np.ndarray) -> float:

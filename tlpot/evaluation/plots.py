@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from tlpot.evaluation.calibration import deviations, rms
 from tlpot.evaluation.errors import center, group_means, is_known
 from tlpot.evaluation.metrics import Judgement, by_element, metrics
-from tlpot.files import cell_number, write_whole
+from tlpot.files import cell_number, figure_bytes, write_whole
 from tlpot.model.uncertainty import Calibration, Quantity, Scale
 from tlpot.palette import AFTER, BEFORE, FAINT, HELD_OUT
 from tlpot.structure.frames import Frame
@@ -182,14 +181,14 @@ def _doubts(axis: Axes, errors: np.ndarray, spreads: np.ndarray) -> None:
     axis.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
-def write(figure: Figure, path: str | Path | IO[bytes]) -> None:
-    """Save as PNG, on white, at 150 dots an inch; a file is whole or not there."""
-    if isinstance(path, str | Path):
-        picture = io.BytesIO()
-        write(figure, picture)
-        write_whole(path, picture.getvalue())
-    else:
-        figure.savefig(path, format="png", dpi=150, facecolor="white")
+def png(figure: Figure) -> bytes:
+    """As PNG, on white, at 150 dots an inch."""
+    return figure_bytes(figure, dpi=150, facecolor="white")
+
+
+def write(figure: Figure, path: str | Path) -> None:
+    """Save as `png`; the file is whole or not there."""
+    write_whole(path, png(figure))
 
 
 def read_history(path: str | Path) -> History:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from tlpot.config.bases import BASES
 from tlpot.config.run import Config
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
-from tlpot.evaluation.plots import History, short, write
+from tlpot.evaluation.plots import History, png, short
 from tlpot.files import write_whole
 from tlpot.structure.units import KJ_PER_MOL, MEV
 
@@ -288,9 +287,7 @@ def _best_epoch(history: History) -> int | None:
 
 def inline(figure: Figure) -> str:
     """A figure as PNG in base64, for a page that loads nothing."""
-    image = io.BytesIO()
-    write(figure, image)
-    return base64.b64encode(image.getvalue()).decode()
+    return base64.b64encode(png(figure)).decode()
 
 
 def percent(share: float | None) -> str:

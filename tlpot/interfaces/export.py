@@ -50,7 +50,6 @@ def export(
                 "the option for each"
             )
         potential = potential.for_elements(set(elements))
-    output.parent.mkdir(parents=True, exist_ok=True)
     if to == "metatomic":
         from tlpot.interfaces.metatomic import export_metatomic
 

@@ -9,6 +9,7 @@ the code, not just an annotation, names them: hence ``torch.jit.annotate``.
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -19,6 +20,7 @@ from torchani.neighbors import Neighbors
 
 from tlpot.backbones.ani import ALPHA, ANI, LAYERS, Layer
 from tlpot.engine.moments import columns_of
+from tlpot.files import make_folder, write_whole
 from tlpot.model.potential import Potential
 from tlpot.optional import require
 
@@ -127,8 +129,11 @@ def export_metatomic(potential: Potential, path: Path) -> Path:
         f"energy reference {potential.reference.kind}",
     )
     model = _model_class()(ScriptedEnergies(potential), potential.backbone.cutoff).eval()
-    AtomisticModel(model, metadata, capabilities).save(str(path))
-    return path
+    make_folder(path.parent)
+    with TemporaryDirectory(prefix="tlpot-") as folder:
+        whole = Path(folder, path.name)
+        AtomisticModel(model, metadata, capabilities).save(str(whole))
+        return write_whole(path, whole.read_bytes())
 
 
 def _model_class() -> Any:

@@ -13,7 +13,7 @@ from tlpot.backbones.aev import AEVWithMoments, AngularColumns
 from tlpot.backbones.ani import ANI
 from tlpot.engine.moment_columns import MomentColumns
 from tlpot.engine.moments import PRODUCTS, TENSOR_AXES, mixtures_of
-from tlpot.files import write_whole
+from tlpot.files import Content, write_new
 from tlpot.model.potential import Potential
 
 LOADER = '''\
@@ -97,9 +97,12 @@ def export_torchani(potential: Potential, path: Path) -> Path:
         keep = {key: about["moments"][key] for key in ("shifts", "eta", "cutoff")}
         about["moments"] = {**keep, "axes": TENSOR_AXES, "kinds": PRODUCTS}
         about["mixtures"] = mixtures_of(full).tolist()
-    write_whole(path.with_suffix(".safetensors"), save(state, {"torchani": json.dumps(about)}))
     loader = path.with_suffix(".py")
     classes = (AngularColumns, MomentColumns, AEVWithMoments) if full.moments else (AngularColumns,)
     columns = "\n\n".join(map(inspect.getsource, classes))
-    write_whole(loader, LOADER.format(name=path.stem, stem=path.stem, columns=columns))
+    contents: dict[Path, Content] = {
+        path.with_suffix(".safetensors"): save(state, {"torchani": json.dumps(about)}),
+        loader: LOADER.format(name=path.stem, stem=path.stem, columns=columns),
+    }
+    write_new(contents, "name another file")
     return loader

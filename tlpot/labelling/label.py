@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from tlpot.config.run import Label
 from tlpot.data.levels import FACTS, level
 from tlpot.data.read import read_file
 from tlpot.data.write import LABEL_KEYS, to_text, write_frames
-from tlpot.errors import TlpotError
-from tlpot.files import locked, make_folder
+from tlpot.errors import TlpotError, storage
+from tlpot.files import append, locked, make_folder
 from tlpot.labelling.engines import Engine, EngineLabels
 from tlpot.parallel.processes import LOCAL, as_done, require_scheduler
 from tlpot.structure.electrons import stated_open_shell
@@ -79,18 +80,17 @@ class Ledger:
         if not self.path.exists():
             make_folder(self.path.parent)
             return
-        whole, source = _whole(self.path), self.path
-        if whole < self.path.stat().st_size:
-            source = self.path.with_stem(self.path.stem + ".part")
-            source.write_bytes(self.path.read_bytes()[:whole])
-        try:
+        whole = _whole(self.path)
+        with TemporaryDirectory(prefix="tlpot-") as folder:
+            source = self.path
+            if whole < self.path.stat().st_size:
+                source = Path(folder, self.path.name)
+                source.write_bytes(self.path.read_bytes()[:whole])
             for frame in read_file(source, slice(None), Keys(), "free_energy") if whole else []:
                 self._require_same_level(frame)
                 self.frames[_key(frame.atoms)] = frame
+        with storage(self.path):
             os.truncate(self.path, whole)
-        finally:
-            if source != self.path:
-                source.unlink()
 
     def _require_same_level(self, frame: Frame) -> None:
         if level(frame.info) != level(self.notes):
@@ -107,10 +107,7 @@ class Ledger:
     def add(self, frame: Frame) -> None:
         """Append one labelled frame; it is on disk when this returns."""
         text = to_text(replace(frame, info=frame.info | self.notes))
-        with self.path.open("a") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, text)
         self.frames[_key(frame.atoms)] = replace(frame, info=frame.info | self.notes)
 
     def sort(self, like: Sequence[Frame]) -> None:
@@ -166,13 +163,15 @@ def label_frames(
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from a file, which is there meanwhile."""
     make_folder(path.parent)
-    path.touch()
+    with storage(path):
+        path.touch()
     with locked(path):
         try:
             yield
         finally:
-            if path.is_file() and not path.stat().st_size:
-                path.unlink()
+            with suppress(OSError):
+                if path.is_file() and not path.stat().st_size:
+                    path.unlink()
 
 
 def _label(

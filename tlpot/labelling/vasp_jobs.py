@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import kpts2sizeandoffsets
 from ase.io.vasp import read_vasp, write_vasp
-from ase.io.vasp_parsers.incar_writer import write_incar
+from ase.io.vasp_parsers.incar_writer import generate_incar_lines
 
 from tlpot.config.data import Keys
 from tlpot.config.run import Label
 from tlpot.data.compression import open_binary, plain_name
 from tlpot.data.read import read_file
-from tlpot.errors import TlpotError
+from tlpot.errors import MachineError, TlpotError
 from tlpot.files import at_work, begin_work, end_work, make_folder, write_whole
 from tlpot.labelling.engines import describe
 from tlpot.labelling.label import Ledger, Summary, labelled
@@ -91,12 +92,11 @@ def _write_job(job: Path, frame: Frame, settings: Label) -> None:
     if atoms.cell.rank < 3:
         atoms.center(vacuum=VASP_VACUUM, axis=np.flatnonzero(~atoms.cell.any(1)))
     order = np.argsort(atoms.numbers, kind="stable")
-    write_vasp(job / "POSCAR", atoms[order], direct=True)
-    write_incar(job, tags, header=f"{frame.name} (tlpot label)")
+    poscar = io.StringIO()
+    write_vasp(poscar, atoms[order], direct=True)
     size, _ = kpts2sizeandoffsets(**kpts, atoms=frame.atoms)
     mesh = "Gamma" if kpts.get("gamma") else "Monkhorst-Pack"
     numbers = " ".join(map(str, size))
-    (job / "KPOINTS").write_text(f"{frame.name}\n0\n{mesh}\n{numbers}\n0 0 0\n")
     info = {k: v for k, v in frame.info.items() if isinstance(v, str | int | float | bool)}
     note = {
         "geometry": frame.name,
@@ -104,7 +104,14 @@ def _write_job(job: Path, frame: Frame, settings: Label) -> None:
         "order": order.tolist(),
         "settings": describe({**tags, "kpts": settings.parameters.get("kpts", KPTS)}),
     }
-    (job / JOB_NOTE).write_text(json.dumps(note, indent=1) + "\n")
+    contents = {
+        "POSCAR": poscar.getvalue(),
+        "INCAR": f"{frame.name} (tlpot label)\n{generate_incar_lines(tags)}",
+        "KPOINTS": f"{frame.name}\n0\n{mesh}\n{numbers}\n0 0 0\n",
+        JOB_NOTE: json.dumps(note, indent=1) + "\n",
+    }
+    for name, content in contents.items():
+        write_whole(job / name, content)
 
 
 def _parameters(settings: Label) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -182,6 +189,8 @@ def _read(file: Path, atoms: Atoms, note: dict[str, Any]) -> Frame | str:
     """The labelled frame in its original order, or why there is none."""
     try:
         frame = read_file(file, slice(0, 1), Keys(), "free_energy")[0]
+    except MachineError:
+        raise
     except TlpotError as error:
         return str(error)
     if frame.energy is None or frame.forces is None:

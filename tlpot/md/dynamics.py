@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -23,8 +23,8 @@ from ase.md.md import MolecularDynamics
 from tlpot import __version__
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
-from tlpot.errors import TlpotError, short_of_memory
-from tlpot.files import begin_work, cell_text, end_work, locked, make_folder, write_whole
+from tlpot.errors import TlpotError, short_of_memory, storage
+from tlpot.files import append, begin_work, cell_text, end_work, locked, make_folder, write_whole
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
@@ -211,7 +211,8 @@ def _go_further(folder: Path, state: _State, steps: int) -> None:
         )
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, length in state.lengths.items():
-        os.truncate(folder / name, length)
+        with storage(folder / name):
+            os.truncate(folder / name, length)
 
 
 def _stopped(folder: Path) -> str | None:
@@ -236,20 +237,18 @@ def _segment(
     moving = integrator(atoms, settings, state.random, state.memory, state.step)
     begin, clock, reason = state.step, time.monotonic(), None
     end = min(_next(begin, settings.save_every), steps)
-    with (folder / LOG).open("a") as table, (folder / TRAJECTORY).open("a") as trajectory:
-        if begin == 0:
-            reason = _look(0, moving, settings, guard, table, trajectory)
-        while state.step < end and reason is None:
-            pauses = (_next(state.step, n) for n in (settings.log_every, settings.frame_every))
-            pause = min(*pauses, end)
-            moving.run(pause - state.step)
-            state.step = pause
-            reason = _look(pause, moving, settings, guard, table, trajectory)
-            pace = (pause - begin) * settings.timestep / (time.monotonic() - clock)
-            on_progress(Pace(pause, steps, pace * NS_PER_DAY))
-        for file in (table, trajectory):
-            file.flush()
-            os.fsync(file.fileno())
+    if begin == 0:
+        reason = _look(0, moving, settings, guard, folder)
+    while state.step < end and reason is None:
+        pauses = (_next(state.step, n) for n in (settings.log_every, settings.frame_every))
+        pause = min(*pauses, end)
+        moving.run(pause - state.step)
+        state.step = pause
+        reason = _look(pause, moving, settings, guard, folder)
+        pace = (pause - begin) * settings.timestep / (time.monotonic() - clock)
+        on_progress(Pace(pause, steps, pace * NS_PER_DAY))
+    for name in state.lengths:
+        append(folder / name, "")  # settled
     if reason is None:
         state.memory = remembered(moving)
         state.lengths = {name: (folder / name).stat().st_size for name in state.lengths}
@@ -267,18 +266,18 @@ def _look(
     moving: MolecularDynamics,
     settings: Dynamics,
     guard: Guard,
-    log: TextIO,
-    trajectory: TextIO,
+    folder: Path,
 ) -> str | None:
     """Write what is due at this step; what the guard says."""
     atoms: Atoms = moving.atoms
     reason = guard.check(atoms)
     if step % settings.log_every == 0:
         row = _row(step, moving, settings)
-        log.write(",".join(cell_text(float(value), 10) for value in row.values()) + "\n")
+        line = ",".join(cell_text(float(value), 10) for value in row.values())
+        append(folder / LOG, f"{line}\n", settled=False)
     if step % settings.frame_every == 0 and (reason is None or step == 0):
         notes = {"step": step, "time_ps": step * settings.timestep / 1000}
-        trajectory.write(_text(atoms, notes, labels=True))
+        append(folder / TRAJECTORY, _text(atoms, notes, labels=True), settled=False)
     return reason
 
 

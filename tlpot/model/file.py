@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from tlpot.errors import TlpotError, TlpotWarning
-from tlpot.files import write_whole
+from tlpot.errors import TlpotError, TlpotWarning, storage
+from tlpot.files import make_folder, write_whole
 
 FORMAT = "tlpot-model-1"
 SO_FAR = "unfinished"
@@ -47,7 +47,7 @@ def content(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
 def write_model(path: str | Path, header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Path:
     """Write a model atomically, making folders as needed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return write_whole(path, content(header, weights))
 
 
@@ -97,9 +97,11 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         hint = "; the run there was stopped before its first epoch ended" if begun else ""
         raise TlpotError(f"{path}: no such model file{hint}")
     try:
-        with safe_open(path, "pt") as file:
+        with storage(path, "read"), safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("tlpot", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}
+    except TlpotError:
+        raise
     except Exception as error:
         flaw = _cut(path) or f"is not a safetensors model file, or a damaged one ({error})"
         raise TlpotError(f"{path} {flaw}") from None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import SHARDS, begin_work, locked, make_folder, write_whole
+from tlpot.files import SHARDS, append, begin_work, locked, make_folder, write_whole
 from tlpot.model.load import load, load_onto
 from tlpot.model.potential import Potential
 from tlpot.parallel.processes import as_done, require_scheduler
@@ -63,8 +63,7 @@ class Journal:
     def add(self, texts: Mapping[int, str]) -> None:
         """Append some; they outlive the process when this returns."""
         lines = "".join(f"{json.dumps(entry)}\n" for entry in texts.items())
-        with self.path.open("ab") as file:
-            file.write(f"\n{lines}".encode())  # on a line of its own after one that was cut off
+        append(self.path, f"\n{lines}")  # on a line of its own after one that was cut off
 
     def remove(self) -> None:
         """Take it away when the shard is whole."""

@@ -11,8 +11,7 @@ import numpy as np
 from tlpot.data.crystals import Refused, read_crystals, require_some, stem
 from tlpot.data.identity import Names
 from tlpot.data.table import MISSING, read_table
-from tlpot.errors import TlpotError
-from tlpot.optional import MissingLibraryError
+from tlpot.errors import MachineError, TlpotError
 from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of
 from tlpot.structure.frames import Frame
@@ -56,7 +55,7 @@ def read_examples(
     for done, frame in enumerate(frames, 1):
         try:
             examples.append(_example(frame, table, data))
-        except MissingLibraryError:
+        except MachineError:
             raise
         except TlpotError as error:
             refused.append(Refused(frame.name, str(error)))

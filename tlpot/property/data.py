@@ -15,8 +15,7 @@ from tlpot.data.cif import Unreadable
 from tlpot.data.compression import plain_name
 from tlpot.data.read import Files, find_files, read_entries
 from tlpot.data.table import Line, read_table
-from tlpot.errors import TlpotError
-from tlpot.optional import MissingLibraryError
+from tlpot.errors import MachineError, TlpotError
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph
 from tlpot.structure.frames import Frame, bare
@@ -74,7 +73,7 @@ def read_labelled_crystals(settings: PropertyData) -> Crystals:
     def take(make: Callable[[], tuple[Frame, float]]) -> None:
         try:
             entries.append(make())
-        except MissingLibraryError:
+        except MachineError:
             raise
         except TlpotError as error:
             if settings.bad_frames == "refuse":
@@ -178,7 +177,7 @@ def _structure(folder: Path, key: str, where: str) -> Frame:
         if len(entries) != 1:
             raise TlpotError(f"{path} holds {len(entries)} structures, not one")
         frame = _frame(path, *entries[0])
-    except MissingLibraryError:
+    except MachineError:
         raise
     except TlpotError as error:
         raise TlpotError(f"{where}: {error}") from None
@@ -222,7 +221,7 @@ def read_unlabelled(files: Files, drop_bad: bool = False) -> tuple[list[Frame], 
     for path, index in find_files(files):
         try:
             entries = _entries(path, index)
-        except MissingLibraryError:
+        except MachineError:
             raise
         except TlpotError as error:
             entries = []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, storage
 from tlpot.property.elements import element_table
 from tlpot.property.model import PropertyModel
 from tlpot.property.network import CGCNN, GraphSizes
@@ -38,7 +38,8 @@ def import_checkpoint(path: str | Path, elements: str, name: str, unit: str = ""
     if not path.is_file():
         raise TlpotError(f"{path}: no such file")
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
+        with storage(path, "read"):
+            stored = torch.load(path, weights_only=True, map_location="cpu")
         given, about, scale = stored["state_dict"], stored["args"], stored["normalizer"]
         if about["task"] != "regression":
             raise TlpotError(

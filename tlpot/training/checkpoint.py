@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tlpot.errors import TlpotError, first_line
+from tlpot.errors import TlpotError, first_line, storage
+from tlpot.files import write_whole
 
 NAME = "checkpoint.pt"
 LAST = "last.pt"
@@ -17,12 +18,9 @@ LAST = "last.pt"
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Replace the folder's checkpoint; a kill at any moment leaves the old or the new one."""
-    partial = folder / (NAME + ".part")
-    # by name: into a Python file, Ctrl-C becomes a RuntimeError of torch's writer, or an abort
-    torch.save(state, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, folder / NAME)
+    content = io.BytesIO()  # from a file, a full disk or Ctrl-C is a RuntimeError of torch's writer
+    torch.save(state, content)
+    write_whole(folder / NAME, content.getbuffer())
 
 
 def load_checkpoint(folder: Path, name: str = NAME) -> dict[str, Any]:
@@ -39,7 +37,10 @@ def load_checkpoint(folder: Path, name: str = NAME) -> dict[str, Any]:
     if not path.is_file():
         raise TlpotError(f"{folder}: no checkpoint to resume from; run without --resume")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with storage(path, "read"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except TlpotError:
+        raise
     except Exception as error:
         raise TlpotError(
             f"{path} is cut or damaged ({first_line(error)}); start a new run in another folder"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tlpot.data.fingerprints import Overlap, TrainingSet, base_lines
 from tlpot.data.split import Splits
-from tlpot.errors import short_of_memory
+from tlpot.errors import short_of_memory, storage
 from tlpot.model.file import MODEL, SO_FAR
 from tlpot.optional import require
 from tlpot.run_log import log, logged
@@ -261,7 +261,8 @@ class Job:
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "manifest.json", manifest)
         report(metrics, manifest)
-        os.replace(folder / CHECKPOINT, folder / LAST)
+        with storage(folder / LAST):
+            os.replace(folder / CHECKPOINT, folder / LAST)
         return Run(folder, model, metrics, manifest)
 
     def _described(self, base: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tlpot.config.run import Optimisation
 from tlpot.config.sections import AnySection, Section, load_section
 from tlpot.engine.device import usable
 from tlpot.engine.threads import limited_threads
-from tlpot.errors import TlpotError
+from tlpot.errors import TlpotError, storage
 from tlpot.files import locked, make_folder, stage, write_whole
 from tlpot.model.file import MODEL
 from tlpot.run_log import log
@@ -110,15 +110,14 @@ def claimed(folder: Path, config: Section, resume: bool, team: Team) -> Iterator
     try:
         make_folder(folder)
     except TlpotError as error:
-        raise TlpotError(f"output: {error}") from None
+        raise type(error)(f"output: {error}") from None
     try:
         with locked(folder):
             yield _goes_on(folder, config, resume)
     finally:
-        for path in new:
-            if any(path.iterdir()):
-                break
-            path.rmdir()
+        with suppress(OSError):  # one is not empty
+            for path in new:
+                path.rmdir()
 
 
 def _goes_on(folder: Path, config: Section, resume: bool) -> bool:
@@ -246,7 +245,8 @@ def begin(
     if resume and (folder / "manifest.json").exists():
         _require_same_data(folder, manifest)
     if team.writer and (folder / LAST).exists():  # it is unfinished again
-        os.replace(folder / LAST, folder / CHECKPOINT)
+        with storage(folder / CHECKPOINT):
+            os.replace(folder / LAST, folder / CHECKPOINT)
     team.wait()
     if team.writer:
         write_json(folder / NOTES[0], manifest)

@@ -14,7 +14,7 @@ from rich.table import Table
 from tlpot.data.check import FRAMES_LISTED, Checked, RefusedFramesError, Rejection, refused_table
 from tlpot.data.inspect import FrameGroup, Inspection
 from tlpot.errors import TlpotError
-from tlpot.files import make_folder, require_absent, write_whole
+from tlpot.files import write_new
 from tlpot.trust.gate import grouped, named_frames
 from tlpot.trust.suspects import Suspect
 
@@ -53,15 +53,12 @@ def refused_listed(
     Raises
     ------
     TlpotError
-        If the table exists already; as what goes on meanwhile, with how to see all frames.
+        If there is another table already; as what goes on meanwhile, with how to see all frames.
     """
-    if path is not None:
-        require_absent(path, "name another table with --refused")
 
     def write(rejected: Sequence[Rejection]) -> None:
         if path is not None:
-            make_folder(path.parent)
-            write_whole(path, refused_table(rejected))
+            write_new({path: refused_table(rejected)}, "name another table with --refused")
             print_lines([f"wrote {path}: {len(rejected)} frames refused"], console)
 
     try:
