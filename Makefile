@@ -73,7 +73,11 @@ bench-pages: $(STAMP)
 fuzz: $(STAMP)
 	TLPOT_FUZZ=2000 $(BIN)/python -m pytest tests/test_fuzz.py -n 2
 
+# Each verb killed a hundred times at random and at every change of its files, hours; the suite does it once.
+kills: $(STAMP)
+	TLPOT_KILLS=100 $(BIN)/python -m pytest tests/test_interrupted.py -n 2 -rP
+
 clean:
 	rm -rf .venv .venv-3.* .venv-lowest runs build dist *.egg-info
 
-.PHONY: help install quickstart test docs fuzz matrix bench bench-full bench-pages clean
+.PHONY: help install quickstart test docs fuzz kills matrix bench bench-full bench-pages clean
