@@ -77,7 +77,12 @@ fuzz: $(STAMP)
 kills: $(STAMP)
 	TLPOT_KILLS=100 $(BIN)/python -m pytest tests/test_interrupted.py -n 2 -rP
 
+# All of a release but the upload.
+release-check: $(LIGHT)
+	$(BIN)/python -m pip install --quiet build twine
+	$(BIN)/python tools/release.py
+
 clean:
 	rm -rf .venv .venv-3.* .venv-lowest runs build dist *.egg-info
 
-.PHONY: help install quickstart test docs fuzz kills matrix bench bench-full bench-pages clean
+.PHONY: help install quickstart test docs fuzz kills release-check matrix bench bench-full bench-pages clean
