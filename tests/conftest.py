@@ -298,6 +298,7 @@ def make_settings(data: Path, base: Path, output: Path) -> dict:
         "data": {"files": [str(data)], "split": {"test": 0.25, "validation": 0.2}},
         "model": {"base": str(base), "freeze": ["output"]},
         "training": {"epochs": 2, "batch_size": 3, "fit": "mean", "device": "cpu"},
+        "evaluation": {"stress": False},
         "output": str(output),
     }
 

@@ -354,6 +354,7 @@ EFFECTIVE: dict[str, str] = {
     "training.device training.tensorboard training.preset training.force_share training.fit "
     "training.size_exponent training.huber training.weighting training.replay.files "
     "training.replay.share training.replay.weight "
+    "evaluation.stress "
     "active.start active.add active.criterion active.stop label.engine "
     "label.parameters output",
     "PropertyConfig": "data.files data.property data.unit data.structures data.bad_frames "

@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 
 from tlpot.backbones.base import Backbone
 from tlpot.errors import TlpotError
+from tlpot.finetuning.run import finetune
 from tlpot.model.load import load
 from tlpot.model.potential import Potential
 from tlpot.model.reference import EnergyReference
@@ -20,7 +21,7 @@ from tlpot.structure.molecules import find_molecules
 from tlpot.structure.packing import CLOSEST, closeness, deformed
 from tlpot.trust.stress import FAILURES, judged_relaxation
 from tlpot.trust.stress_cases import APART, RAMP, SCAN, Stress, points_of, stress_cases
-from tlpot.trust.stress_run import own_base, run_stress, stress_test
+from tlpot.trust.stress_run import SHORT, own_base, run_stress, stress_test
 
 EPSILON, SIGMA = 0.0104, 3.4
 """Argon's: eV, Å."""
@@ -198,3 +199,17 @@ def test_the_base_beside_a_model_is_its_own_or_said_to_be_missing(finished, base
     nothing = Stress(count=0, scans=0, ramp=0.0)
     with pytest.raises(TlpotError, match="nothing to test"):
         run_stress("mini", Frame(molecule("CH4")), tmp_path / "none", nothing)
+
+
+def test_a_report_has_a_short_test_of_model_and_base_unless_told_otherwise(settings, finished):
+    """What it says of the model is what the model in the folder does; off, nothing is said."""
+    heading = "Does it hold where no frame was?"
+    assert "stress" not in finished.metrics
+    assert heading not in (finished.folder / "report.html").read_text()
+    run = finetune(settings | {"evaluation": {"stress": True}})
+    stress = json.loads((run.folder / "metrics.json").read_text())["stress"]
+    assert set(stress["counts"]) == {"model", "base"}
+    assert stress["counts"]["model"].keys() == stress["counts"]["base"].keys()
+    assert sum(stress["counts"]["model"]["dimer scan"].values()) == SHORT.scans
+    assert heading in (run.folder / "report.html").read_text()
+    assert "stress test in" in (run.folder / "run.log").read_text()

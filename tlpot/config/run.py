@@ -252,6 +252,15 @@ class Active(Section):
     stop: Share = Field(0.05, description="share of frames in doubt below which learning ends")
 
 
+class Evaluation(Section):
+    """What the report of a run says besides its errors."""
+
+    stress: bool = Field(
+        True,
+        description="a short stress test of model and base (`tlpot stress`): some seconds",
+    )
+
+
 COMPUTED = Needs(engine="!vasp")
 """Of vasp tlpot writes the input: what it computes is in ``parameters``."""
 
@@ -302,6 +311,7 @@ class Config(WholeRun):
     data: Data
     model: Model = Field(default_factory=Model)
     training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
     active: Active = Field(default_factory=Active)
     label: Label = Field(default_factory=Label)
     output: Annotated[str, EXPANDED] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import torch
 
+from tlpot.config.bases import untrained
 from tlpot.config.run import Config
 from tlpot.config.sections import as_section
 from tlpot.data.displaced import kept_together
 from tlpot.data.groups import IN_MEMORY
+from tlpot.errors import TlpotError
 from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
@@ -33,6 +36,7 @@ from tlpot.training.potential import VALIDATED_AT_ONCE, PotentialTask
 from tlpot.training.trainer import Row, Trainer
 from tlpot.trust.gate import OnCompared, opinion_of, suspect_lines, suspect_rows
 from tlpot.trust.residuals import unfitted
+from tlpot.trust.stress_run import short_test
 from tlpot.trust.suspects import Suspect
 
 MEND = "; with ANI networks set training.fine_angles: false"
@@ -129,7 +133,7 @@ def finetune(
             return PotentialRun(job.folder, potential, {}, job.manifest)
         judgement = _judge(prepared, potential, trained, task)
         test = judgement.metrics["finetuned"]["test"]
-        about = {
+        about: dict[str, dict[str, Any]] = {
             "domain": training_domain(
                 train,
                 judgement.predictions["finetuned"]["train"],
@@ -140,7 +144,9 @@ def finetune(
         odd = _unfitted(config, judgement, trained)
         for line in suspect_lines(odd):
             log.warning("look at %s", line)
-        metrics = {**judgement.metrics, "unfitted": suspect_rows(odd)}
+        metrics: dict[str, Any] = {**judgement.metrics, "unfitted": suspect_rows(odd)}
+        if config.evaluation.stress:
+            metrics["stress"] = _stressed(prepared, trained, about["domain"])
         report = partial(_report, config, judgement)
         return PotentialRun(**vars(job.finish(potential, metrics, about, report)))
 
@@ -233,6 +239,31 @@ def _unfitted(config: Config, judgement: Judgement, trained: Potential) -> list[
         opinion_of(trained),
         stress=config.training.stress_weight > 0,
     )
+
+
+def _stressed(
+    prepared: PreparedPotential, trained: Potential, domain: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The short stress test of the trained model and its base, as plain data."""
+    config = prepared.config
+    model = Potential(trained.backbone, trained.reference, {"domain": domain}, trained.calibration)
+    potentials, models = {"model": model}, {"model": config.output}
+    if config.model.init == "pretrained" and not untrained(str(config.model.base)):
+        base = compact(prepared.base, prepared.present, trained.device)
+        own = prepared.base.metadata.get("domain", {})
+        base.metadata = {"domain": {k: v for k, v in own.items() if k != "density"}}
+        potentials["base"], models["base"] = base, str(config.model.base)
+    started = time.monotonic()
+    try:
+        test = short_test(prepared.parts["train"], potentials, models)
+    except TlpotError as error:  # no reason to lose the training
+        log.warning("no stress test in the report: %s", error)
+        return None
+    if test is None:
+        return None
+    content = test.as_dict()
+    log.info("stress test in %.1f s: failures %s", time.monotonic() - started, content["failures"])
+    return content
 
 
 def _report(

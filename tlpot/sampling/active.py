@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlpot.config.run import Config, load_config
+from tlpot.config.run import Config, Evaluation, load_config
 from tlpot.config.sections import no_effect
 from tlpot.data.check import Checked, check_frames
 from tlpot.data.groups import read_data, without_files
@@ -114,7 +114,8 @@ def _train(config: Config, folder: Path, frames: list[Frame]) -> Potential:
     """The base fine-tuned on `frames`, none held out; a finished run is only loaded."""
     split = config.data.split.model_copy(update={"test": 0.0, "validation": 0.0, "group": None})
     data = without_files(config.data).model_copy(update={"max_frames": None, "split": split})
-    config = config.model_copy(update={"data": data, "output": str(folder)})
+    short = {"data": data, "output": str(folder), "evaluation": Evaluation(stress=False)}
+    config = config.model_copy(update=short)
     stored = folder / "config.yaml"
     if not (folder / "report.html").exists() or (folder / CHECKPOINT).exists():
         return finetune(config, resume=stored.exists(), frames=frames).potential

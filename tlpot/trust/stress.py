@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal, get_args
 
 import numpy as np
@@ -78,7 +77,11 @@ def spread_bound(potential: Potential, structure: Atoms) -> float:
 
 
 def stressed(
-    cases: Sequence[Frame], potential: Potential, settings: Stress, bound: float
+    cases: Sequence[Frame],
+    potential: Potential,
+    settings: Stress,
+    bound: float,
+    engine: Literal["torch-sim", "ase"] = "ase",
 ) -> Iterator[dict[int, CaseEnd]]:
     """Number and outcome of each of `stress_cases`, of those that end together.
 
@@ -86,6 +89,8 @@ def stressed(
     ----------
     bound
         As `spread_bound` gives it.
+    engine
+        Of the relaxations.
     """
     by_pressure: dict[float, list[int]] = {}
     for i, case in enumerate(cases):
@@ -96,11 +101,17 @@ def stressed(
             pressure=pressure,
             steps=settings.steps,
             max_spread=bound if np.isfinite(bound) else None,
-            engine="torch-sim" if find_spec("torch_sim") else "ase",
+            engine=engine,
             **STOPPING,
         )
-        for ends in relax_each([cases[i] for i in numbers], potential, relaxation):
-            yield {numbers[n]: judged_relaxation(end) for n, end in ends.items()}
+        for group in [numbers] if engine == "torch-sim" else [[i] for i in numbers]:
+            try:
+                for ends in relax_each([cases[i] for i in group], potential, relaxation):
+                    yield {group[n]: judged_relaxation(end) for n, end in ends.items()}
+            except TlpotError as error:  # atoms so close that nothing can be computed
+                if len(group) > 1:
+                    raise
+                yield {group[0]: CaseEnd("collapsed", str(error), cases[group[0]].atoms)}
     for i, case in enumerate(cases):
         if case.info["kind"] == SCAN:
             yield {i: _scanned(case, potential, bound)}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ase.io
+import numpy as np
 
 from tlpot.config.bases import BASES, untrained
 from tlpot.config.run import load_config
@@ -33,6 +37,29 @@ from tlpot.trust.stress import (
 )
 from tlpot.trust.stress_cases import Stress, stress_cases
 from tlpot.trust.stress_output import STRESS_REPORT, CaseEnds, StressTest, write_stress
+
+SHORT = Stress(count=8, steps=40, scans=6, ramp=0.05)
+"""The test of a report."""
+SHORT_ATOMS = 200
+"""Atoms of the structure over which the short test has half as many cells, and so on."""
+
+
+def short_test(
+    frames: Sequence[Frame], potentials: Mapping[str, Potential], models: Mapping[str, str]
+) -> StressTest | None:
+    """The test of a report, of the lowest crystal among `frames`, or the lowest molecule.
+
+    Some seconds: larger cells are fewer. None without a frame.
+    """
+    crystals = [f for f in frames if f.kind == "crystal" and f.atoms.pbc.all()]
+    common = Counter(f.formula for f in crystals or frames).most_common(1)
+    alike = [f for f in crystals or frames if f.formula == common[0][0]]
+    if not alike:
+        return None
+    lowest = min(alike, key=lambda f: np.inf if f.energy is None else f.energy)
+    count = max(2, SHORT.count * SHORT_ATOMS // max(len(lowest), SHORT_ATOMS))
+    settings = SHORT.model_copy(update={"count": count})
+    return stress_test(replace(lowest, source=lowest.name), potentials, models, settings)
 
 
 def stress_test(
@@ -169,7 +196,8 @@ def stress_shard(
     """Put cases through the test, each with its place in the whole; a line of JSON for each."""
     potential = loaded(model, device)
     bound = settings.pop("bound")
-    for ends in stressed(frames, potential, Stress(**settings), bound):
+    engine: Literal["torch-sim", "ase"] = "torch-sim" if find_spec("torch_sim") else "ase"
+    for ends in stressed(frames, potential, Stress(**settings), bound, engine):
         yield {i: _line(end) for i, end in ends.items()}
 
 

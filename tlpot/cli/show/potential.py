@@ -119,6 +119,11 @@ def print_run(run: PotentialRun, console: Console) -> None:
         *epoch_lines(read_history(run.folder / "history.csv")),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if stress := run.metrics.get("stress"):
+        failed = stress["failures"]
+        counts = " → ".join(str(failed[who]) for who in ("base", "model") if who in failed)
+        cases = sum(sum(row.values()) for row in stress["counts"]["model"].values())
+        console.print(f"stress test: {counts} of {cases} cases failed (tlpot stress: at length)")
     for row in run.metrics["unfitted"][:FRAMES_LISTED]:
         line = f"look at {row['frame']}: {row['cause']} ({row['evidence']})"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
