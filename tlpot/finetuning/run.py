@@ -16,7 +16,6 @@ from tlpot.config.run import Config
 from tlpot.config.sections import as_section
 from tlpot.data.displaced import kept_together
 from tlpot.data.groups import IN_MEMORY
-from tlpot.errors import TlpotError
 from tlpot.evaluation.calibration import calibrate
 from tlpot.evaluation.metrics import Judgement, judge
 from tlpot.evaluation.plots import figures, read_history, write
@@ -256,7 +255,7 @@ def _stressed(
     started = time.monotonic()
     try:
         test = short_test(prepared.parts["train"], potentials, models)
-    except TlpotError as error:  # no reason to lose the training
+    except Exception as error:  # no reason to lose the training
         log.warning("no stress test in the report: %s", error)
         return None
     if test is None:
