@@ -170,6 +170,7 @@ def test_md_that_a_guard_stops(tmp_path, monkeypatch):
 
 DIES = """
 import os
+from tlpot.cli.main import main
 replace = os.replace
 def die(source, target):
     if os.path.basename(target) == {name!r}:

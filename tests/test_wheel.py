@@ -38,6 +38,7 @@ ablate sweep.yaml --workers 1
 label POSCAR --engine emt --output labelled.extxyz
 label POSCAR --engine vasp --output jobs
 md POSCAR --model runs/quickstart --ps 0.005 --output md
+stress runs/quickstart POSCAR --count 0 --scans 1 --ramp 0 --output stressed
 relax POSCAR --model mini --engine ase --fmax 3 --free positions --output serial
 rank POSCAR --model mini --no-relax --no-duplicates --output bare
 property train property.yaml

@@ -116,7 +116,15 @@ def test_every_mend_says_something_to_every_verb(reason):
 # --- what stands in the source -------------------------------------------------------------------
 
 ONLY_TRAININGS = (
-    *("config", "training", "finetuning/prepare", "finetuning/run", "ablation", "property/data"),
+    *(
+        "config",
+        "training",
+        "finetuning/prepare",
+        "finetuning/run",
+        "finetuning/replay",
+        "ablation",
+        "property/data",
+    ),
     *("property/prepare", "property/elements", "powder/data", "powder/prepare", "data/split"),
     *("data/tabulated", "data/groups", "evaluation/report", "sampling/active", "model/reference"),
 )

@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "tlpot"
 LIBRARY = sorted(
-    path for path in ROOT.rglob("*.py") if not {"cli", "bundled"} & {*path.relative_to(ROOT).parts}
+    path
+    for path in ROOT.rglob("*.py")
+    if not {"cli", "bundled", "__main__.py"} & {*path.relative_to(ROOT).parts}
 )
 TERMINAL = {"rich", "typer", "click", "tqdm"}
 STREAMS = {"stdout", "stderr"}

@@ -64,7 +64,7 @@ def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(TlpotError, match=r"map\.foo: no type of picture"):
         advice.draw(tmp_path / "map.foo")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(TlpotError, match=r"folder\.png: cannot be written"):
+    with pytest.raises(TlpotError, match=r"folder\.png cannot be written"):
         advice.draw(tmp_path / "folder.png")
 
 

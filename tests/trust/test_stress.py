@@ -19,8 +19,9 @@ from tlpot.relax.relax import Relaxed
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import find_molecules
 from tlpot.structure.packing import CLOSEST, closeness, deformed
+from tlpot.trust.settings import Stress
 from tlpot.trust.stress import FAILURES, judged_relaxation
-from tlpot.trust.stress_cases import APART, RAMP, SCAN, Stress, points_of, stress_cases
+from tlpot.trust.stress_cases import APART, RAMP, SCAN, points_of, stress_cases
 from tlpot.trust.stress_run import SHORT, own_base, run_stress, stress_test
 
 EPSILON, SIGMA = 0.0104, 3.4

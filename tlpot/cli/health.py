@@ -204,7 +204,7 @@ def _tested() -> Iterator[Check]:
             child.kill()
     if code:
         seen = f"ended by {signal.Signals(-code).name}" if code < 0 else last[:300]
-        mend = f"{sys.executable} -m pip install --force-reinstall torch torchani numba numpy"
+        mend = f"{sys.executable} -m pip install -I torch torchani numba numpy"
         yield Check(f"self-test, {begun}", "wrong", seen, mend)
 
 

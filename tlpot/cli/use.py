@@ -14,7 +14,7 @@ from tlpot.cli.options import described, job
 from tlpot.cli.shared import Device, Verbs, err, out, stoppable
 from tlpot.errors import TlpotError
 from tlpot.relax.settings import Relaxation
-from tlpot.trust.stress_cases import Stress
+from tlpot.trust.settings import Stress
 
 app = Verbs()
 

@@ -256,8 +256,8 @@ class Evaluation(Section):
     """What the report of a run says besides its errors."""
 
     stress: bool = Field(
-        True,
-        description="a short stress test of model and base (`tlpot stress`): some seconds",
+        False,
+        description="a short stress test of model and base (`tlpot stress`): half a minute or so",
     )
 
 

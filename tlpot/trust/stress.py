@@ -25,7 +25,8 @@ from tlpot.relax.settings import Relaxation
 from tlpot.structure.bonds import changed_bonds
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw, is_finite
-from tlpot.trust.stress_cases import APART, RAMP, SCAN, Stress, points_of
+from tlpot.trust.settings import Stress
+from tlpot.trust.stress_cases import APART, RAMP, SCAN, points_of
 
 Verdict = Literal["sound", "unfinished", "outside", "broken", "exploded", "collapsed"]
 """``collapsed``: atoms fell into one another; ``exploded``: into infinity; ``broken``: bonds broke

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
-from typing import Annotated
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
 
-from tlpot.config.sections import Needs, Section
 from tlpot.structure.frames import Frame, bare, heights
 from tlpot.structure.molecules import VOLUMES, find_unit
 from tlpot.structure.packing import deformed, facing, packing, squeeze, turned, whole_molecules
+from tlpot.trust.settings import Stress
 
 PACKED = 4
 """Molecules in a random packing, at least."""
@@ -31,23 +29,6 @@ ROOM, MOST_HEATED = 8.0, 200
 """Å of each height of the cell that is heated, at least, unless it then has more atoms."""
 ATOM_VOLUME = 15.0
 """Å³ of an element that is not in `VOLUMES`."""
-
-
-class Stress(Section):
-    """What a stress test is made of."""
-
-    count: int = Field(
-        100, ge=0, description="random packings and compressed cells, each relaxed twice"
-    )
-    pressure: Annotated[float, Needs(count=True)] = Field(
-        50.0, gt=0, description="GPa of the second relaxation; the first: 0"
-    )
-    steps: Annotated[int, Needs(count=True)] = Field(
-        200, ge=1, description="evaluations that a relaxation may take"
-    )
-    scans: int = Field(20, ge=0, description="scans of two molecules along a random approach")
-    ramp: float = Field(1.0, ge=0, description="ps of MD from 300 to 1000 K; 0: none")
-    seed: int = Field(0, ge=0, description="of all that is random")
 
 
 def stress_cases(structure: Atoms, settings: Stress) -> list[Frame]:

@@ -17,8 +17,9 @@ from tlpot.evaluation.plots import panels_of, write
 from tlpot.files import table_text, write_whole
 from tlpot.palette import AFTER, BEFORE, MUTED
 from tlpot.structure.frames import Frame
+from tlpot.trust.settings import Stress
 from tlpot.trust.stress import FAILURES, VERDICTS, CaseEnd, Verdict, counted, failures, label
-from tlpot.trust.stress_cases import APART, Stress
+from tlpot.trust.stress_cases import APART
 
 STRESS_REPORT = "stress.json"
 PICTURED = 6

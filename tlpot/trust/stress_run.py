@@ -30,12 +30,13 @@ from tlpot.parallel.shards import in_shards, loaded
 from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import require_sound
+from tlpot.trust.settings import Stress
 from tlpot.trust.stress import (
     CaseEnd,
     spread_bound,
     stressed,
 )
-from tlpot.trust.stress_cases import Stress, stress_cases
+from tlpot.trust.stress_cases import stress_cases
 from tlpot.trust.stress_output import STRESS_REPORT, CaseEnds, StressTest, write_stress
 
 SHORT = Stress(count=8, steps=40, scans=6, ramp=0.05)
