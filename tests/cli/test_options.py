@@ -467,7 +467,6 @@ PROVEN: dict[str, dict[str, Any]] = {
     "training.force_share": {"training.lambda": 0.5},
     "training.fit": {"training.fit": "members"},
     "training.fine_angles": {"training.fine_angles": False},
-    "training.moments": {"training.moments": True},
     "training.stress_weight": {"training.stress_weight": 1.0},
     "training.size_exponent": {"training.size_exponent": 0.0},
     "training.huber": {"training.huber": 1e-3},
