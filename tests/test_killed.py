@@ -62,7 +62,11 @@ def start(log: Path, *command: object) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     with log.open("w") as file:
         return subprocess.Popen(
-            [sys.executable, *map(str, command)], stdout=file, stderr=file, env=environment
+            [sys.executable, *map(str, command)],
+            stdout=file,
+            stderr=file,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored under nohup
         )
 
 
