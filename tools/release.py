@@ -8,6 +8,7 @@ Stops at the first thing that is not so, with what to do; leaves the archives in
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,7 +41,9 @@ def stop(fault: str) -> NoReturn:
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """What a command prints; stops if it fails."""
-    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    words = [*map(str, command)]
+    done = subprocess.run(words, cwd=cwd, env=clean, capture_output=True, text=True)
     if done.returncode:
         stop(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
