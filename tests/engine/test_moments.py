@@ -12,6 +12,7 @@ from tlpot.engine.constants import Moments
 from tlpot.engine.environment import cutoff
 from tlpot.engine.moments import PRODUCTS, Products, mixture
 from tlpot.engine.neighbourhood import Neighbourhood
+from tlpot.errors import TlpotError
 
 MOMENTS = Moments(cutoff=4.0, eta=4.0, shifts=(1.0, 1.75, 2.5), channels=4, seed=3)
 
@@ -115,6 +116,14 @@ def test_other_elements_and_copies_change_nothing(small, labelled):
 def _symbols(batch) -> list[str]:
     names = {number: symbol for symbol, number in atomic_numbers.items()}
     return [names[n] for n in batch.numbers.tolist()]
+
+
+@pytest.mark.parametrize("change", [{"channels": 3}, {"cutoff": 5.2}])
+def test_what_the_kernels_would_read_past_or_never_see_is_refused(small, change):
+    """As a damaged model file may claim."""
+    constants = small().backbone.architecture
+    with pytest.raises(TlpotError, match="at least 4, to no more than"):
+        replace(constants, moments=replace(MOMENTS, **change))
 
 
 def test_an_atom_without_neighbours_has_none(crystal):

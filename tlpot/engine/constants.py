@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tlpot.errors import TlpotError
+
+LEAST_CHANNELS = 4
+"""As far as a product reaches for the channel of its second factor."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Angles:
@@ -55,6 +60,14 @@ class Constants:
     angular_sections: tuple[float, ...]
     fine: Angles | None = None
     moments: Moments | None = None
+
+    def __post_init__(self) -> None:
+        about = self.moments
+        if about and (about.channels < LEAST_CHANNELS or about.cutoff > self.radial_cutoff):
+            raise TlpotError(
+                f"moments of {about.channels} channels to {about.cutoff} Å: there are at least "
+                f"{LEAST_CHANNELS}, to no more than the radial cutoff of {self.radial_cutoff} Å"
+            )
 
     @property
     def angles(self) -> tuple[Angles, ...]:
