@@ -15,7 +15,7 @@ from numba import njit
 
 from tlpot.engine.angular_kernels import LANES
 from tlpot.engine.compiled import kernel
-from tlpot.engine.moment_kernels import _MOST, _PACKED, _WHOLE, intermediate, neighbour
+from tlpot.engine.moment_kernels import _MOST, _PACKED, _WHOLE, intermediate, mixed, neighbour
 from tlpot.engine.term_kernels import NAUGHT, ONE, place, slopes_at
 
 
@@ -25,13 +25,8 @@ def slopes_of(e, edges, tables, axes, count, shifts, scratch, steep, bend):  # t
     table, scale, mixtures = tables[:3]
     gauss, _, unit, _ = scratch
     at, t = place(edges.length[e] * scale)
-    element = edges.other[e]
     slopes_at(table, at, t, shifts, scale, gauss)
-    for c in range(count):
-        total = NAUGHT
-        for n in range(shifts):
-            total += mixtures[element, c, n] * gauss[n]
-        steep[c] = total
+    mixed(mixtures, edges.other[e], gauss, count, shifts, steep)
     bend[:] = NAUGHT
     for q in range(_PACKED):
         x, y, z = axes[q, 0], axes[q, 1], axes[q, 2]

@@ -21,18 +21,23 @@ _WHOLE, _PACKED, _MOST = 39, 19, 9
 
 
 @njit(inline="always")
+def mixed(mixtures, element, gauss, count, shifts, out):  # type: ignore[no-untyped-def]
+    """An element's channels of the Gaussians, or of their slopes."""
+    for c in range(count):
+        total = NAUGHT
+        for n in range(shifts):
+            total += mixtures[element, c, n] * gauss[n]
+        out[c] = total
+
+
+@njit(inline="always")
 def neighbour(e, edges, tables, axes, count, shifts, out):  # type: ignore[no-untyped-def]
     """Weights in the channels; u, u⊗u, u⊗u⊗u packed."""
     table, scale, mixtures = tables[:3]
     gauss, weights, unit, terms = out
     at, t = place(edges.length[e] * scale)
-    element = edges.other[e]
     values_at(table, at, t, shifts, ONE, gauss)
-    for c in range(count):
-        total = NAUGHT
-        for n in range(shifts):
-            total += mixtures[element, c, n] * gauss[n]
-        weights[c] = total
+    mixed(mixtures, edges.other[e], gauss, count, shifts, weights)
     for x in range(3):
         unit[x] = edges.outward[e, x]
     unit[3] = ONE
