@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, cast
 
 import torch
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from ase.units import Hartree
 from torch import Tensor, nn
 from torchani.neighbors import Neighbors
@@ -109,7 +109,7 @@ class ANI(Backbone):
         """As `Backbone.energy_and_slope`."""
         species = self.species[batch.numbers]
         order = species.argsort(stable=True)
-        counts = species.bincount(minlength=len(self.symbols)).tolist()
+        counts = self._counts(batch)
         descriptors = self._surroundings(batch, species, order, counts)
         with torch.set_grad_enabled(training):
             energies, slope = energy_and_slope(
@@ -122,6 +122,14 @@ class ANI(Backbone):
             back = order.argsort()
             slope = descriptors.slope(slope.index_select(1, back))
             return energies.index_select(1, back) * Hartree, slope * Hartree
+
+    def _counts(self, batch: Batch) -> list[int]:
+        """Atoms that enter each element's networks."""
+        counts = dict.fromkeys(self.symbols, 0)
+        for number, atoms in batch.counts.items():
+            symbol = chemical_symbols[number]
+            counts[self.donors.get(symbol, symbol)] += atoms
+        return list(counts.values())
 
     @torch.no_grad()
     def _surroundings(
@@ -195,9 +203,8 @@ class ANI(Backbone):
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `Backbone.features`; networks in the order of ``symbols``."""
         species = self.species[batch.numbers]
-        counts = species.bincount(minlength=len(self.symbols)).tolist()
         order = species.argsort(stable=True)
-        return self._surroundings(batch, species, order, counts).values, species
+        return self._surroundings(batch, species, order, self._counts(batch)).values, species
 
     def _by_element(self, species: Tensor) -> Iterator[tuple[str, Tensor]]:
         for index, symbol in enumerate(self.symbols):

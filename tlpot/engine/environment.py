@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import pi
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,25 +77,24 @@ class Environment:
     def triples(self) -> list[Triples]:
         """All triples, in chunks of about `TRIPLES_AT_ONCE`.
 
-        An atom's triples stay together: chunks add to different atoms and edges.
+        An atom's triples stay together: chunks add to different atoms and edges. How many there
+        are of each atom is all that is read from the device.
         """
         if len(self.centre) == 0:
             return []
         counts = torch.bincount(self.centre, minlength=self.atoms)
         start = (counts.cumsum(0) - counts)[self.centre]
-        edges = torch.arange(len(self.centre), device=start.device)
-        rank = edges - start
-        second = edges.repeat_interleave(rank)
+        up_to_atom = np.array((counts * (counts - 1) // 2).cumsum(0).tolist())
+        total, device = int(up_to_atom[-1]), start.device
+        rank = torch.arange(len(self.centre), device=device) - start
+        second = torch.repeat_interleave(rank, output_size=total)
         shift = start - (rank.cumsum(0) - rank)
-        first = torch.arange(len(second), device=start.device) + shift[second]
-        up_to_atom = (counts * (counts - 1) // 2).cumsum(0)
-        at_once = TRIPLES_AT_ONCE.get(start.device.type, TRIPLES_AT_ONCE["cpu"])
-        chunks = max(available(start.device), -(-len(second) // at_once))
-        if chunks == 1:
-            return [self._triples(first, second)]
-        ideal = torch.arange(chunks + 1, device=start.device) * len(second) // chunks
-        bounds = up_to_atom[torch.searchsorted(up_to_atom, ideal[1:])].unique()
-        sizes = bounds.diff(prepend=bounds.new_zeros(1)).tolist()
+        first = torch.arange(total, device=device) + shift[second]
+        at_once = TRIPLES_AT_ONCE.get(device.type, TRIPLES_AT_ONCE["cpu"])
+        chunks = max(available(device), -(-total // at_once))
+        ideal = np.arange(1, chunks + 1) * total // chunks
+        bounds = np.unique(up_to_atom[np.searchsorted(up_to_atom, ideal)])
+        sizes = np.diff(bounds, prepend=0).tolist()
         return [
             self._triples(a, b)
             for a, b in zip(first.split(sizes), second.split(sizes), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ class TorchSimModel(torch.nn.Module):
             forces=nan.expand(len(system), 3),
             stress=nan.expand(systems, 3, 3),
             weight=torch.ones_like(nan).expand(systems),
+            counts=held.counts,
         )
 
     def _neighbours(self, state: SimState) -> _Held:
@@ -148,8 +150,8 @@ class TorchSimModel(torch.nn.Module):
 
     def _search(self, state: SimState, n: int) -> _List:
         atoms = state.system_idx == n
-        symbols = {chemical_symbols[z] for z in state.atomic_numbers[atoms].tolist()}
-        self.potential.require_elements(symbols)
+        counts = Counter(state.atomic_numbers[atoms].tolist())
+        self.potential.require_elements({chemical_symbols[z] for z in counts})
         positions = state.positions[atoms].detach()
         cell = state.row_vector_cell[n].detach()
         crystal = periodic(state)
@@ -163,17 +165,19 @@ class TorchSimModel(torch.nn.Module):
             torch.from_numpy(shifts.astype(np.float64)).to(self.device),
             positions.clone(),
             cell.clone(),
+            counts,
         )
 
 
 @dataclass(frozen=True)
 class _List:
-    """Pairs of one structure, and where its atoms and cell (rows) were then."""
+    """Pairs of one structure, where its atoms and cell (rows) were then, and what they are."""
 
     pairs: Tensor
     shifts: Tensor
     positions: Tensor
     cell: Tensor
+    counts: Counter[int]
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ class _Held:
     shifts: Tensor
     positions: Tensor
     cells: Tensor
+    counts: Counter[int]
 
     @classmethod
     def of(cls, lists: dict[int, _List]) -> _Held:
@@ -196,6 +201,7 @@ class _Held:
             torch.cat([part.shifts for part in parts]),
             torch.cat([part.positions for part in parts]),
             torch.stack([part.cell for part in parts]),
+            sum((part.counts for part in parts), Counter()),
         )
 
     def stale(self, state: SimState, cutoff: float, skin: float) -> list[int]:

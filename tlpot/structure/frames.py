@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -154,6 +155,8 @@ class Batch:
         Labels, NaN where missing: ``[frames]`` eV, ``[atoms, 3]`` eV/Å, ``[frames, 3, 3]`` eV/Å³.
     weight
         ``Tensor[frames]`` of the squared errors in the loss.
+    counts
+        Atoms of each atomic number, so that no device need be asked; unless given, counted.
     """
 
     numbers: Tensor
@@ -165,6 +168,11 @@ class Batch:
     forces: Tensor
     stress: Tensor
     weight: Tensor
+    counts: Counter[int] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.counts is None:
+            self.counts = Counter(self.numbers.tolist())
 
     @property
     def n_frames(self) -> int:
@@ -183,7 +191,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        other = replace(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(other, name, value.to(device))
+        return other
 
     @classmethod
     def of_frame(cls, frame: Frame, cutoff: float) -> Batch:
@@ -215,10 +227,12 @@ class Batch:
         """One batch out of several; atom and frame indices are renumbered."""
         atoms = np.cumsum([0] + [len(b.numbers) for b in batches])
         frames = np.cumsum([0] + [b.n_frames for b in batches])
-        joined = {name: [getattr(b, name) for b in batches] for name in vars(batches[0])}
+        names = [name for name, value in vars(batches[0]).items() if isinstance(value, Tensor)]
+        joined = {name: [getattr(b, name) for b in batches] for name in names}
         joined["frame"] = [b.frame + int(n) for b, n in zip(batches, frames[:-1], strict=True)]
         joined["pairs"] = [b.pairs + int(n) for b, n in zip(batches, atoms[:-1], strict=True)]
-        return cls(**{k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()})
+        tensors = {k: torch.cat(v, dim=int(k == "pairs")) for k, v in joined.items()}
+        return cls(**tensors, counts=sum((b.counts for b in batches), Counter()))
 
 
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
