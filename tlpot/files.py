@@ -258,7 +258,15 @@ def stage(folder: Path, notes: Collection[str], product: str, remains: str = "")
         return "finished"
     if there.issuperset(notes):
         return "begun"
-    return "other" if any(not n.endswith(PART) and n != RUN_LOG for n in there) else "new"
+    return "other" if foreign(folder) else "new"
+
+
+def foreign(folder: Path) -> list[str]:
+    """Names in a folder but for a log and what a cut off `write_whole` left; itself, if a file."""
+    if not folder.is_dir():
+        return [folder.name]
+    names = sorted(file.name for file in folder.iterdir())
+    return [name for name in names if not name.endswith(PART) and name != RUN_LOG]
 
 
 def require_free(folder: Path, product: str = "") -> None:

@@ -10,10 +10,11 @@ from typing import Literal, get_args, get_origin
 import ase.io
 import pytest
 import yaml
+from ase.build import bulk
 
 from tlpot.cli.main import main
 from tlpot.config.run import Config, load_config, parse_config
-from tlpot.config.sections import Section
+from tlpot.config.sections import Section, load_section
 from tlpot.config.template import config_template
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig
@@ -178,6 +179,84 @@ def test_refusals(call, words, reason):
     assert (code, out) == (2, "")
     assert reason in " ".join(err.replace("│", " ").split())
     assert not list(Path.cwd().iterdir())
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Cubic, tetragonal and hexagonal crystals of two elements, a file each; their names."""
+    (tmp_path / "cells").mkdir()
+    made = {}
+    for i, symbol in enumerate(["Cu", "Ag", "Au", "Al"]):
+        made[f"cubic{i}"] = bulk(symbol, "fcc", 3.6 + 0.1 * i, cubic=True)
+        made[f"tetragonal{i}"] = bulk(symbol, "bct", 3.0 + 0.1 * i, c=4.6)
+        made[f"hexagonal{i}"] = bulk(symbol, "hcp", 2.6 + 0.1 * i, c=4.5)
+    for name, atoms in made.items():
+        ase.io.write(tmp_path / "cells" / f"{name}.cif", atoms)
+    return list(made)
+
+
+def trains(call, verb: str) -> None:
+    """The config as it is written is one that a training takes."""
+    code, _, err = call(*verb.split(), "train", "config.yaml", "training.epochs=1", "output=here")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("words", [["gaps.csv", "cells"], ["gaps.csv", "cells/*.cif"]])
+def test_a_table_of_a_property_and_its_crystals(call, cells, words):
+    rows = [f"{name},{0.0 if i % 2 else 1.5 + i},7" for i, name in enumerate(cells)]
+    Path("gaps.csv").write_text("\n".join(["id,gap,other", *rows]))
+    names = [str(p) for word in words for p in (Path().glob(word) if "*" in word else [word])]
+    code, out, err = call("init", "--kind", "property", "--from", *names, "data.unit=eV")
+    assert code == 0, err
+    config = load_section(PropertyConfig, "config.yaml")
+    assert (config.data.files, config.data.structures) == (["gaps.csv"], "cells")
+    assert config.data.unit == "eV"
+    assert "12 crystals: Ag Al Au Cu, " in out
+    assert "gap: 0 to 11.5, median 0.75" in out
+    assert "6 of them are zero: model.gate: true" in out
+    assert "tlpot property train config.yaml" in out
+    trains(call, "property")
+
+
+def test_structures_that_hold_one_number_name_the_property(call, tmp_path):
+    frames = [bulk("Cu", "fcc", 3.5 + 0.01 * i) for i in range(7)]
+    for i, frame in enumerate(frames):
+        frame.info |= {"gap": 0.5 + i, "note": "a", "good": True}
+    ase.io.write("cells.extxyz", frames)
+    assert call("init", "--kind", "property", "--from", "cells.extxyz")[0] == 0
+    config = load_section(PropertyConfig, "config.yaml")
+    assert (config.data.property, config.data.split.validation) == ("gap", 0.0)
+    trains(call, "property")
+    for i, frame in enumerate(frames):
+        frame.info["modulus"] = float(i)
+    ase.io.write("two.extxyz", frames)
+    words = ["init", "two.yaml", "--kind", "property", "--from", "two.extxyz"]
+    code, _, err = call(*words)
+    assert (code, Path("two.yaml").exists()) == (2, False)
+    assert "hold gap, modulus; say which is the property: data.property=NAME" in err
+    assert call(*words, "data.property=gap")[0] == 0
+
+
+def test_crystals_of_a_classifier(call, cells):
+    code, out, err = call("init", "--kind", "xrd", "--from", "cells")
+    assert code == 0, err
+    assert load_section(PowderConfig, "config.yaml").data.files == ["cells"]
+    assert "12 crystals: 2 tetragonal, 4 hexagonal, 6 cubic" in out
+    assert "of no crystal: triclinic, monoclinic, orthorhombic, trigonal" in out
+    trains(call, "xrd")
+    Path("systems.csv").write_text("\n".join(["id,crystal_system", *(f"{c},cubic" for c in cells)]))
+    code, _, err = call("init", "new.yaml", "--kind", "xrd", "--from", "cells", "systems.csv")
+    assert (code, Path("new.yaml").exists()) == (2, False)
+    assert "all 12 crystals are cubic: there is nothing to tell apart" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("kind", ["property", "xrd"])
+def test_files_that_no_training_could_begin_with(call, cells, kind):
+    code, _, err = call("init", "--kind", kind, "--from", "nothing.cif")
+    assert (code, "nothing.cif: no such file" in err) == (2, True)
+    assert not Path("config.yaml").exists()
+    code, _, err = call("init", "--kind", kind, "--from", "cells", "--refused", "r.csv")
+    assert (code, "--refused has no effect with --kind" in " ".join(err.split())) == (2, True)
 
 
 KINDS = {"finetune": Config, "property": PropertyConfig, "xrd": PowderConfig}

@@ -50,12 +50,12 @@ def test_pictures_of_the_user_stay(call, settings):
         Path("inspect", name).write_text("mine")
         code, out, err = call("inspect", data, "--output", "inspect")
         assert (code, out) == (2, "")
-        assert f"{name} exists already" in err.replace("\n", "")
+        assert "inspect exists already; name another folder with --output" in err
         assert Path("inspect", name).read_text() == "mine"
         Path("inspect", name).unlink()
     code, out, err = call("elements", "Si", "--model", "mini", "--output", "elements.png")
     assert (code, out) == (2, "")
-    assert "elements.png exists already; name another picture with --output" in err
+    assert "elements.png exists already; name another file with --output" in err
     assert Path("elements.png").read_text() == "mine"
 
 

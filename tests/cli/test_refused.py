@@ -92,7 +92,7 @@ def test_inspect_and_evaluate_list_them_by_the_same_option(call, config, tmp_pat
     assert len(rows("e.csv")) == 9
     code, _, error = call("evaluate", "mini", "data.extxyz", "--refused", "i.csv")
     assert code == 2
-    assert "i.csv exists already; name another table with --refused" in error
+    assert "i.csv exists already; name another file with --refused" in error
 
 
 def test_nothing_refused_is_an_empty_table(call, settings):

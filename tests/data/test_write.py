@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tlpot.data.read import read_frames
-from tlpot.data.write import refuse_to_overwrite, write_frames
-from tlpot.errors import TlpotError
+from tlpot.data.write import write_frames
 
 
 def test_what_is_written_reads_back(tmp_path, labelled):
@@ -32,12 +31,3 @@ def test_what_is_written_reads_back(tmp_path, labelled):
         assert new.info["note"] == ""
         assert new.info.get("energy_key") != "E"
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["all.extxyz"]
-
-
-def test_nothing_is_overwritten(tmp_path):
-    assert refuse_to_overwrite(tmp_path / "a.extxyz") == tmp_path / "a.extxyz"
-    (tmp_path / "a.extxyz").write_text("")
-    with pytest.raises(TlpotError, match="exists already"):
-        refuse_to_overwrite(tmp_path / "a.extxyz")
-    with pytest.raises(TlpotError, match="extxyz"):
-        refuse_to_overwrite(tmp_path / "a.cif")

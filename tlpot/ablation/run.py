@@ -16,7 +16,7 @@ from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
 from tlpot.errors import MachineError, TlpotError
 from tlpot.evaluation.plots import read_history
-from tlpot.files import locked, make_folder, sha256
+from tlpot.files import foreign, locked, make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
 from tlpot.parallel.processes import as_done, require_scheduler
@@ -24,6 +24,9 @@ from tlpot.run_log import log, logged
 from tlpot.training.checkpoint import LAST
 from tlpot.training.checkpoint import NAME as CHECKPOINT
 from tlpot.training.trainer import Row
+
+POINT_FOLDER = "points"
+"""Folder of their run folders: what a sweep makes first."""
 
 OnEpoch = Callable[[Point, Row], None]
 
@@ -41,7 +44,7 @@ def ablate(
     on_point
         Called at the start and as each point ends, with the outcomes so far, the latest last, and
         how many there will be.
-    known
+    outcomes
         Points that finished elsewhere, and are not run here.
     on_epoch
         Called, from another thread, within a second or so of each epoch of a point.
@@ -60,7 +63,12 @@ def ablate(
     require_scheduler(sweep.scheduler)
     folder = Path(sweep.output)
     make_folder(folder)
-    begun = (folder / "points").exists()
+    begun = (folder / POINT_FOLDER).exists()
+    if not begun and (strange := foreign(folder)):
+        raise TlpotError(
+            f"output: {folder} holds {strange[0]} of something else; name another folder"
+        )
+    make_folder(folder / POINT_FOLDER)
     with locked(folder), logged(folder, begun=begun):
         return _ablate(sweep, folder, on_point, outcomes, on_epoch)
 
@@ -73,7 +81,7 @@ def _ablate(
     on_epoch: OnEpoch | None,
 ) -> list[Outcome]:
     wanted = points(sweep)
-    folders = _folders(folder / "points", wanted)
+    folders = _folders(folder / POINT_FOLDER, wanted)
     by_name = {outcome.point.name: outcome for outcome in (*outcomes, *finished(sweep))}
     done = list(by_name.values())
     log.info("%d points, %d of them finished before", len(wanted), len(done))
@@ -144,7 +152,7 @@ def _history(folder: Path) -> list[Row]:
 def finished(sweep: Sweep) -> list[Outcome]:
     """The points that have finished, in order; errors as `ablate`'s."""
     wanted = points(sweep)
-    folders = _folders(Path(sweep.output) / "points", wanted)
+    folders = _folders(Path(sweep.output) / POINT_FOLDER, wanted)
     outcomes = (_finished(folders[point.name], point) for point in wanted)
     done = [outcome for outcome in outcomes if outcome is not None]
     _require_same_data(done)

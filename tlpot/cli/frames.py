@@ -17,6 +17,7 @@ from tlpot.cli.shared import (
     RefusedTable,
     StressKey,
     Verbs,
+    Writes,
     err,
     out,
     refuse_idle,
@@ -26,7 +27,7 @@ from tlpot.config.data import Data, Keys
 from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Label, load_config
 from tlpot.config.sections import STARTED, Needs, parse_section
-from tlpot.files import free_path, require_absent
+from tlpot.files import free_path
 
 app = Verbs()
 
@@ -40,7 +41,9 @@ def inspect(
         list[str], typer.Argument(help="files, folders or globs"), Sets(ALL, "tlpot finetune's ")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …")
+        Path | None,
+        typer.Option(help="folder for the pictures; left out: inspect, or inspect-2 …"),
+        Writes(folder="output"),
     ] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
@@ -82,6 +85,7 @@ def elements(
     output: Annotated[
         Path | None,
         typer.Option(help="picture to write; left out: elements.png, or elements-2.png …"),
+        Writes(),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -90,8 +94,6 @@ def elements(
     from tlpot.elements.advice import advise
     from tlpot.model.load import supported_elements
 
-    if output:
-        require_absent(output, "name another picture with --output")
     output = output or free_path("elements.png")
     advice = advise(symbols, supported_elements(model, symbols), model)
     advice.draw(output)

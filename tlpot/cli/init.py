@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from tlpot.config.hints import ALL, Sets
 from tlpot.config.reading import read_override
 from tlpot.config.run import Config
 from tlpot.config.sections import Needs, Section, no_effect, parse_section, set_key
-from tlpot.config.template import EXAMPLE, config_template, lay_out_examples
+from tlpot.config.template import EXAMPLE, Draft, config_template, lay_out_examples
 from tlpot.errors import TlpotError
 from tlpot.files import require_absent, write_whole
 
@@ -55,7 +55,7 @@ def _repeated(words: Sequence[str]) -> Iterator[str]:
     cls=Init,
     epilog="Examples: tlpot init --from run1/OUTCAR run2/vasprun.xml; "
     "tlpot init si.yaml --from data/*.extxyz model.base=ani1x; "
-    "tlpot init --kind property gap.yaml data.files=id_prop.csv",
+    "tlpot init gap.yaml --kind property --from id_prop.csv cifs",
 )
 def init(
     words: Annotated[
@@ -74,7 +74,6 @@ def init(
             metavar="FILES",
             help="labelled files, folders or globs that the config shall fit",
         ),
-        Needs(kind="finetune"),
         Needs(examples=False),
     ] = None,
     kind: Annotated[
@@ -83,12 +82,13 @@ def init(
     examples: Annotated[
         bool, typer.Option("--examples", help="lay out the examples and their urea frames")
     ] = False,
-    refused: Annotated[RefusedTable, Needs(files=True)] = None,
+    refused: Annotated[RefusedTable, Needs(files=True), Needs(kind="finetune")] = None,
 ) -> None:
     """Write a commented config to start from, fitted to your files; or the examples.
 
-    --from reads the files, proposes donors for elements that the base lacks, a split that their
-    number allows, and what their labels ask for. What tlpot validate would refuse is refused.
+    --from reads the files and proposes what they ask for: donors of elements that the base lacks,
+    a split that their number allows, the property or the table that they hold. What training
+    would refuse is refused.
     """
     from tlpot.cli.show.data import print_lines
 
@@ -110,11 +110,11 @@ def init(
     section, verb, example = _kinds()[kind]
     whole = values | {"data": {"files": files or example} | (values.get("data") or {})}
     parse_section(section, whole, f"cannot write {path} like this")
-    whole, notes = _fitted(files, values, path, refused) if files else (whole, [])
+    whole, notes = _fitted(kind, files, values, path, refused) if files else (whole, [])
     write_whole(path, config_template(whole, section, verb, notes))
     print_lines(notes, out)
     begin = "set data.files, then run: " if whole["data"].get("files") == example else ""
-    check = f"tlpot validate {path}; " if files else ""
+    check = f"tlpot validate {path}; " if files and kind == "finetune" else ""
     print_lines([f"wrote {path}: {begin}{check}tlpot {verb} {path}"], out)
 
 
@@ -130,13 +130,27 @@ def _kinds() -> dict[str, tuple[type[Section], str, list[str]]]:
     }
 
 
+def _drafter(kind: Kind) -> Callable[[Sequence[str], Mapping[str, Any], Path], Draft]:
+    if kind == "property":
+        from tlpot.property.draft import draft_property
+
+        return draft_property
+    if kind == "xrd":
+        from tlpot.powder.draft import draft_powder
+
+        return draft_powder
+    from tlpot.finetuning.draft import draft
+
+    return draft
+
+
 def _fitted(
-    files: Sequence[str], values: Mapping[str, Any], path: Path, refused: Path | None
+    kind: Kind, files: Sequence[str], values: Mapping[str, Any], path: Path, refused: Path | None
 ) -> tuple[dict[str, Any], list[str]]:
     """Values of a config for the files, and what they hold."""
     from tlpot.cli.show.data import refused_listed
-    from tlpot.finetuning.draft import draft
 
+    draft = _drafter(kind)
     try:
         with refused_listed(refused, err):
             made = draft(files, values, path.parent)

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from tlpot.cli.shared import (
     EPOCHS,
+    FRAMES,
     SCHEDULER,
     ConfigPath,
     Device,
@@ -21,8 +22,10 @@ from tlpot.cli.shared import (
     Overrides,
     RefusedTable,
     Resume,
+    SameTable,
     StressKey,
     Verbs,
+    Writes,
     err,
     out,
     stoppable,
@@ -63,7 +66,7 @@ def finetune(
     config: ConfigPath,
     overrides: Overrides = None,
     resume: Resume = False,
-    refused: RefusedTable = None,
+    refused: SameTable = None,
 ) -> None:
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
@@ -113,6 +116,7 @@ def evaluate(
             "phonons.json, .csv and .png",
             show_default="with --phonons: phonons, or phonons-2 …",
         ),
+        Writes(FRAMES, folder="phonons"),
     ] = None,
     parity: Annotated[
         Path | None,
@@ -120,6 +124,7 @@ def evaluate(
             help="picture of model against labels", show_default="beside --output: NAME-parity.png"
         ),
         Needs(phonons=False),
+        Writes(),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     energy_key: EnergyKey = None,
@@ -164,16 +169,13 @@ def _evaluate_frames(
     from tlpot.data.fingerprints import model_lines
     from tlpot.data.groups import read_data
     from tlpot.data.levels import other_levels
-    from tlpot.data.write import refuse_to_overwrite
     from tlpot.evaluation.assessment import assess, parity_figure, predictions_text
     from tlpot.evaluation.plots import png
     from tlpot.model.load import load_onto
 
-    if output:
-        refuse_to_overwrite(output)
-        parity = parity or output.with_name(f"{output.stem}-parity.png")
-    if parity:
-        require_absent(parity, "name another picture with --parity")
+    if output and not parity:
+        beside = output.with_name(f"{output.stem}-parity.png")
+        parity = require_absent(beside, "name another picture with --parity")
     potential = load_onto(model, device)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     with refused_listed(refused, err) as listed:

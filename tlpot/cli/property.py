@@ -15,11 +15,11 @@ from tlpot.cli.shared import (
     Overrides,
     Resume,
     Verbs,
+    Writes,
     err,
     out,
     stoppable,
 )
-from tlpot.files import require_absent
 
 app = Verbs(no_args_is_help=True, help="Predict properties of crystals (CGCNN).")
 
@@ -50,7 +50,9 @@ def train(config: ConfigPath, overrides: Overrides = None, resume: Resume = Fals
 def predict(
     files: Annotated[list[str], typer.Argument(help="structures: files, folders or globs")],
     model: Models,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="CSV to write"), Writes()
+    ] = None,
     drop_bad: Annotated[
         bool, typer.Option("--drop-bad", help="leave out files that cannot be used, and say which")
     ] = False,
@@ -62,8 +64,6 @@ def predict(
     from tlpot.property.model import Ensemble
     from tlpot.property.table import prediction_table
 
-    if output is not None:
-        require_absent(output)
     ensemble = Ensemble.load(model, device)
     frames, rejected = read_unlabelled(files, drop_bad)
     print_left_out(rejected, err)
@@ -120,12 +120,11 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help=".pth.tar of github.com/txie-93/cgcnn")],
     elements: Annotated[str, typer.Option(help="the atom_init.json it was trained with")],
     name: Annotated[str, typer.Option(help="of the property, e.g. band_gap")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="model file to write")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="model file to write"), Writes()],
     unit: Annotated[str, typer.Option(help="of the property, e.g. eV")] = "",
 ) -> None:
     """Turn a released CGCNN checkpoint into a model file, to predict with or to fine-tune."""
     from tlpot.property.released import import_checkpoint
 
-    require_absent(output)
     model = import_checkpoint(checkpoint, elements, name, unit)
     out.print(f"model file: {model.save(output)}", soft_wrap=True)

@@ -10,7 +10,17 @@ import typer
 from typer.core import TyperGroup
 
 from tlpot.cli.options import described
-from tlpot.cli.shared import ConfigPath, FileNames, Overrides, RefusedTable, Verbs, err, out
+from tlpot.cli.shared import (
+    FRAMES,
+    ConfigPath,
+    FileNames,
+    Overrides,
+    SameTable,
+    Verbs,
+    Writes,
+    err,
+    out,
+)
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
 from tlpot.sampling.settings import Method, Proposal
@@ -18,7 +28,9 @@ from tlpot.sampling.settings import Method, Proposal
 if TYPE_CHECKING:
     from tlpot.structure.frames import Frame
 
-NewFile = Annotated[Path, typer.Option(help=".extxyz file to write", show_default=False)]
+NewFile = Annotated[
+    Path, typer.Option(help=".extxyz file to write", show_default=False), Writes(FRAMES)
+]
 USES_MODEL = Needs(by=("committee", "farthest"))
 FORMER = {
     "--method": ("propose", ["--method"]),
@@ -105,11 +117,9 @@ def propose(
     """
     from tlpot.cli import console
     from tlpot.data.read import read_frames
-    from tlpot.data.write import refuse_to_overwrite
     from tlpot.model.load import load_onto
     from tlpot.sampling.propose import propose
 
-    refuse_to_overwrite(output)
     potential = None if method == "rattle" else load_onto(model, device)
     start = read_frames(files)
     with console.progress_bar("structures", len(start), err) as advance:
@@ -169,11 +179,9 @@ def choose(
     from tlpot.cli.show.data import print_seen
     from tlpot.data.fingerprints import TrainingSet, overlap, teacher_lines
     from tlpot.data.read import read_frames
-    from tlpot.data.write import refuse_to_overwrite
     from tlpot.model.load import load_onto
     from tlpot.sampling.choose import choose, choose_from_ranking
 
-    refuse_to_overwrite(output)
     if by == "doubt":
         if len(files) > 1:
             raise TlpotError(f"{' '.join(files)}: name one folder of tlpot rank")
@@ -197,7 +205,7 @@ def learn(
     number: Annotated[
         int | None, typer.Option(min=1, help="at most so many frames", show_default=False)
     ] = None,
-    refused: RefusedTable = None,
+    refused: SameTable = None,
 ) -> None:
     """Choose labelled frames by training: add the worst, round by round, until few are in doubt.
 
@@ -206,9 +214,7 @@ def learn(
     """
     from tlpot.cli import console
     from tlpot.config.run import load_config
-    from tlpot.data.write import refuse_to_overwrite
 
-    refuse_to_overwrite(output)
     _write(output, console.show_learning(load_config(config, overrides), number, refused, err))
 
 

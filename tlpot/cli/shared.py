@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from tlpot.config.hints import ALL, Sets, settable
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
-from tlpot.files import expanded
+from tlpot.files import expanded, require_absent
 from tlpot.run_log import Terminated
 
 Note = TypeVar("Note")
@@ -37,13 +37,45 @@ LABEL_KEY = typer.Option(help="name of the label, where detection is unsure")
 EnergyKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.energy")]
 ForcesKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.forces")]
 StressKey = Annotated[str | None, LABEL_KEY, Sets("data.keys.stress")]
-RefusedTable = Annotated[
-    Path | None,
-    typer.Option("--refused", help="CSV to write: file, index and reason of every frame refused"),
-]
+FRAMES = (".extxyz", ".xyz")
+"""Suffixes of a file of structures to write."""
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 SCHEDULER = "`local`, the address of a Dask scheduler, or a YAML file of Slurm keywords"
 EPOCHS = "the last checkpoint and the best model so far are kept: continue with --resume"
+
+
+class Writes:
+    """In the annotation of an option: a file that the verb writes, where nothing may be yet.
+
+    It is refused before anything is read. Verbs that fill a folder begin with
+    `tlpot.files.stage`; `write_new` lets a command that was stopped write the same again.
+
+    Parameters
+    ----------
+    suffixes
+        Of which the file has one.
+    folder
+        Option with which a folder is filled instead.
+    """
+
+    def __init__(self, suffixes: Sequence[str] = (), folder: str = "") -> None:
+        self.suffixes, self.folder = suffixes, folder
+
+    def require_free(self, path: Path, flag: str, within: bool) -> None:
+        """Refuse a `path` that is there, given as `flag`; a folder to fill, if it is not empty."""
+        mend = f"name another {'folder' if within else 'file'} with {flag}"
+        if self.suffixes and not within and path.suffix not in self.suffixes:
+            raise TlpotError(f"{path}: {flag} is written as {self.suffixes[0]}; name such a file")
+        if not within or not path.is_dir() or any(path.iterdir()):
+            require_absent(path, mend)
+
+
+REFUSED_OPTION = typer.Option(
+    "--refused", help="CSV to write: file, index and reason of every frame refused"
+)
+RefusedTable = Annotated[Path | None, REFUSED_OPTION, Writes()]
+SameTable = Annotated[Path | None, REFUSED_OPTION]
+"""Of a verb that may go on where it was stopped, and then writes the same again (`write_new`)."""
 
 
 class Verb(TyperCommand):
@@ -63,11 +95,18 @@ class Verb(TyperCommand):
         whose = [note.whose for notes in sets.values() for note in notes if note.key == ALL]
         with settable(flags, next(iter(whose), None)):
             self.refuse_idle(ctx)
+            self.refuse_to_overwrite(ctx)
             return super().invoke(ctx)
 
     def refuse_idle(self, ctx: Any) -> None:
         """Refuse options without an effect."""
         refuse_idle(ctx)
+
+    def refuse_to_overwrite(self, ctx: Any) -> None:
+        """Refuse files to write (`Writes`) that are there already."""
+        for name, notes in notes_of(self, Writes).items():
+            for note in notes if (path := ctx.params.get(name)) is not None else ():
+                note.require_free(path, flag_of(ctx, name), bool(ctx.params.get(note.folder)))
 
 
 class Verbs(typer.Typer):

@@ -11,7 +11,7 @@ import typer
 
 from tlpot.cli.jobs import DynamicsJob, RankJob, RelaxJob
 from tlpot.cli.options import described, job
-from tlpot.cli.shared import Device, Verbs, err, out, stoppable
+from tlpot.cli.shared import Device, Verbs, Writes, err, out, stoppable
 from tlpot.errors import TlpotError
 from tlpot.relax.settings import Relaxation
 from tlpot.trust.settings import Stress
@@ -189,7 +189,9 @@ def info(
 def export(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
     to: Annotated[Literal["metatomic", "torchani"], typer.Option(help="what shall load it")],
-    output: Annotated[Path, typer.Option(help="file to write: .pt (metatomic) or .py (torchani)")],
+    output: Annotated[
+        Path, typer.Option(help="file to write: .pt (metatomic) or .py (torchani)"), Writes()
+    ],
     elements: Annotated[
         list[str] | None, typer.Option(help="keep these alone; may be repeated")
     ] = None,

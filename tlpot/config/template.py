@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType, UnionType
@@ -12,18 +14,50 @@ from pydantic.fields import FieldInfo
 
 from tlpot.config.reading import dumped
 from tlpot.config.run import PRESETS, Config
-from tlpot.config.sections import Section
-from tlpot.files import write_new
+from tlpot.config.sections import Needs, Section
+from tlpot.files import expanded, write_new
 
 BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
-BY_PRESET_NOTE = (
-    "Lines that begin with '#' show what the preset sets; remove the '#' to choose for yourself."
+IDLE_NOTE = (
+    "Keys behind a '#' are what the preset sets, or do nothing as it stands; remove it to choose."
 )
+_FEW = 10
+"""Items below which none steers training; below half of it none is held out."""
 EXAMPLE = {"data": {"files": ["OUTCAR", "runs/*/vasprun.xml"]}}
 SIDE_BY_SIDE = 4
 """Entries of a list up to which they share a line."""
 BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
 """Ends of a range, as pydantic calls them and as a reader does."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is proposed for files at hand.
+
+    Attributes
+    ----------
+    values
+        By section and key of a config, what does not have its default.
+    notes
+        What the files hold and what follows from it, a line each.
+    """
+
+    values: dict[str, Any]
+    notes: list[str]
+
+
+def as_named(files: Sequence[str], folder: Path) -> list[str]:
+    """Names of files as a config in a `folder` has them: absolute, unless it lies in this one."""
+    if folder.resolve() == Path.cwd():
+        return list(files)
+    return [os.path.abspath(expanded(name)) for name in files]
+
+
+def few_shares(number: int) -> dict[str, float]:
+    """Shares of a split that so few items allow; empty where the usual ones will do."""
+    if number >= _FEW:
+        return {}
+    return {"validation": 0.0} if number >= _FEW / 2 else {"validation": 0.0, "test": 0.0}
 
 
 def config_template(
@@ -46,8 +80,7 @@ def config_template(
         What else to say at the top, a line each.
     """
     preset = BY_PRESET if section is Config else set()
-    head = [f"tlpot {verb} FILE    key=value on the command line overrides", *notes]
-    head += [BY_PRESET_NOTE] if preset else []
+    head = [f"tlpot {verb} FILE    key=value on the command line overrides", *notes, IDLE_NOTE]
     return "\n".join([*(f"# {line}" for line in head), *_lines(section, values, preset)]) + "\n"
 
 
@@ -75,6 +108,7 @@ def _lines(
     section: type[Section], values: Mapping[str, Any], preset: Collection[str], prefix: str = ""
 ) -> Iterator[str]:
     pad = "  " * prefix.count(".")
+    idle = set(_idle(section, values))
     for name, field in section.model_fields.items():
         key = field.alias or name
         value = values.get(key, field.get_default(call_default_factory=True))
@@ -88,10 +122,24 @@ def _lines(
             yield f"{pad}{key}:{note}"
             yield from (f"{pad}  {line}" for line in dumped(value, width=1000).splitlines())
         else:
-            off = "# " if prefix + key in preset and key not in values else ""
+            off = "# " if key in idle or (prefix + key in preset and key not in values) else ""
             value = list(value) if isinstance(value, tuple) else value
             text = dumped(value, default_flow_style=True, width=100_000).removesuffix("\n")
             yield f"{pad}{off}{key}: {text.removesuffix('...').strip()}{note}"
+
+
+def _idle(section: type[Section], values: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that are not given and that would have no effect beside those that are."""
+    keys = {name: field.alias or name for name, field in section.model_fields.items()}
+    fields = section.model_fields
+    there = {
+        name: values.get(key, fields[name].get_default(call_default_factory=True))
+        for name, key in keys.items()
+    }
+    for name, key in keys.items():
+        needs = [note for note in fields[name].metadata if isinstance(note, Needs)]
+        if key not in values and any(note.lacking(there) for note in needs):
+            yield key
 
 
 def choices(field: FieldInfo, spelt_out: bool = False) -> str:

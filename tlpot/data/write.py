@@ -14,27 +14,13 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from tlpot.data.labels import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
-from tlpot.files import make_folder, require_absent, write_whole
+from tlpot.files import make_folder, write_whole
 from tlpot.structure.frames import Frame, movable
 
 LABEL_KEYS = ("energy_key", "forces_key", "stress_key")
 """What reading notes about where a label stood; it does not hold for the new file."""
 LETTERS = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S"}
 """How extended XYZ calls the kinds of columns."""
-
-
-def refuse_to_overwrite(path: str | Path) -> Path:
-    """The path of a file to write.
-
-    Raises
-    ------
-    TlpotError
-        If it is there already, or is no ``.xyz`` or ``.extxyz`` file.
-    """
-    path = Path(path)
-    if path.suffix not in (".extxyz", ".xyz"):
-        raise TlpotError(f"{path}: structures are written as .extxyz; name such a file")
-    return require_absent(path)
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlpot.config.bases import untrained
 from tlpot.config.data import NAMED, Split
 from tlpot.config.run import Config, parse_config
+from tlpot.config.template import Draft, as_named, few_shares
 from tlpot.data.check import sort_frames
 from tlpot.data.groups import read_data, without_files
 from tlpot.data.levels import level_text, named_levels
 from tlpot.data.split import split_frames
 from tlpot.elements.donors import suggest_donors
 from tlpot.errors import TlpotError
-from tlpot.files import expanded, free_path
+from tlpot.files import free_path
 from tlpot.finetuning.prepare import PreparedPotential, prepare
 from tlpot.model.load import supported_elements
 from tlpot.model.reference import require_determined
 from tlpot.structure.frames import Frame
 
-_FEW = 10
-"""Frames below which none steers training; below half of it none is held out."""
 RUNS = 10
 """Files of several frames each, from which on whole files are held out: a run's are alike."""
 MINIMA = (
@@ -34,22 +32,6 @@ MINIMA = (
 )
 SEEDS = 10
 """Tried for a split that leaves no energy zero open."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What `draft` proposes.
-
-    Attributes
-    ----------
-    values
-        By section and key of a `Config`, what does not have its default.
-    notes
-        What the files hold and what follows from it, a line each.
-    """
-
-    values: dict[str, Any]
-    notes: list[str]
 
 
 def draft(files: Sequence[str], given: Mapping[str, Any], folder: Path) -> Draft:
@@ -99,11 +81,10 @@ def draft(files: Sequence[str], given: Mapping[str, Any], folder: Path) -> Draft
 
 def _named(files: Sequence[str], folder: Path) -> dict[str, Any]:
     """The files as the section ``data`` names them."""
-    if folder.resolve() != Path.cwd():
-        files = [os.path.abspath(expanded(name)) for name in files]
+    files = as_named(files, folder)
     tables = [name for name in files if name.lower().endswith(".csv")]
     if not tables:
-        return {"files": list(files)}
+        return {"files": files}
     structures = [name for name in files if name not in tables]
     return {
         "files": [],
@@ -152,9 +133,8 @@ def _reason(element: str, donor: str | Mapping[str, str]) -> str:
 def _split(frames: Sequence[Frame], config: Config) -> dict[str, Any]:
     """Shares that the number of frames allows, and what leaves no energy zero open."""
     usable = sort_frames(frames, config.data).frames
-    if len(usable) < _FEW:
-        few = {"validation": 0.0}
-        return few if len(usable) >= _FEW / 2 else few | {"test": 0.0}
+    if shares := few_shares(len(usable)):
+        return shares
     runs = Counter(frame.source for frame in usable)
     whole = [{"group": "file"}] if sum(n > 1 for n in runs.values()) >= RUNS else []
     drawn: list[dict[str, Any]] = [*whole, {}, *({"seed": seed} for seed in range(1, SEEDS))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of
 from tlpot.structure.frames import Frame
 from tlpot.structure.symmetry import symmetry
 
+SystemTable = dict[str, dict[str, str]]
+"""Rows by frame name."""
 TABLE_COLUMNS = ("id", "crystal_system")
 """Of a table; what its others hold is a note of the crystal."""
 
@@ -50,7 +53,7 @@ def read_examples(
         the table is none.
     """
     frames, refused = read_crystals(data.files)
-    table = None if data.table is None else _read_table(data.table, frames)
+    table = None if data.table is None else read_systems(data.table, frames)
     examples = []
     for done, frame in enumerate(frames, 1):
         try:
@@ -100,7 +103,20 @@ def prototype(frame: Frame, group: int, wyckoffs: Sequence[str]) -> str:
     return f"{formula} {group} {'-'.join(w for _, w in parts)}"
 
 
-def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: PowderData) -> Example:
+def _example(frame: Frame, table: SystemTable | None, data: PowderData) -> Example:
+    facts = note_system(frame, table, data)
+    system = SYSTEMS.index(str(frame.info["crystal_system"]))
+    return Example(frame, lines_of(frame.atoms, facts.rotations), system)
+
+
+def note_system(frame: Frame, table: SystemTable | None, data: PowderData) -> Any:
+    """Note ``crystal_system`` and ``prototype`` of a crystal, and what its row in the table says.
+
+    Raises
+    ------
+    TlpotError
+        If the table does not say it, or no symmetry is found.
+    """
     facts = symmetry(frame.atoms, data.symprec)
     system = crystal_system(facts.number)
     frame.info["prototype"] = prototype(frame, facts.number, facts.wyckoffs)
@@ -113,10 +129,10 @@ def _example(frame: Frame, table: dict[str, dict[str, str]] | None, data: Powder
         if not system:
             raise TlpotError(f"{data.table} has no crystal_system for id '{row['id']}'")
     frame.info["crystal_system"] = system
-    return Example(frame, lines_of(frame.atoms, facts.rotations), SYSTEMS.index(system))
+    return facts
 
 
-def _read_table(path: str, frames: Sequence[Frame]) -> dict[str, dict[str, str]]:
+def read_systems(path: str, frames: Sequence[Frame]) -> SystemTable:
     """Rows of the CSV by frame name; crystal systems in lower case, checked."""
     names = Names([frame.name for frame in frames])
     table = read_table(path, lambda text: bool(names.find(text)))

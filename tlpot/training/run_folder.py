@@ -17,7 +17,7 @@ from tlpot.config.sections import AnySection, Section, load_section
 from tlpot.engine.device import usable
 from tlpot.engine.threads import limited_threads
 from tlpot.errors import TlpotError, storage
-from tlpot.files import locked, make_folder, stage, write_whole
+from tlpot.files import foreign, locked, make_folder, stage, write_whole
 from tlpot.model.file import MODEL
 from tlpot.run_log import log
 from tlpot.training.checkpoint import LAST, load_checkpoint
@@ -133,10 +133,10 @@ def _goes_on(folder: Path, config: Section, resume: bool) -> bool:
         raise TlpotError(f"output: {folder} holds no run to resume; run without --resume")
     if there == NOTES[:1] and _is_manifest(folder / NOTES[0]):  # of a run that got no further
         return False
-    if there and not begun and not resume:
+    if not begun and not resume and (strange := there[-1:] or foreign(folder)):
         raise TlpotError(
-            f"output: {folder} holds {there[-1]} of something else, "
-            "which this run would overwrite; choose another folder (output=…)"
+            f"output: {folder} holds {strange[0]} of something else; "
+            "choose another folder (output=…)"
         )
     if now == "finished" and not resume:
         raise TlpotError(

@@ -21,7 +21,7 @@ from tlpot.config.bases import BASES, untrained
 from tlpot.config.run import load_config
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
-from tlpot.files import at_work, begin_work, end_work
+from tlpot.files import at_work, begin_work, end_work, require_free
 from tlpot.model.file import located
 from tlpot.model.load import supported_elements
 from tlpot.model.potential import Potential
@@ -117,6 +117,7 @@ def run_stress(
         test, or the folder holds something else.
     """
     settings, folder = settings or Stress(), Path(output)
+    require_free(folder, STRESS_REPORT)
     require_sound([structure])
     cases = stress_cases(structure.atoms, settings)
     if not cases:
