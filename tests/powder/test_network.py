@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from tlpot.errors import TlpotError
 from tlpot.powder.config import Augmentation, Network
+from tlpot.powder.convolution import PatternConvolution
 from tlpot.powder.lines import Lines, lines_of
 from tlpot.powder.network import CrystalSystemNet, Input, find_lines
 from tlpot.powder.render import ideal, measured
@@ -74,3 +75,19 @@ def test_what_cannot_be_built_is_refused():
     how = Network(sees="two_theta", pool=500, convolutions={"kernels": [3] * 6})
     with pytest.raises(TlpotError, match="leave no point"):
         CrystalSystemNet(how, Input(how).points)
+
+
+@pytest.mark.parametrize(("kernel", "points"), [(50, 675), (25, 337), (16, 128), (100, 40)])
+def test_long_kernels_by_fourier_transform_are_the_same_convolution(kernel, points):
+    torch.manual_seed(0)
+    ours = PatternConvolution(9, 7, kernel, padding=kernel // 2)
+    theirs = torch.nn.Conv1d(9, 7, kernel, padding=kernel // 2)
+    theirs.load_state_dict(ours.state_dict())
+    results = []
+    for layer in (ours, theirs):
+        x = torch.linspace(-1, 1, 2 * 9 * points).sin().view(2, 9, points).requires_grad_()
+        out = layer(x)
+        slopes = torch.autograd.grad(out.cos().sum(), [x, *layer.parameters()])
+        results.append([out, *slopes])
+    for mine, expected in zip(*results, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)

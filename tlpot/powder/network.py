@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tlpot.errors import TlpotError
 from tlpot.powder.config import Network
+from tlpot.powder.convolution import PatternConvolution
 from tlpot.powder.lines import LAST_ANGLE, SYSTEMS
 from tlpot.powder.render import ANGLE_STEP, ANGLES, POINTS
 
@@ -138,7 +139,9 @@ class CrystalSystemNet(nn.Module):
             channels, conv = 1, settings.convolutions
             layers["channel"] = nn.Unflatten(1, (1, points))
             for i, kernel in enumerate(conv.kernels, 1):
-                layers[f"conv{i}"] = nn.Conv1d(channels, conv.filters, kernel, padding=kernel // 2)
+                layers[f"conv{i}"] = PatternConvolution(
+                    channels, conv.filters, kernel, padding=kernel // 2
+                )
                 layers[f"relu{i}"] = nn.ReLU(inplace=True)
                 layers[f"pool{i}"] = nn.AvgPool1d(conv.pooling)
                 layers[f"drop{i}"] = nn.Dropout(conv.dropout)

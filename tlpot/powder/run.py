@@ -18,6 +18,7 @@ from tlpot.powder.report import write_report
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
 from tlpot.training.job import Job, Run
 from tlpot.training.manifest import about_file
+from tlpot.training.memory import keep_memory
 from tlpot.training.trainer import Row
 
 
@@ -53,6 +54,7 @@ def train(
         prepared = prepare(config, on_crystal, examples)
         refused = [f"left out {r.name}: {r.reason}" for r in prepared.refused]
         job.begin(prepared, device, _manifest(prepared), refused)
+        keep_memory()
         classifier, validation = prepared.classifier, prepared.part("validation")
         balance, new = config.training.balance, config.model.base is None
         train = prepared.part("train")

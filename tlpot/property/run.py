@@ -13,13 +13,13 @@ from tlpot.data.read import find_files
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals
 from tlpot.property.evaluate import Metrics, errors
-from tlpot.property.memory import keep_memory
 from tlpot.property.model import PropertyModel
 from tlpot.property.prepare import PreparedProperty, prepare
 from tlpot.property.report import write_report
 from tlpot.property.task import PropertyTask
 from tlpot.training.job import Job, Run
 from tlpot.training.manifest import about_file
+from tlpot.training.memory import keep_memory
 from tlpot.training.trainer import Row
 
 
