@@ -126,6 +126,7 @@ ONLY_TRAININGS = (
         "property/data",
     ),
     *("property/prepare", "property/elements", "powder/data", "powder/prepare", "data/split"),
+    *("property/draft", "powder/draft"),
     *("data/tabulated", "data/groups", "evaluation/report", "sampling/active", "model/reference"),
 )
 """Rooms whose messages none but verbs with a config can give."""

@@ -122,12 +122,12 @@ DEPENDENT: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {
         ((*MD, "--set", "pressure=0"), "with --ensemble nvt"),
         ((*MD, "pressure=0"), "with --ensemble nvt"),
     ],
-    ("init", "files"): [
-        (("init", "--kind", "xrd", "--from", "x"), "with --kind xrd"),
-        (("init", "--examples", "--from", "x"), "with --examples"),
-    ],
+    ("init", "files"): [(("init", "--examples", "--from", "x"), "with --examples")],
     ("init", "kind"): [(("init", "--examples", "--kind", "xrd"), "with --examples")],
-    ("init", "refused"): [(("init", "--refused", "OUT"), "without --from")],
+    ("init", "refused"): [
+        (("init", "--refused", "OUT"), "without --from"),
+        (("init", "--kind", "xrd", "--from", "x", "--refused", "OUT"), "with --kind xrd"),
+    ],
     ("md", "isotropic"): [((*MD, "--isotropic"), "with --ensemble nvt")],
     ("md", "tau_cell"): [((*MD, "--tau-cell", "9"), "with --ensemble nvt")],
     ("md", "compressibility"): [((*MD, "--compressibility", "1"), "with --ensemble nvt")],
