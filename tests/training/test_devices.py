@@ -1,12 +1,13 @@
 """Another device, and another process's state: runs go on elsewhere, nothing of the caller's moves.
 
 No GPU is needed but for the tests marked ``gpu``: a checkpoint whose tensors say they lie on one,
-and torch's ``meta`` device, stand in.
+torch's ``meta`` device, and one that the CPU plays (`tests.fixtures.distant`) stand in.
 """
 
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 from torch.optim import AdamW
 
 import tlpot
+from tests.fixtures.distant import distant_device
 from tlpot import TLPotCalculator
 from tlpot.cli import frames as cli_frames
 from tlpot.cli import main as cli
@@ -190,12 +192,31 @@ def test_a_device_that_is_not_there_is_refused(words, device, tmp_path, monkeypa
     assert f"'{device}' cannot be used here" in said.err
 
 
-# --- on a GPU ----------------------------------------------------------------------------------
+# --- away from the CPU --------------------------------------------------------------------------
 
 
-@pytest.mark.gpu
-def test_training_resumes_across_devices(settings, tmp_path):
-    for first, then in (("cuda", "cpu"), ("cpu", "cuda")):
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "distant"])
+def device(request) -> Iterator[str]:
+    """A GPU where there is one, and a device that the CPU plays."""
+    if request.param == "cuda":
+        yield "cuda"
+    else:
+        with distant_device() as name:
+            yield name
+
+
+def test_a_device_refuses_what_a_gpu_refuses():
+    with distant_device() as name:
+        far, here = torch.ones(3, device=name), torch.ones(3)
+        with pytest.raises(RuntimeError, match="together"):
+            far + here
+        with pytest.raises(TypeError, match="numpy"):
+            far.numpy()
+        assert (far + here.to(name)).cpu().tolist() == [2, 2, 2]
+
+
+def test_training_resumes_across_devices(settings, tmp_path, device):
+    for first, then in ((device, "cpu"), ("cpu", device)):
         output = str(tmp_path / f"{first}-{then}")
         begun = settings | {"output": output}
         begun["training"] = settings["training"] | {"device": first, "epochs": 3}
@@ -207,52 +228,66 @@ def test_training_resumes_across_devices(settings, tmp_path):
         assert run.metrics["finetuned"]["test"]["energy_rmse_meV_per_atom"] is not None
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("base", ["emodes", "schnet"])
-def test_the_other_backbones_train_on_a_gpu(settings, base):
+def test_the_other_backbones_train_on_a_device(settings, base, device):
     settings["model"] = {"base": base}
-    settings["training"] |= {"device": "cuda", "epochs": 1}
+    settings["training"] |= {"device": device, "epochs": 1}
     run = tlpot.finetune(settings)
     assert run.potential.device.type == "cpu"
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["small", "small_emodes", "small_schnet"])
-def test_a_gpu_says_what_a_cpu_says(request, kind, labelled):
+def test_a_device_says_what_the_cpu_says(request, kind, labelled, device):
     build = request.getfixturevalue(kind)
     frames = labelled(6)
-    here, there = build().predict(frames), build().to("cuda").predict(frames)
+    here, there = build().predict(frames), build().to(device).predict(frames)
     for one, other in zip(here, there, strict=True):
         assert other.energy == pytest.approx(one.energy, abs=1e-6)
         assert np.abs(other.forces - one.forces).max() < 1e-6
 
 
-@pytest.mark.gpu
-def test_the_verbs_run_on_a_gpu(tmp_path, labelled, write_frames, monkeypatch):
+def test_a_finetuned_model_is_the_same_on_a_device(settings, labelled, device):
+    """With its domain, and for some of its elements: on its own, and in the calculator."""
+    run = tlpot.finetune(settings)
+    frames = labelled(3)
+    here = run.potential.predict(frames, members=True, domain=True)
+    away = load_onto(str(run.folder), device)
+    there = away.predict(frames, members=True, domain=True)
+    for one, other in zip(here, there, strict=True):
+        assert other.energy == pytest.approx(one.energy, abs=1e-4)
+        assert np.abs(other.forces_std - one.forces_std).max() < 1e-4
+        assert other.outside == one.outside
+    atoms = frames[0].atoms.copy()
+    atoms.calc = TLPotCalculator(away, warn_outside=True)
+    assert atoms.get_potential_energy() == pytest.approx(here[0].energy, abs=1e-4)
+
+
+def test_the_verbs_run_on_a_device(tmp_path, labelled, write_frames, monkeypatch, device):
     monkeypatch.chdir(tmp_path)
     write_frames(tmp_path / "frames.extxyz", labelled(4))
     ase.io.write("water.xyz", molecule("H2O"))
+    relax = ["relax", "water.xyz", "--output", "relaxed", "--model", "mini", "--steps", "30"]
+    on_a_gpu = [relax] if device == "cuda" else []  # in threads, where the CPU plays nothing
     for words in (
         ["evaluate", "mini", "frames.extxyz"],
         ["sample", "choose", "frames.extxyz", "--by", "farthest", "--number", "2",
          "--output", "a.extxyz", "--model", "mini"],
-        ["relax", "water.xyz", "--output", "relaxed", "--model", "mini", "--steps", "30"],
+        *on_a_gpu,
         ["md", "water.xyz", "--output", "md", "--model", "mini", "--ps", "0.01"],
     ):  # fmt: skip
-        command = [sys.executable, "-m", "tlpot", *words, "--device", "cuda"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*words, "--device", device])
+        assert not stopped.value.code, words
 
 
-@pytest.mark.gpu
-def test_the_callers_potential_stays_off_the_gpu():
+def test_the_callers_potential_stays_off_the_device(device):
     potential = load("mini")
     atoms: Atoms = molecule("H2O")
-    atoms.calc = TLPotCalculator(potential, device="cuda")
+    atoms.calc = TLPotCalculator(potential, device=device)
     expected = potential.predict([atoms])[0].energy
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
     assert potential.device.type == "cpu"
-    assert load_onto("mini", "cuda").device.type == "cuda"
+    assert load_onto("mini", device).device.type == torch.device(device).type
 
 
 def test_a_device_without_double_precision_is_refused_as_such(monkeypatch):

@@ -331,9 +331,8 @@ class ANI(Backbone):
                 own = self.layer(self.donors.get(symbol, symbol), name)
                 new = other.layer(symbol, name)
                 weight = own.weight[..., columns] if name == "input" else own.weight
-                new.weight.data, new.bias.data = weight.clone(), own.bias.clone()
-                new.weight.requires_grad_(own.weight.requires_grad)
-                new.bias.requires_grad_(own.bias.requires_grad)
+                new.weight = nn.Parameter(weight.clone(), own.weight.requires_grad)
+                new.bias = nn.Parameter(own.bias.clone(), own.bias.requires_grad)
                 new.trained = None if own.trained is None else own.trained[columns]
         if self.projection is not None:
             assert other.projection is not None

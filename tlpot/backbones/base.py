@@ -83,6 +83,11 @@ class Backbone(nn.Module, ABC):
         return next(self.networks.parameters()).dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.networks.parameters()).device
+
+    @property
     def fine_angles(self) -> bool | None:
         """Whether it has finer angular terms than those it came with; None: it cannot have any."""
         return None

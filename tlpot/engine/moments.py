@@ -90,12 +90,12 @@ class Products(Term):
         """As `Term.pull`."""
         of = partial(self.of, environment.species, environment.pairs)
         pull = torch.func.vjp(of, _vectors(environment))[1]
-        return torch.stack([pull(member)[0] for member in slope])
+        return torch.func.vmap(lambda member: pull(member)[0])(slope)
 
     def torch_push(self, environment: Environment, vectors: Tensor) -> Tensor:
         """As `Term.push`."""
         of, at = partial(self.of, environment.species, environment.pairs), _vectors(environment)
-        return torch.stack([torch.func.jvp(of, (at,), (move,))[1] for move in vectors])
+        return torch.func.vmap(lambda move: torch.func.jvp(of, (at,), (move,))[1])(vectors)
 
     def of(self, species: Tensor, pairs: Tensor, vectors: Tensor) -> Tensor:
         """``[atoms, 1, columns]``, differentiable in `vectors`; parameters as of `surroundings`."""

@@ -91,7 +91,7 @@ class Domain:
             return np.zeros(len(atoms))
         if set(atoms.symbols) - self.density.gaussians.keys():
             return np.full(len(atoms), np.inf)
-        batch = Batch.of_frame(Frame(atoms), self._backbone.cutoff)
+        batch = Batch.of_frame(Frame(atoms), self._backbone.cutoff).to(self._backbone.device)
         return self.density.distances(self._backbone, batch)
 
     def doubts(

@@ -123,7 +123,7 @@ class Potential:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(weight for _, weight in self.backbone.named_parameters()).device
+        return self.backbone.device
 
     def require_elements(self, present: Collection[str], where: str = "") -> None:
         """Refuse elements in the structures (`where`) that the potential does not know.
