@@ -87,6 +87,9 @@ def test_inspect_and_evaluate_list_them_by_the_same_option(call, config, tmp_pat
     found = rows("i.csv")
     assert [row["reason"] for row in found] == ["force too large"] * 8 + ["duplicate", "unreadable"]
     assert found[-1]["file"] == "broken.extxyz"
+    code, output, _ = call("inspect", "broken.extxyz")
+    assert code == 2, "nothing could be read"
+    assert "not read: broken.extxyz" in output
     code, _, error = call("evaluate", "mini", "data.extxyz", "--refused", "e.csv")
     assert code == 0, error
     assert len(rows("e.csv")) == 9

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from rich.console import Console
 
 from tlpot.cli.show.data import checked_table
@@ -333,3 +334,36 @@ def test_vasp_samples(tlpot_data: Path) -> None:
         "not converged": 3,
         "duplicate": 1,
     }
+
+
+def remarks(*frames: Frame) -> list[str]:
+    return check_frames(frames, settings()).remarks
+
+
+def test_forces_that_do_not_sum_to_zero_are_told(water: Water) -> None:
+    """What they share no potential can learn; of a frame with fixed atoms the sum says nothing."""
+    pulled = water(0.1, forces=np.full((3, 3), 0.03), index=4)
+    (remark,) = remarks(water(), pulled)
+    assert remark.startswith(
+        "the forces of 1 frames do not sum to zero, as those of water.xyz#4: 0.05"
+    )
+    pulled.atoms.set_constraint(FixAtoms([0]))
+    assert remarks(water(), pulled) == []
+    assert remarks(water(), water(0.1, forces=1e-3 * np.arange(9.0).reshape(3, 3))) == []
+
+
+def test_crystals_with_odd_electrons_are_told_unless_of_a_metal(water: Water) -> None:
+    def crystal(symbols: str) -> Frame:
+        frame = water()
+        return replace(frame, atoms=Atoms(symbols, frame.atoms.positions, cell=[4] * 3, pbc=True))
+
+    (remark,) = remarks(crystal("O2H"))
+    assert "1 frames have an odd number of electrons, as water.xyz#0 (HO2)" in remark
+    assert remarks(crystal("OH2")) == []
+    assert remarks(crystal("ONa2")) == remarks(crystal("OHNa")) == []
+    assert remarks(crystal("Cu3")) == []
+
+
+def test_a_missing_energy_is_told_with_what_may_be_it(water: Water) -> None:
+    (rejection,) = sort_frames([water(energy=None, info={"U_pbe": -3.5})], settings()).rejected
+    assert rejection.detail == "no energy; it has U_pbe"

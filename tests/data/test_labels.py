@@ -51,6 +51,8 @@ def refusal(*args: object, **kwargs: object) -> str:
         ("orca_energy", "orca_forces"),
         ("total_energy", "forces"),
         ("E", "forces"),
+        ("energy_dft", "forces_dft"),
+        ("E_vasp", "forces-vasp"),
     ],
 )
 def test_names_in_the_wild(tmp_path: Path, energy: str, forces: str) -> None:
@@ -59,6 +61,19 @@ def test_names_in_the_wild(tmp_path: Path, energy: str, forces: str) -> None:
     assert frame.energy == -3.5
     np.testing.assert_allclose(frame.forces, FORCES)
     assert (frame.info["energy_key"], frame.info["forces_key"]) == (energy, forces)
+
+
+@pytest.mark.parametrize("key", ["gradient", "orca_gradients", "grad"])
+def test_gradients_are_negative_forces(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path / "a.extxyz", {"energy": -3.5}, {key: -FORCES})
+    np.testing.assert_allclose(read_frames(path)[0].forces, FORCES)
+    write(path, {"energy": -3.5}, {key: -FORCES, "forces": FORCES})
+    np.testing.assert_allclose(read_frames(path)[0].forces, FORCES)
+
+
+def test_the_norm_of_a_gradient_is_no_label(tmp_path: Path) -> None:
+    (frame,) = read_frames(write(tmp_path / "a.extxyz", {"energy": -3.5, "grad": 0.01}))
+    assert frame.forces is None
 
 
 @pytest.mark.parametrize("key", ["kinetic_energy", "formation_energy", "energy_per_atom"])

@@ -192,3 +192,9 @@ def test_urea(tlpot_data: Path) -> None:
     assert all((frame.stress is None) == (frame.kind == "molecule") for frame in frames)
     assert frames[0].energy == -41.55479094
     assert frames[0].info["config_stress_weight"] == 0
+
+
+def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.extxyz").symlink_to("gone.extxyz")
+    message = refusal(tmp_path / "a.extxyz")
+    assert "a link to gone.extxyz, which is not there" in message

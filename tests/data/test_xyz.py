@@ -118,3 +118,28 @@ def test_plain_comments_and_odd_characters_pass(tmp_path: Path) -> None:
     for comment in ("step 5, cell=3 of 7", "a\u2028b \x0c c", "i = 0, E = -17.2", ""):
         (tmp_path / "a.xyz").write_text(f"3\n{comment}\n{atoms}\n" * 2, encoding="utf-8")
         assert [frame.formula for frame in read_frames(tmp_path / "a.xyz")] == ["H2O", "H2O"]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\r\r\n"])
+def test_line_ends_of_other_machines(tmp_path: Path, end: str) -> None:
+    text = f"3\nLattice={CELL} Properties={PROPERTIES} energy=-14.5\n{ATOMS}" * 2
+    (tmp_path / "a.xyz").write_bytes(text.replace("\n", end).encode())
+    frames = read_frames(tmp_path / "a.xyz")
+    assert [(frame.kind, frame.energy) for frame in frames] == [("crystal", -14.5)] * 2
+
+
+def test_what_is_no_xyz_is_said_of_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("urea, 16 atoms\n" + ATOMS)
+    with pytest.raises(TlpotError, match=r"a\.xyz") as told:
+        read_frames(tmp_path / "a.xyz")
+    assert "frame -1" not in str(told.value)
+
+
+def test_a_word_of_a_comment_is_no_energy(tmp_path: Path) -> None:
+    """ASE takes each for a flag, which is 1 eV if it is taken for a number."""
+    atoms = "\n".join(line.rsplit(maxsplit=3)[0] for line in ATOMS.splitlines())
+    for comment in ("Coordinates from job opt E -225.123", "energy: -14.1 gnorm: 0.001", "forces"):
+        (tmp_path / "a.xyz").write_text(f"3\n{comment}\n{atoms}\n")
+        (frame,) = read_frames(tmp_path / "a.xyz")
+        assert frame.energy is None
+        assert frame.forces is None

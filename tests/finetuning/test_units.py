@@ -87,6 +87,17 @@ def test_energies_in_another_unit_are_refused_with_its_name(unit, guess):
         check_units(*dataset(energy=unit))
 
 
+@pytest.mark.parametrize(
+    ("atoms", "guess"), [(40, "energies per atom. "), (14, "energies per atom or Rydberg")]
+)
+def test_energies_per_atom_are_told_from_units(atoms, guess):
+    """Of cells of 14 atoms they are as large as energies in Rydberg."""
+    energies = np.random.default_rng(0).normal(size=12)
+    frames = [Frame(Atoms(f"C{atoms}"), e / atoms, source="a.xyz") for e in energies]
+    with pytest.raises(TlpotError, match=f"they look like {guess}"):
+        check_units(frames, [Guess(energy, np.zeros((atoms, 3))) for energy in energies])
+
+
 def test_relaxed_structures_and_missing_labels_say_nothing():
     frames, guesses = dataset()
     still = [Frame(f.atoms, None, np.zeros_like(f.forces), labels="relaxed") for f in frames]

@@ -76,6 +76,8 @@ def inspect(
     print_lines(lines, out)
     if suspects:
         out.print(suspect_table(suspects))
+    if not inspection.groups:
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: tlpot elements Si I Cu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from tlpot.config.data import Data
 from tlpot.config.hints import hint
-from tlpot.data.displaced import displaced_sets
 from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
+from tlpot.data.remarks import remarks_on
 from tlpot.data.repeats import find_repeats
-from tlpot.data.vasp_tags import RESPONSE
 from tlpot.errors import TlpotError
 from tlpot.files import table_text
 from tlpot.structure.electrons import open_shell
@@ -38,6 +37,8 @@ FORCE_GUESS = 20.0
 
 FRAMES_LISTED = 5
 """Frames that a refusal lists."""
+NOTES_LISTED = 3
+"""Notes of a frame that a refusal names."""
 
 MENDS = {
     "unreadable": "mend the file, or leave it out",
@@ -208,62 +209,8 @@ def sort_frames(
         random = np.random.default_rng(settings.split.seed)
         surplus = set(free) - set(random.choice(free, settings.max_frames, replace=False).tolist())
         kept = [frame for i, frame in enumerate(good) if i not in surplus]
-    remarks = [*loose_differences(kept), *_doubts(kept)]
+    remarks = [*loose_differences(kept), *remarks_on(kept)]
     return Checked(kept, rejected, len(good) - len(kept), remarks)
-
-
-def _doubts(frames: Sequence[Frame]) -> Iterator[str]:
-    """What the runs of some frames leave open about their labels."""
-    yield from _phonons(frames)
-    bands = [frame for frame in frames if frame.info.get("images")]
-    if bands:
-        yield (
-            f"{len(bands)} frames are images of an elastic band, as {bands[0].name}: some versions "
-            "of VASP add the springs to their forces. Single points of them are safe."
-        )
-    held = [frame for frame in frames if frame.force_labels is not frame.forces]
-    if held:
-        zeroed = int(np.isnan(np.asarray(held[0].force_labels)).any(axis=1).sum())
-        yield (
-            f"{len(held)} frames have forces of exactly zero on atoms that are held fast, as on "
-            f"{zeroed} of {held[0].name}: no labels; only the other atoms' forces count."
-        )
-    guesses = [frame for frame in frames if str(frame.info.get("engine")).startswith("tlpot ")]
-    if guesses:
-        yield (
-            f"{len(guesses)} frames have the energies of a tlpot model, not of DFT, as "
-            f"{guesses[0].name} ({guesses[0].info.get('settings', 'of tlpot md')}): what trains on "
-            "them learns a model's guesses. tlpot label gives them labels."
-        )
-    polarised = ("ISPIN = 2", "non-collinear", "spin-orbit")
-    silent = [
-        frame
-        for frame in frames
-        if frame.info.get("spin_treatment") in polarised and "magmom" not in frame.info
-    ]
-    if silent:
-        yield (
-            f"{len(silent)} frames are spin-polarised, and their file does not say with what "
-            f"moment, as {silent[0].name}: the run's OUTCAR does; ANI knows closed shells only."
-        )
-
-
-def _phonons(frames: Sequence[Frame]) -> Iterator[str]:
-    """What is to be known of force constants among the frames."""
-    for some in displaced_sets(frames):
-        first = frames[some.members[0]]
-        rest = "with" if some.at_rest else "without"
-        yield (
-            f"{len(some.members)} frames are finite displacements, as {first.name}: "
-            f"{some.atoms} of {len(first)} atoms of {first.formula} by {some.step:.3g} Å, {rest} "
-            "the structure at rest. They stay together when frames are split"
-        )
-    responses = [f for f in frames if f.info.get("ibrion") in RESPONSE]
-    if responses:
-        yield (
-            f"{len(responses)} frames are of runs of linear response (IBRION = 7, 8), as "
-            f"{responses[0].name}: tlpot evaluate --phonons judges by their force constants."
-        )
 
 
 def _refusal(rejected: list[Rejection], total: int, setting: str | None) -> str:
@@ -298,7 +245,7 @@ def _flaw(
         return "not converged", "the electronic steps ended before EDIFF was reached"
     needed = ("energy",) if frame.labels == "energy" else ("energy", "forces")
     if missing := [name for name in needed if getattr(frame, name) is None]:
-        return "missing label", f"no {' and no '.join(missing)}"
+        return "missing label", f"no {' and no '.join(missing)}{_other_numbers(info)}"
     forces = np.zeros((1, 3)) if frame.forces is None else frame.forces
     stress = 0.0 if frame.stress is None else frame.stress
     values: dict[str, Any] = {"energy": frame.energy, "forces": forces, "stress": stress}
@@ -318,6 +265,13 @@ def _flaw(
         guess = f"{size[worst] * FORCE_UNITS[unit]:.3g} eV/Å if the file is in {unit}"
         return "force too large", f"{seen}; {guess}"
     return None
+
+
+def _other_numbers(info: Mapping[str, object]) -> str:
+    """Notes of a frame that may be the label that is missing, under another name."""
+    names = [key for key, value in info.items() if isinstance(value, float)]
+    more = f" and {len(names) - NOTES_LISTED} more" if len(names) > NOTES_LISTED else ""
+    return f"; it has {', '.join(names[:NOTES_LISTED])}{more}" if names else ""
 
 
 def _energy_outliers(frames: list[tuple[int, Frame]]) -> dict[int, tuple[str, str]]:

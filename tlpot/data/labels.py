@@ -22,12 +22,13 @@ from tlpot.structure.frames import Frame, bare
 EnergyKind = Literal["free_energy", "energy"]
 
 _PREFIX = r"(?:(?P<prefix>[a-z0-9]+)[_-])??"
+_SUFFIX = r"(?:[_-](?P<suffix>dft|qm|target|true|vasp))?"
 _NAMES = {
     "energy": re.compile(
-        rf"(?:{_PREFIX}(?P<kind>tot|total|free|potential)?[_-]?energy|e|etot|toten)"
+        rf"(?:{_PREFIX}(?P<kind>tot|total|free|potential)?[_-]?energy|e|etot|toten){_SUFFIX}"
     ),
-    "forces": re.compile(rf"{_PREFIX}forces?"),
-    "stress": re.compile(rf"{_PREFIX}(?:stress|virials?)"),
+    "forces": re.compile(rf"{_PREFIX}(?:forces?|grad|gradients?){_SUFFIX}"),
+    "stress": re.compile(rf"{_PREFIX}(?:stress|virials?){_SUFFIX}"),
 }
 _OTHER = re.compile(
     "kinetic|interaction|formation|binding|cohesive|atomization|adsorption|lattice|relative|"
@@ -121,17 +122,24 @@ def _equal(kind: str, atoms: Atoms, a: Any, b: Any) -> bool:
 
 
 def _convert(kind: str, key: str, value: Any, atoms: Atoms) -> np.ndarray:
-    """Labels as float64 in tlpot's shapes; a virial becomes a stress."""
+    """Labels as float64 in tlpot's shapes; a virial becomes a stress, a gradient a force."""
     array = np.asarray(value, dtype=float)
     if kind == "energy":
         return array.reshape(())
     if kind == "forces":
-        return array.reshape(len(atoms), 3)
+        array = array.reshape(len(atoms), 3)
+        return -array if "grad" in key.lower() else array
     if array.size == 9:
         full = array.reshape(3, 3)
         array = ((full + full.T) / 2).flat[[0, 4, 8, 5, 2, 1]]
     array = array.reshape(6)
     return -array / atoms.get_volume() if "virial" in key.lower() else array
+
+
+def _is_other(key: str, value: Any, atoms: Atoms) -> bool:
+    """Whether what has a label's name is a flag (a word of a comment) or a gradient's norm."""
+    array = np.asarray(value)
+    return array.dtype.kind == "b" or ("grad" in key.lower() and array.size != 3 * len(atoms))
 
 
 def _require_named(pools: list[dict[str, Any]], source: str, keys: Keys) -> None:
@@ -161,10 +169,10 @@ def _make_frame(
             label = _choose(kind, atoms, pool, named, prefix, energy_kind)
         except TlpotError as error:
             raise TlpotError(f"{unlabelled.name}: {error}") from None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError) as error:
             raise TlpotError(
                 f"{unlabelled.name}: its {kind} is not a number or has the wrong shape for "
-                f"{len(atoms)} atoms. "
+                f"{len(atoms)} atoms ({error}). "
                 + hint(
                     f"Mend the file, or name another key with {{data.keys.{kind}}}.",
                     "Mend the file.",
@@ -230,11 +238,12 @@ def _choose(
     candidates = []
     for key, value in pool.items():
         match = _NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
-        if key == named or (named is None and match and label_of(key) == kind):
+        fits = match and label_of(key) == kind and not _is_other(key, value, atoms)
+        if key == named or (named is None and fits):
             groups = match.groupdict() if match else {}
             label = _Label(
                 key,
-                groups.get("prefix") or "",
+                groups.get("prefix") or groups.get("suffix") or "",
                 groups.get("kind") == "free",
                 _convert(kind, key, value, atoms),
             )

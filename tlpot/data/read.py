@@ -127,6 +127,8 @@ def _expand(name: str) -> list[tuple[Path, slice]]:
 
 def _absent(path: Path) -> str:
     parent = path.parent
+    if path.is_symlink():
+        return f"{path}: a link to {path.readlink()}, which is not there; mend the link."
     if not parent.is_dir():
         return f"{path}: no such file; the folder {parent} does not exist either."
     close = get_close_matches(path.name, os.listdir(parent), n=3, cutoff=0.5)
@@ -257,7 +259,7 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
         read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
     images = read if isinstance(read, list) else [read]
     if kind in XYZ:
-        require_all(path, plain, len(images))
+        require_all(path, plain, text, len(images))
     return images
 
 

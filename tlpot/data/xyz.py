@@ -6,6 +6,7 @@ a crystal becomes a molecule without forces. Other programs (GPUMD) do not look 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +24,8 @@ PAIR = re.compile(
     r"""(?P<key>[^\s="'{\[]+)(?P<is>\s*=\s*)"""
     r"""(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]|[^\s"'{\[]\S*)"""
 )
+LONGEST_QUOTE = 60
+"""Characters of a line that a message shows."""
 WIDEST = 10_000
 """Numbers of an atom in one column, at most."""
 YES = re.compile(r"\b(t|true|1)\b|\.true\.", re.I)
@@ -38,8 +41,8 @@ def respelled(path: Path, plain: Path) -> str | None:
         format's.
     """
     text = plain.read_bytes().decode("utf-8", "surrogateescape")
-    lines = re.split(r"\r\n?|\n", text.removeprefix("\ufeff"))
-    changed = text.startswith("\ufeff")
+    lines = re.split(r"\r*\n|\r", text.removeprefix("\ufeff"))
+    changed = text.startswith("\ufeff") or "\r" in text.replace("\r\n", "")
     for frame, place in enumerate(_comments(lines)):
         comment, atoms = lines[place], int(lines[place - 1])
         if atoms > len(lines) - place - 1:
@@ -112,26 +115,31 @@ def _require_names(comment: str, where: str) -> None:
             )
 
 
-def require_all(path: Path, plain: Path, read: int) -> None:
+def require_all(path: Path, plain: Path, text: str | None, read: int) -> None:
     """ASE stops at the first blank line without a word; the frames behind it must not vanish.
 
     Raises
     ------
     TlpotError
-        If the file holds more frames than were `read`, or something else behind them.
+        If the file, or its `respelled` text, holds more frames than were `read`, or something
+        else behind them.
     """
     frames = 0
-    with plain.open("rb") as file:
-        while line := file.readline().removeprefix(b"\xef\xbb\xbf"):
-            if not line.strip() or line.lstrip().startswith(b"VEC"):
+    with (
+        io.StringIO(text)
+        if text
+        else plain.open(encoding="utf-8-sig", errors="replace", newline="\n") as file
+    ):
+        while line := file.readline():
+            if not line.strip() or line.lstrip().startswith("VEC"):
                 continue
             try:
                 atoms = int(line)
             except ValueError:
-                text = line.decode(errors="replace").strip()
+                where = f"behind frame {frames - 1}" if frames else "in its first line"
                 raise TlpotError(
-                    f"{path}: behind frame {frames - 1} stands '{text}', which is no number of "
-                    "atoms. Remove what is no frame."
+                    f"{path}: {where} stands '{line.strip()[:LONGEST_QUOTE]}', which is no number "
+                    "of atoms. Remove what is no frame."
                 ) from None
             frames += 1
             for _ in range(atoms + 1):

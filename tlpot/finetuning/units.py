@@ -36,6 +36,8 @@ another unit; where no unit fits, the prediction is wrong (of a stand-in element
 CORRELATION = {"forces": 0.5, "energies": 0.8, "stresses": 0.8}
 """Below it, or below 3/√n for n numbers, the prediction is no yardstick and nothing is said: the
 energies of a few polymorphs may well come out in the wrong order."""
+LIKE_UNITS = 0.25
+"""Units whose logarithms differ by less are both named: a prediction cannot tell them apart."""
 ZEROS = {
     "forces": (
         0.05,
@@ -217,7 +219,8 @@ def _compared(what: str, pairs: Pairs) -> Iterator[str]:
         )
     if both:
         labels, predicted = map(np.concatenate, zip(*both, strict=True))
-        yield from _doubt(what, labels, predicted, {f.source for f, _ in pairs})
+        atoms = float(np.mean([len(frame) for frame, _ in pairs]))
+        yield from _doubt(what, labels, predicted, {f.source for f, _ in pairs}, atoms)
         if what == "stresses":
             yield from _order_doubt(
                 labels.reshape(-1, 6), predicted.reshape(-1, 6), {f.source for f, _ in pairs}
@@ -252,20 +255,29 @@ def _centred(labelled: Sequence[tuple[str, Any, Any]]) -> list[tuple[np.ndarray,
 
 
 def _doubt(
-    what: str, labels: np.ndarray, predicted: np.ndarray, files: Collection[str]
+    what: str,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    files: Collection[str],
+    atoms: float,
 ) -> Iterator[str]:
     key, ours, unit_factors = LABEL_UNITS[what]
+    if what == "energies":
+        unit_factors = unit_factors | {"energies per atom": atoms}
     scale = float(np.sqrt(np.square(labels).sum() * np.square(predicted).sum()))
     if scale == 0.0:
         return
     correlation = float(labels @ predicted) / scale
     factor = correlation * float(np.linalg.norm(labels) / np.linalg.norm(predicted))
-    guess = min(unit_factors, key=lambda unit: _distance(factor, unit_factors[unit]))
-    far = _distance(factor, unit_factors[guess])
+    distances = {unit: _distance(factor, unit_factors[unit]) for unit in unit_factors}
+    far = min(distances.values())
+    guesses = sorted(
+        (u for u in distances if distances[u] < far + LIKE_UNITS), key=distances.__getitem__
+    )
     sure = correlation > SURE[what] and len(labels) > 3 * ENOUGH
     if what == "energies":  # a stand-in's may follow the labels far too strongly
         sure = sure and 1 / PLAUSIBLE < factor < PLAUSIBLE
-    looks = f"they look like {guess}"
+    looks = f"they look like {' or '.join(guesses)}"
     if sure and not OFF[0] < factor < OFF[1]:
         looks = looks if far < np.log(2.0) else "they are in another unit"
     else:

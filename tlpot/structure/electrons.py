@@ -17,6 +17,11 @@ CHARGE = 0.1
 """e of a cell from which initial charges make an ion; those of force fields rarely sum to zero."""
 
 
+NON_METALS = {
+    *("H", "He", "B", "C", "N", "O", "F", "Ne", "Si", "P", "S", "Cl", "Ar"),
+    *("As", "Se", "Br", "Kr", "Te", "I", "Xe"),
+}
+
 CHARGES = ("charge", "total_charge", "net_charge")
 MULTIPLICITIES = ("multiplicity", "spin_multiplicity", "mult")
 SPINS = ("spin", "total_spin")
@@ -69,6 +74,12 @@ def open_shell(frame: Frame) -> str | None:
     if electrons % 2 and (_stated(frame.info, SPINS) or frame.kind == "molecule"):
         return f"odd number of electrons ({electrons})"
     return None
+
+
+def odd_without_metal(frame: Frame) -> bool:
+    """Whether nothing but non-metals share an odd number of electrons; those of a metal may."""
+    numbers = frame.atoms.numbers
+    return bool(numbers.sum() % 2) and set(frame.atoms.symbols) <= NON_METALS
 
 
 def require_closed_shell(
