@@ -25,7 +25,8 @@ RUNS = """
 --version
 schema
 init
-inspect datasets/urea/urea.extxyz@0:8
+inspect examples/vasp/vasprun.xml.gz@0:8
+init first.yaml --from examples/vasp/vasprun.xml.gz model.base=mini
 elements Si I --model mini
 validate tiny.yaml
 evaluate runs/quickstart datasets/urea/urea.extxyz@0:8
@@ -43,7 +44,7 @@ label POSCAR --engine vasp --output jobs
 md POSCAR --model runs/quickstart --ps 0.005 --output md
 stress runs/quickstart POSCAR --count 0 --scans 1 --ramp 0 --output stressed
 relax POSCAR --model mini --engine ase --fmax 3 --free positions --output serial
-rank POSCAR --model mini --no-relax --no-duplicates --output bare
+rank examples/landscape/00.cif --model mini --no-relax --no-duplicates --output bare
 property train property.yaml
 property predict POSCAR --model runs/property
 """

@@ -124,6 +124,10 @@ def test_what_yaml_cannot_read_is_told_by_line_and_mend(config, text, line, mend
         ("data: {files: a, groups: {files: b}}\n", ["data.groups", "put it in brackets"]),
         ("epochs = 3\n", ["found 'epochs = 3'; write 'key: value'"]),
         (DATA.encode() + "output: Köln\n".encode("latin-1"), ["save the file as UTF-8 text"]),
+        ("# Übung\n".encode("latin-1") + DATA.encode(), ["save the file as UTF-8 text"]),
+        (DATA + "model: mini\n", ["model: a section, with keys of its own below it (got 'mini')"]),
+        ("data: [a.xyz]\n", ["data: a section, with keys"]),
+        ("16 " + 900 * "x" + "\n", ["found '16 xxx", "xx'; write 'key: value'"]),
     ],
 )
 def test_what_yaml_reads_as_something_else_is_explained(config, text, words):

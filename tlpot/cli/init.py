@@ -80,7 +80,7 @@ def init(
         Kind, typer.Option(help="what the config is to train"), Needs(examples=False)
     ] = "finetune",
     examples: Annotated[
-        bool, typer.Option("--examples", help="lay out the examples and their urea frames")
+        bool, typer.Option("--examples", help="lay out the examples and the files of the tutorials")
     ] = False,
     refused: Annotated[RefusedTable, Needs(files=True), Needs(kind="finetune")] = None,
 ) -> None:

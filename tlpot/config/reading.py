@@ -55,7 +55,10 @@ FAULTS = (
     ),
     (r"scanning a block scalar", "a value that begins with > or | must stand in quotes"),
     (r"but found another document", "'---' begins a second document: one file is one config"),
-    (r"codec can't|special characters are not|invalid start byte", "save the file as UTF-8 text"),
+    (
+        r"codec can't|special characters are not|unacceptable character",
+        "save the file as UTF-8 text",
+    ),
 )
 """What YAML complains of (a pattern), and what is wrong in the user's words."""
 

@@ -205,7 +205,7 @@ def as_section(
 def parse_whole(section: type[AnySection], values: Any, origin: str) -> AnySection:
     """Validate a nested dict that came from `origin`; errors as in `load_section`."""
     if not isinstance(values, dict):
-        seen = f", found '{values.splitlines()[0]}'" if isinstance(values, str) else ""
+        seen = f", found '{values.splitlines()[0][:60]}'" if isinstance(values, str) else ""
         raise TlpotError(
             f"{origin}: expected sections ({', '.join(section.model_fields)}){seen}; write "
             "'key: value', a line each"
@@ -245,6 +245,8 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: required, but not given" + (f"; {mend}" if mend else "")
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "model_type":
+        message = "a section, with keys of its own below it"
     if mend:
         seen = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
         return f"{key}: {message}{seen}; {mend}"

@@ -85,7 +85,7 @@ def config_template(
 
 
 def lay_out_examples(folder: Path) -> list[Path]:
-    """Copy ``examples`` and the frames of ``datasets/urea`` into a folder, as in the repository.
+    """Copy ``examples`` and the tutorials' data sets into a folder, as in the repository.
 
     Returns
     -------

@@ -130,10 +130,12 @@ def _absent(path: Path) -> str:
     if path.is_symlink():
         return f"{path}: a link to {path.readlink()}, which is not there; mend the link."
     if not parent.is_dir():
-        return f"{path}: no such file; the folder {parent} does not exist either."
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        return f"{path}: no such file; the folder {parent} does not exist{where} either."
     close = get_close_matches(path.name, os.listdir(parent), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"{path}: no such file.{hint}"
+    where = "" if path.is_absolute() or close else f" seen from {Path.cwd()}"
+    return f"{path}: no such file{where}.{hint}"
 
 
 def _folder(folder: Path) -> list[Path]:
