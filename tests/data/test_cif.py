@@ -339,3 +339,17 @@ def test_ase_and_ours_agree_on_plain_files(read):
     text = block(tags="_symmetry_space_group_name_H-M 'P 21/n'")
     (atoms,) = read(text)
     assert same(atoms, ase.io.read(io.StringIO(text), format="cif"))
+
+
+def test_alternatives_are_disorder_also_where_all_are_fully_occupied(read):
+    """Converters keep the groups and lose the occupancies; one group left is an ordered crystal."""
+    columns = (*COLUMNS, "disorder_group")
+    plain = [f"{line} ." for line in SITES.splitlines()]
+    atoms = "\n".join([*plain[:-1], f"{SITES.splitlines()[-1]} 1"])
+    tags = {"tags": "", "columns": columns}
+    (ordered,) = read(block(sites=atoms, **tags))
+    assert isinstance(ordered, Atoms)
+    (reason,) = read(block(sites=f"{atoms}\nH9 H 0.6 0.7 0.1 2", **tags))
+    assert "disordered" in reason
+    assert "H9" in reason
+    assert "(1, 2)" in reason

@@ -143,3 +143,9 @@ def test_a_word_of_a_comment_is_no_energy(tmp_path: Path) -> None:
         (frame,) = read_frames(tmp_path / "a.xyz")
         assert frame.energy is None
         assert frame.forces is None
+
+
+def test_labels_of_atoms_are_no_elements(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("2\n\nO1 0 0 0\nH1A 0 0 0.9\n")
+    with pytest.raises(TlpotError, match="'O1' is the label of an atom"):
+        read_structures(tmp_path / "a.xyz")

@@ -7,6 +7,7 @@ that describes a crystal is one entry, read or refused for a reason of its own.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _SYMBOL = (
     *("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M"),
     *("_space_group_name_H-M_full", "_space_group_name_H-M_ref", "_space_group_name_H-M"),
 )
+DISORDER = ("disorder_assembly", "disorder_group")
 _NUMBER = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
 
 
@@ -234,19 +236,23 @@ def _read_sites(block: Block, formula: Collection[str]) -> list[Site]:
     columns: list[list[str]] = [block.column(f"_atom_site_fract_{x}") or [] for x in "xyz"]
     if not all(columns):
         raise TlpotError("it has no fractional coordinates (_atom_site_fract_x, y and z)")
-    types, occupancies, flags = (
+    types, occupancies, flags, assemblies, groups = (
         block.column(f"_atom_site_{name}") or ["."] * len(labels)
-        for name in ("type_symbol", "occupancy", "calc_flag")
+        for name in ("type_symbol", "occupancy", "calc_flag", *DISORDER)
     )
-    if any(len(column) != len(labels) for column in (*columns, types, occupancies, flags)):
+    others = (types, occupancies, flags, assemblies, groups)
+    if any(len(column) != len(labels) for column in (*columns, *others)):
         raise TlpotError("cannot be read: its columns of atoms (_atom_site_…) differ in length")
     sites, unplaced = [], []
-    for label, kind, share, flag, *xyz in zip(
-        labels, types, occupancies, flags, *columns, strict=True
+    alternatives: dict[str, dict[str, str]] = defaultdict(dict)
+    for label, kind, share, flag, assembly, group, *xyz in zip(
+        labels, *others, *columns, strict=True
     ):
         occupancy = 1.0 if share in UNKNOWN else number_of(share)
         if flag == "dum" or occupancy == 0.0:
             continue
+        if group not in (*UNKNOWN, "0") and occupancy == 1.0:
+            alternatives[assembly].setdefault(group, label)
         position = np.array([number_of(x) for x in xyz])
         if not np.isfinite(position).all():
             unplaced.append(label)
@@ -261,4 +267,9 @@ def _read_sites(block: Block, formula: Collection[str]) -> list[Site]:
         )
     if not sites:
         raise TlpotError("it holds no atoms: none of its list counts")
+    if several := next((x for x in alternatives.values() if len(x) > 1), None):
+        raise TlpotError(
+            f"disordered: {' and '.join(several.values())} are of different disorder groups "
+            f"({', '.join(several)}) and all fully occupied; keep the atoms of one group"
+        )
     return sites

@@ -22,7 +22,7 @@ CRYSTAL_MENDS = {
     "non-finite": "; mend the file",
     "unknown element": "; mend the file",
     "unsupported element": "; fine-tune a model with it: tlpot elements",
-    "not periodic": "; give it a cell",
+    "not periodic": "; give it a cell that is periodic in three directions",
     "broken cell": "; give it a cell",
     "overlapping atoms": "; look at the geometry",
 }

@@ -288,6 +288,8 @@ def _meaning(error: Exception) -> str:
     """What a reader of ASE's complains of, where its own words do not tell."""
     if isinstance(error, KeyError) and re.fullmatch(r"'[A-Z][a-z]?'", str(error)):
         return f"{error} is no known element"
+    if isinstance(error, KeyError) and re.fullmatch(r"'[A-Za-z]+\d\w*'", str(error)):
+        return f"{error} is the label of an atom; its element belongs there"
     if "need at least one array" in str(error):
         return "it holds no atoms"
     if "Could not determine chemical symbols" in str(error):

@@ -41,7 +41,8 @@ def contacts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def turned(molecule: Atoms, random: np.random.Generator) -> Atoms:
     """A molecule about the origin, in a random orientation."""
     centred = molecule.positions - molecule.positions.mean(axis=0)
-    return Atoms(molecule.numbers, Rotation.random(rng=random).apply(centred))
+    turn = Rotation.random(None, random)  # by its place: the name changed in scipy 1.15
+    return Atoms(molecule.numbers, turn.apply(centred))
 
 
 def facing(first: Atoms, second: Atoms, line: np.ndarray, closeness: float) -> Atoms:
