@@ -44,6 +44,7 @@ from tlpot.structure.soundness import find_flaw
 
 EXAMPLES = int(os.environ.get("TLPOT_FUZZ", "12"))
 SECONDS = 10
+"""Of the processor; ten times as many on the clock, which others may slow down."""
 TIMES, CONSTANT = 10, 64 << 20
 """Memory that reading may take: times the file, and what it takes at least."""
 
@@ -60,13 +61,16 @@ def bounded(size: int):
         raise Hang
 
     signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, stop)
+    signal.alarm(10 * SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     tracemalloc.start()
     try:
         yield
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         tracemalloc.stop()
     assert peak < TIMES * size + CONSTANT, f"{peak >> 20} MB for {size} bytes"
 

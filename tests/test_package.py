@@ -29,7 +29,7 @@ EXTRAS = {
 }
 BASE = EXTRAS.pop("")
 TOOLS = {"build", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml"}
-TOOLS |= {"playwright"}
+TOOLS |= {"playwright", "setuptools"}
 REFERENCES = {"torch-geometric"}
 """Other people's codes that ours are compared with."""
 
