@@ -31,10 +31,11 @@ quickstart: $(LIGHT)
 	@echo '  $(BIN)/tlpot init --from YOUR/OUTCAR          # then: validate, finetune config.yaml'
 	@echo '  $(BIN)/tlpot doctor                           # what is installed, and does it work'
 
+# While mypy reads, the doctor compiles the kernels that both workers would else compile at once.
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy & $(BIN)/tlpot doctor > /dev/null 2>&1; wait $$!
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: $(STAMP)

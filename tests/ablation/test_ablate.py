@@ -126,7 +126,7 @@ def test_changed_data_do_not_mix_with_finished_points(settings, tmp_path):
 
 
 def test_a_killed_sweep_is_taken_up(settings, tmp_path):
-    settings["training"]["epochs"] = 40
+    settings["training"]["epochs"] = 12
     values = {"base": settings, "seeds": [0, 1, 2], "output": str(tmp_path / "out")}
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(values))

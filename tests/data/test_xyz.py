@@ -149,3 +149,11 @@ def test_labels_of_atoms_are_no_elements(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text("2\n\nO1 0 0 0\nH1A 0 0 0.9\n")
     with pytest.raises(TlpotError, match="'O1' is the label of an atom"):
         read_structures(tmp_path / "a.xyz")
+
+
+@pytest.mark.parametrize("before", ["", f"3\nLattice={CELL}\n{ATOMS}"])
+def test_a_number_of_atoms_at_the_end_is_a_cut_frame(tmp_path: Path, before: str) -> None:
+    """ASE would ask for a line of each."""
+    (tmp_path / "a.extxyz").write_text(f"{before}999999999")
+    with pytest.raises(TlpotError, match=r"999999999 atoms, but it ends inside a frame, 0 lines"):
+        read_frames(tmp_path / "a.extxyz")

@@ -44,12 +44,13 @@ def respelled(path: Path, plain: Path) -> str | None:
     lines = re.split(r"\r*\n|\r", text.removeprefix("\ufeff"))
     changed = text.startswith("\ufeff") or "\r" in text.replace("\r\n", "")
     for frame, place in enumerate(_comments(lines)):
-        comment, atoms = lines[place], int(lines[place - 1])
-        if atoms > len(lines) - place - 1:
+        atoms, behind = int(lines[place - 1]), len(lines) - place - 1
+        if atoms > behind:
             raise TlpotError(
                 f"{path}#{frame}: says that it has {atoms} atoms, but it ends inside a frame, "
-                f"{len(lines) - place - 1} lines behind it. Copy it again if it is cut."
+                f"{max(behind, 0)} lines behind it. Copy it again if it is cut."
             )
+        comment = lines[place]
         keys = {match["key"] for match in PAIR.finditer(comment)}
         lines[place] = PAIR.sub(partial(_pair, keys), comment)
         changed = changed or lines[place] != comment
@@ -60,7 +61,7 @@ def respelled(path: Path, plain: Path) -> str | None:
 def _comments(lines: list[str]) -> Iterator[int]:
     """Where the comments stand, up to the first line that is no number of atoms."""
     place = 0
-    while place + 1 < len(lines):
+    while place < len(lines):
         if lines[place].lstrip().startswith("VEC"):
             place += 1
             continue
