@@ -38,6 +38,13 @@ def test_the_help_of_a_verb_has_an_example_of_its_own_options(verb):
         assert {word for word in words if word.startswith("-")} <= flags, command
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_breaks_lines_where_the_terminal_ends(verb):
+    """Source code is wider: its line ends would leave every second line half empty."""
+    paragraphs = (VERBS[verb].help or "").split("\n\n")
+    assert not [text for text in paragraphs if "\n" in text.strip()]
+
+
 def test_the_help_shows_the_workflow(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -78,8 +79,15 @@ SameTable = Annotated[Path | None, REFUSED_OPTION]
 """Of a verb that may go on where it was stopped, and then writes the same again (`write_new`)."""
 
 
+WITHIN_PARAGRAPH = re.compile(r"(?<=\S)\n(?=\S)")
+
+
 class Verb(TyperCommand):
     """A command that first refuses numbers that are none, and options without an effect."""
+
+    def __init__(self, name: str | None, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.help = WITHIN_PARAGRAPH.sub(" ", self.help or "")  # as wide as the terminal is
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; click calls this."""
