@@ -147,3 +147,11 @@ def test_a_folder_that_holds_anything_else_stays(call, verb, words):
     assert code == 2, complaint
     assert "OUT" in complaint
     assert contents() == before
+
+
+@pytest.mark.parametrize("verb", ["init", "elements", "sample propose", "label"])
+def test_folders_on_the_way_to_a_file_are_made(call, verb):
+    words = [word.replace("OUT", "new/folder/OUT") for word in FILES[verb][0]]
+    code, complaint = call(verb, tuple(words))
+    assert code == 0, complaint
+    assert len(list(Path("new/folder").iterdir())) == 1

@@ -17,7 +17,7 @@ from tlpot.config.run import Config
 from tlpot.config.sections import Needs, Section, no_effect, parse_section, set_key
 from tlpot.config.template import EXAMPLE, Draft, config_template, lay_out_examples
 from tlpot.errors import TlpotError
-from tlpot.files import require_absent, write_whole
+from tlpot.files import require_absent, write_new
 
 app = Verbs()
 
@@ -102,8 +102,6 @@ def init(
             out.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
         return
     path = require_absent(Path(*names or ["config.yaml"]))
-    if not path.parent.is_dir():
-        raise TlpotError(f"{path}: No such file or directory; make the folder first")
     values: dict[str, Any] = {}
     for override in overrides:
         set_key(values, *read_override(override), f"override '{override}'")
@@ -111,7 +109,7 @@ def init(
     whole = values | {"data": {"files": files or example} | (values.get("data") or {})}
     parse_section(section, whole, f"cannot write {path} like this")
     whole, notes = _fitted(kind, files, values, path, refused) if files else (whole, [])
-    write_whole(path, config_template(whole, section, verb, notes))
+    write_new({path: config_template(whole, section, verb, notes)}, "name another file")
     print_lines(notes, out)
     begin = "set data.files, then run: " if whole["data"].get("files") == example else ""
     check = f"tlpot validate {path}; " if files and kind == "finetune" else ""

@@ -73,9 +73,10 @@ def predict(
     if output is None:
         print(text, end="")
     else:
-        from tlpot.files import write_whole
+        from tlpot.files import write_new
 
-        out.print(f"{len(frames)} structures: {write_whole(output, text)}", soft_wrap=True)
+        write_new({output: text}, "name another file with --output")
+        out.print(f"{len(frames)} structures: {output}", soft_wrap=True)
 
 
 @app.command(epilog="Example: tlpot property evaluate known.csv --model runs/property")
