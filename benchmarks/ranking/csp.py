@@ -16,7 +16,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from benchmarks.lib.page import fill, table
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import finetune, load
+from tlpot.config.run import Training
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import centred_spread, spread_of_differences
 from tlpot.csp.scores import SCORES, score
@@ -61,14 +62,8 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 DRAWS = (0, 1, 2)
 START, GOAL = 0.1, 0.3
 """Shares between which *doubt* picks."""
-TRAINING = {
-    "fit": "mean",
-    "epochs": 40,
-    "batch_size": 4,
-    "learning_rate": 5e-4,
-    "fine_angles": False,
-    "device": "cpu",
-}
+TRAINING = {**Training.by_data, "device": "cpu"}
+"""What `tlpot finetune` takes by itself for such labels (`tlpot.finetuning.recipe`)."""
 COLOURS = {"aspirin": "#0072B2", "Target_I": "#D55E00", "DNI": "#009E73"}
 
 
@@ -113,7 +108,7 @@ class Landscape:
             config = {
                 "data": {"split": {"test": 0.0, "validation": 0.0}},
                 "model": {"base": "ani2x"},
-                "training": {**TRAINING, "seed": seed},
+                "training": {"seed": seed, "device": "cpu"},
                 "output": f"{folder}/run",
             }
             return finetune(config, frames=[self.frames[i] for i in chosen]).potential
@@ -187,7 +182,8 @@ def plan() -> list[tuple[str, int, float, str]]:
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     results = STUDY.committed(given)
-    results = results or {"training": TRAINING, "untrained": {}, "fits": {}}
+    if results.get("training") != TRAINING:
+        results = {"training": TRAINING, "untrained": results.get("untrained", {}), "fits": {}}
     started = time.monotonic()
     for piece in plan():
         key, name = "/".join(map(str, piece)), piece[0]
@@ -222,6 +218,11 @@ def cell(numbers: np.ndarray, digits: int = 3) -> str:
     return text
 
 
+def _done(rows: Iterable[list[str]]) -> list[list[str]]:
+    """Those with a figure."""
+    return [row for row in rows if set(row[-len(SYSTEMS) :]) != {"–"}]
+
+
 def page(results: Results) -> str:
     def scores(key: str, share: float = GOAL, kind: str = "random", where: str = "rest") -> list:
         return [cell(values(results, name, share, kind, where, key)) for name in SYSTEMS]
@@ -231,7 +232,7 @@ def page(results: Results) -> str:
     for model in ("ANI-2x", "ANI-2x + D3(BJ)", "MACE-OFF23(L)"):
         scores_of = {name: entry[model]["spearman"] for name, entry in untouched.items()}
         rows.append([model, *(f"{scores_of[n]:.3f}" if n in scores_of else "–" for n in SYSTEMS)])
-    rows += [[f"fine-tuned on {share:.0%}", *scores("spearman", share)] for share in SHARES]
+    rows += _done([f"fine-tuned on {share:.0%}", *scores("spearman", share)] for share in SHARES)
     verdicts = []
     for name, (_, target) in SYSTEMS.items():
         reached = values(results, name, GOAL, "random", "rest", "spearman")
@@ -263,7 +264,7 @@ def page(results: Results) -> str:
         spearman=table(header, rows),
         verdicts=verdicts,
         scores=table(header, [[key, *scores(key)] for key in SCORES]),
-        doubt=table(["", "chosen", *SYSTEMS], doubt),
+        doubt=table(["", "chosen", *SYSTEMS], _done(doubt)),
         sizes=sizes,
         left_out=", ".join(LEFT_OUT),
         training=training,
