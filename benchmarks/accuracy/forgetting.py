@@ -4,7 +4,8 @@ Full: ANI-2x, fine-tuned on a crystal of ``$TLPOT_DATA/x23`` (vdW-DF2), judged o
 of S66x8 at ANI-2x's own level (``$TLPOT_DATA/comp6``). Reduced: `mini` on ``datasets/urea``,
 judged on pairs of molecules against its own untouched predictions. With replay
 (``training.replay``), molecules and pairs that are no part of S66 are mixed in at several shares,
-labelled by the untouched base; nothing that is judged is ever replayed.
+labelled by the untouched base; nothing that is judged is ever replayed. *auto* makes its own pool
+of the training crystals (``training.replay: auto``).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from tlpot.model.potential import Potential
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 
-SHARES = {"reduced": [0.0, 0.25], "full": [0.0, 0.1, 0.25, 0.5]}
+SHARES = {"reduced": ["0", "0.25", "auto"], "full": ["0", "0.1", "0.25", "0.5", "auto"]}
 EACH, PAIRS = 2, 2
 """Geometries of each replayed molecule; pairs for each geometry."""
 COLUMNS = {
@@ -68,10 +69,7 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
     settings["training"] |= {"epochs": given.epochs} if given.epochs else {}
     base = load(settings["model"]["base"])
     crystals = {name: {"data.files": x23(name)} for name in given.crystals}
-    shares = {
-        f"{share:g}": {"training.replay": {"files": str(file), "share": share}} if share else {}
-        for share in given.shares or SHARES[size]
-    }
+    shares = {share: replayed(share, file) for share in given.shares or SHARES[size]}
     axes = {"crystal": crystals if given.full else {"urea": {}}, "share": shares}
     frames = s66x8() if given.full else labelled(base)
     before = base.predict(frames)
@@ -87,6 +85,13 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
         results["runs"].append(entry | {key: errors.get(key) for key in COLUMNS})
         print(*results["runs"][-1].values(), flush=True)
         yield results
+
+
+def replayed(share: str, file: Path) -> dict[str, Any]:
+    """The setting that replays a share of a file, none, or what ``auto`` makes."""
+    if share == "auto":
+        return {"training.replay": "auto"}
+    return {"training.replay": {"files": str(file), "share": float(share)}} if share != "0" else {}
 
 
 def replay_file(base: str, runs: Path) -> Path:
@@ -215,7 +220,7 @@ def draw(results: Results) -> Figure:
 STUDY = Study(__file__, __doc__, page, draw, full=True, seeds=[0])
 add = STUDY.options.add_argument
 add("--crystals", nargs="+", default=["21_urea"], help="of X23, with --full")
-add("--shares", nargs="+", type=float, help="of replayed frames in an epoch")
+add("--shares", nargs="+", help="of replayed frames in an epoch, or auto")
 add("--epochs", type=int, help="left out: those of the recipe")
 add("--members", type=int, help="of ANI-2x's ensemble; left out: all eight")
 
