@@ -41,7 +41,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tlpot")
 
-pytest_plugins = ("browser", "landscapes", "vasp_files")
+pytest_plugins = ("browser", "distant", "landscapes", "vasp_files")
 """In tests/fixtures."""
 
 SMALL = Architecture(

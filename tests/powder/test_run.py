@@ -18,6 +18,7 @@ from tlpot.powder.classifier import load_classifier
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, read_examples
 from tlpot.powder.opinion import classify_files
+from tlpot.powder.render import POINTS
 from tlpot.powder.run import prepare, train
 from tlpot.powder.task import JUDGED_SEED, PowderTask, seen
 
@@ -242,3 +243,13 @@ def test_a_fine_tuned_classifier_resumes(trained, settings):
     settings["output"] += "-other"
     with pytest.raises(TlpotError, match=r"model\.sees has no effect with base"):
         train(settings)
+
+
+def test_a_device_trains_and_says_what_the_cpu_says(settings, device):
+    settings["training"] |= {"device": device, "epochs": 2}
+    run = train(settings)
+    classifier = load_classifier(run.folder)
+    patterns = np.random.default_rng(0).random((2, POINTS))
+    here = classifier.probabilities(patterns)
+    classifier.network.to(device)
+    assert classifier.probabilities(patterns) == pytest.approx(here, abs=1e-5)

@@ -336,3 +336,13 @@ def test_a_run_that_still_learns_says_so(call, config, settings, rate, longer):
     assert (json.loads((folder / "manifest.json").read_text())["best_epoch"] == 3) == longer
     assert ("Train longer" in out) == longer
     assert ("Train longer" in (folder / "report.html").read_text()) == longer
+
+
+def test_a_device_trains_and_says_what_the_cpu_says(settings, device):
+    settings["training"]["device"] = device
+    run = train(settings)
+    structures = [bulk("Cu"), bulk("NaCl", "rocksalt", a=5.6)]
+    here = PropertyModel.load(run.folder).predict(structures)
+    model = PropertyModel.load(run.folder)
+    model.network.to(device)
+    assert model.predict(structures) == pytest.approx(here, abs=1e-5)

@@ -7,7 +7,6 @@ torch's ``meta`` device, and one that the CPU plays (`tests.fixtures.distant`) s
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -22,7 +21,6 @@ from safetensors.torch import load_file
 from torch.optim import AdamW
 
 import tlpot
-from tests.fixtures.distant import distant_device
 from tlpot import TLPotCalculator
 from tlpot.cli import frames as cli_frames
 from tlpot.cli import main as cli
@@ -195,24 +193,13 @@ def test_a_device_that_is_not_there_is_refused(words, device, tmp_path, monkeypa
 # --- away from the CPU --------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "distant"])
-def device(request) -> Iterator[str]:
-    """A GPU where there is one, and a device that the CPU plays."""
-    if request.param == "cuda":
-        yield "cuda"
-    else:
-        with distant_device() as name:
-            yield name
-
-
-def test_a_device_refuses_what_a_gpu_refuses():
-    with distant_device() as name:
-        far, here = torch.ones(3, device=name), torch.ones(3)
-        with pytest.raises(RuntimeError, match="together"):
-            far + here
-        with pytest.raises(TypeError, match="numpy"):
-            far.numpy()
-        assert (far + here.to(name)).cpu().tolist() == [2, 2, 2]
+def test_a_device_refuses_what_a_gpu_refuses(device):
+    away, here = torch.ones(3, device=device), torch.ones(3)
+    with pytest.raises(RuntimeError, match="device"):
+        away + here
+    with pytest.raises(TypeError, match="numpy"):
+        away.numpy()
+    assert (away + here.to(device)).cpu().tolist() == [2, 2, 2]
 
 
 def test_training_resumes_across_devices(settings, tmp_path, device):
