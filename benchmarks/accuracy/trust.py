@@ -27,7 +27,7 @@ from tlpot.structure.frames import Frame
 from tlpot.structure.units import FORCE_UNITS
 from tlpot.trust.gate import opinion_of
 from tlpot.trust.geometry import Predict, exchanged, scaled
-from tlpot.trust.suspects import find_suspects
+from tlpot.trust.suspects import Suspect, find_suspects
 
 SHARE = 0.05
 DATA = Path(os.environ.get("TLPOT_DATA", "."))
@@ -125,6 +125,29 @@ FAULTS: dict[str, Fault] = {
     "stress in kbar": _stress(10 / units.GPa),
 }
 GEOMETRIES = ("positions in Bohr", "two elements exchanged")
+SHIFT = ("no cause known", "another functional")
+CAUSES = {
+    "forces with the sign flipped": ("the sign is flipped",),
+    "forces in eV/Bohr": ("eV/Bohr",),
+    "forces in Hartree/Bohr": ("Hartree/Bohr",),
+    "forces in kcal/mol/Å": ("kcal/mol/Å",),
+    "forces twice too large": ("twice too large",),
+    "forces grouped by element": ("in another order of atoms",),
+    "forces exchanged within elements": ("in another order of atoms: within each element",),
+    "energy and forces of another frame": ("the very energy and forces of",),
+    "forces all zero": ("forces all zero",),
+    "forces of half the atoms zero": ("forces of exactly zero on",),
+    "positions in Bohr": ("positions in Bohr",),
+    "two elements exchanged": ("elements ",),
+    "energy 8 eV off": SHIFT,
+    "energy 1 eV off": SHIFT,
+    "energy per atom": ("it is per atom",),
+    "another level, 1 eV/atom": ("another functional",),
+    "another level, 0.05 eV/atom": ("another functional",),
+    "stress with the sign flipped": ("the sign is that of a pressure",),
+    "stress in kbar": ("kbar",),
+}
+"""Words of which the cause that is named has one, if it is the right one."""
 
 
 def read(path: Path) -> list[Frame]:
@@ -150,7 +173,7 @@ def trial(
     new: set[str],
     name: str,
 ) -> dict[str, int] | None:
-    """Frames with a fault, those named, those named without one."""
+    """Frames with a fault; named, with its cause, certainly, so of another; without one."""
     random = np.random.default_rng(0)
     able = [i for i, f in enumerate(frames) if "stress" not in name or f.stress is not None]
     count = max(1, round(SHARE * len(frames)))
@@ -165,9 +188,19 @@ def trial(
             sorted(wrong), predict([faulty[i] for i in sorted(wrong)]), strict=True
         ):
             guesses[i] = guess
-    named = {id(s.frame) for s in find_suspects(faulty, guesses, predict, new)}
-    hits = sum(id(faulty[i]) in named for i in wrong)
-    return {"wrong": len(wrong), "named": hits, "false": len(named) - hits}
+    suspects = find_suspects(faulty, guesses, predict, new)
+    places = {id(faulty[i]) for i in wrong}
+    hits = [s for s in suspects if id(s.frame) in places]
+    right = [any(words in s.cause for words in CAUSES[name]) for s in hits]
+    return {
+        "wrong": len(wrong),
+        "named": len(hits),
+        "cause": sum(right),
+        "certain": sum(s.certain for s in hits),
+        "certain_of_another": sum(s.certain and not r for s, r in zip(hits, right, strict=True)),
+        "false": len(suspects) - len(hits),
+        "false_certain": sum(s.certain for s in suspects if id(s.frame) not in places),
+    }
 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
@@ -178,16 +211,24 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
         predict, new = opinion(frames)
         named = find_suspects(frames, predict(frames), predict, new)
         label = "/".join(path.parts[-2:])
-        results["clean"][label] = {"frames": len(frames), "named": len(named)}
+        results["clean"][label] = _clean(frames, named)
     for dataset, path in SETS.items():
         frames = read(path)
         predict, new = opinion(frames)
         guesses = predict(frames)
         named = find_suspects(frames, guesses, predict, new)
-        results["clean"][dataset] = {"frames": len(frames), "named": len(named)}
+        results["clean"][dataset] = _clean(frames, named)
         for fault in FAULTS:
             results["trials"][fault][dataset] = trial(frames, guesses, predict, new, fault)
         yield results
+
+
+def _clean(frames: Sequence[Frame], named: Sequence[Suspect]) -> dict[str, int]:
+    return {
+        "frames": len(frames),
+        "named": len(named),
+        "certain": sum(suspect.certain for suspect in named),
+    }
 
 
 def page(results: Results) -> str:

@@ -18,6 +18,7 @@ from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune, validate
 from tlpot.model.load import load
+from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Batch, Frame
 from tlpot.trust.gate import opinion_of
 from tlpot.trust.geometry import exchanged, scaled
@@ -117,8 +118,16 @@ def test_labels_of_another_frame(urea, predict):
     assert named.keys() == {7, 40}
     frames[40] = urea[40]
     (copy,) = suspects(frames, predict)
-    assert copy.frame.index in (7, 40)
-    assert "the very energy and forces of #7, at another geometry" in copy.cause
+    assert copy.frame.index == 7, "the one that they do not fit"
+    assert "the very energy and forces of #40, at another geometry" in copy.cause
+
+
+def test_copies_of_a_frame_are_no_labels_of_another(urea, predict):
+    """Wrapped, and moved as a whole: the same geometry."""
+    atoms = urea[7].atoms.copy()
+    atoms.positions += 0.7
+    atoms.wrap()
+    assert not suspects([*urea, replace(urea[7], atoms=atoms, index=80)], predict)
 
 
 def test_energies_and_forces_that_do_not_belong_together_need_no_base():
@@ -136,10 +145,8 @@ def test_energies_and_forces_that_do_not_belong_together_need_no_base():
         labels = image.get_potential_energy(), image.get_forces()
         image.calc = None
         frames.append(Frame(image, *labels, source="cu.xyz", index=index))
-    zeros = [
-        type("Nothing", (), {"energy": 0.0, "forces": np.zeros((8, 3)), "stress": np.zeros(6)})()
-        for _ in frames
-    ]
+    nothing = Prediction(0.0, np.zeros((8, 3)), np.zeros(6), 0.0, np.zeros(8))
+    zeros = [nothing for _ in frames]
 
     def named(some):
         return find_suspects(some, zeros, lambda changed: zeros[: len(changed)], ["Cu"])

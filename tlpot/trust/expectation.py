@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
+from tlpot.trust.pairs import densities
 
 FEWEST_LIKE = 8
 """Frames of one order of atoms from which each is judged by the others."""
@@ -69,7 +71,29 @@ def likeness(frames: Sequence[Frame], base: np.ndarray | None) -> np.ndarray:
     parts = [displacements(frames).reshape(len(frames), -1), 3.0 * cells]
     if base is not None:
         parts.append(0.1 * base)
-    kernel = sum(part @ part.T for part in (part - np.median(part, axis=0) for part in parts))
+    return _unit(np.sum([_products(part) for part in parts], axis=0))
+
+
+def surroundings(frames: Sequence[Frame], guesses: Sequence[Prediction]) -> np.ndarray:
+    """``(m, m)`` the same of the base's energies of each element, and of distances of pairs."""
+    numbers = frames[0].atoms.numbers
+    energies = np.array(
+        [[g.energies[numbers == z].sum() for z in np.unique(numbers)] for g in guesses]
+    )
+    energies -= np.median(energies, axis=0)
+    energies /= np.maximum(np.median(np.abs(energies), axis=0), 1e-12)
+    parts = energies, densities(frames)
+    return 3.0 * np.sum([_unit(_products(part)) for part in parts], axis=0)
+
+
+def _products(values: np.ndarray) -> np.ndarray:
+    """``(m, m)`` of ``(m, k)`` about their median."""
+    apart = values - np.median(values, axis=0)
+    return np.asarray(apart @ apart.T)
+
+
+def _unit(kernel: np.ndarray) -> np.ndarray:
+    """With a median of one on its diagonal."""
     scale = np.median(np.diag(kernel))
     return np.asarray(kernel / scale if scale > 0 else kernel * 0.0)
 
@@ -94,6 +118,7 @@ def expect(labels: np.ndarray, base: np.ndarray, kernel: np.ndarray) -> Expectat
     usual = np.median(sizes)
     share = np.median(sizes / np.maximum(scale, 1e-12))
     level = np.hypot(usual, share * scale)
+    level *= np.sqrt(np.maximum(np.diag(_unit(kernel)), 1.0))
     relative = sizes / np.maximum(level, 1e-12)
     relative /= max(float(np.median(relative)), 1e-12)
     share_of_labels = float(np.median(sizes / np.maximum(_size(labels), 1e-12)))

@@ -10,10 +10,17 @@ import numpy as np
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.trust.causes import explain_forces
-from tlpot.trust.expectation import FEWEST_LIKE, Expectation, displacements, expect, likeness
+from tlpot.trust.expectation import (
+    FEWEST_LIKE,
+    Expectation,
+    displacements,
+    expect,
+    likeness,
+    surroundings,
+)
 from tlpot.trust.scales import Cause, explain_energy, explain_stress, magnitude
 
-ODD = {"forces": 4.0, "energy": 10.0, "stress": 8.0}
+ODD = {"forces": 4.0, "energy": 8.0, "stress": 8.0}
 """Times the usual error from which a label is odd."""
 EXPLAINED = 1.7
 """Times the usual error of forces from which a cause is looked for that takes it away."""
@@ -65,22 +72,29 @@ class Finding:
         return text + (f"; undone: {self.cause.error:.2g}" if self.cause else "")
 
 
-def find_odd(frames: Sequence[Frame], guesses: Guesses, stress: bool) -> dict[int, Finding]:
+def find_odd(
+    frames: Sequence[Frame], guesses: Guesses, corrected: Guesses, stress: bool
+) -> dict[int, Finding]:
     """Findings by number of frame; of several labels the first: forces, energy, stress.
 
     Parameters
     ----------
     frames
         With atoms in one order.
+    guesses, corrected
+        Of the base, and with the forces that it misses (`tlpot.trust.pairs`): what errs less is
+        taken.
     """
-    odd = dict(_odd_forces(frames, guesses))
+    odd = dict(_odd_forces(frames, guesses, corrected))
     for more in (_odd_energies(frames, guesses), _odd_stresses(frames, guesses) if stress else ()):
         for k, finding in more:
             odd.setdefault(k, finding)
     return odd
 
 
-def _odd_forces(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[int, Finding]]:
+def _odd_forces(
+    frames: Sequence[Frame], guesses: Guesses, corrected: Guesses
+) -> Iterator[tuple[int, Finding]]:
     labelled = [k for k, f in enumerate(frames) if f.forces is not None and f.forces.any()]
     if len(labelled) < FEWEST_LIKE:
         return
@@ -89,10 +103,15 @@ def _odd_forces(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[int
     if not seen.any():
         return
     labels = labels[:, seen]
-    base = np.array([guesses[k].forces[seen] for k in labelled])
-    flat, flat_base = labels.reshape(len(labelled), -1), base.reshape(len(labelled), -1)
-    kernel = likeness([frames[k] for k in labelled], flat_base)
-    expectation = expect(flat, _slope(flat, flat_base) * flat_base, kernel)
+    flat = labels.reshape(len(labelled), -1)
+    base, better = (
+        np.array([some[k].forces[seen].ravel() for k in labelled]) for some in (guesses, corrected)
+    )
+    kernel = likeness([frames[k] for k in labelled], base)
+    expectation = min(
+        (expect(flat, start, kernel) for start in (_slope(flat, base) * base, better)),
+        key=lambda each: each.share,
+    )
     expected = expectation.values.reshape(labels.shape)
     symbols = np.array(frames[0].atoms.symbols)[seen].tolist()
     for row, error, usual in _large(expectation, EXPLAINED, LEAST_ERROR["forces"]):
@@ -117,7 +136,8 @@ def _other_frame(
     """That they are the forces of another frame, if that leaves less than what `otherwise` does."""
     left = np.sqrt(np.mean(np.square(labels[row] - expectation.values), axis=1))
     best = int(left.argmin())
-    if best == row or left[best] > 0.5 * magnitude(expectation.errors[row]):
+    most = 0.5 * min(magnitude(expectation.errors[row]), magnitude(labels[row]))
+    if best == row or left[best] > most:
         return otherwise
     if otherwise and otherwise.error < 1.3 * left[best]:
         return otherwise
@@ -134,11 +154,17 @@ def _odd_energies(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[i
     base = np.array([[guesses[k].energy] for k in labelled])
     forces = np.array([guesses[k].forces.ravel() for k in labelled])
     own = [frames[k] for k in labelled]
-    kernel = likeness(own, forces)
-    kernel = kernel + kernel**2 / 2
-    tries = [base, base + _work(own, forces)] if all(f.forces is not None for f in own) else [base]
-    zeros = [float(np.median(labels - start)) for start in tries]
-    each = [expect(labels - z, start, kernel) for z, start in zip(zeros, tries, strict=True)]
+    places = likeness(own, forces)
+    places = places + places**2 / 2
+    insides = surroundings(own, [guesses[k] for k in labelled])
+    tries = [(base, insides)]
+    if all(frame.forces is not None for frame in own):
+        tries += [(base + _work(own, forces), places)]
+    zeros = [float(np.median(labels - start)) for start, _ in tries]
+    each = [
+        expect(labels - zero, start, kernel)
+        for zero, (start, kernel) in zip(zeros, tries, strict=True)
+    ]
     best = int(np.argmin([np.median(np.abs(e.errors)) for e in each]))
     expectation, zero = each[best], zeros[best]
     rows = list(_large(expectation, _bound("energy", len(labelled)), LEAST_ERROR["energy"]))
@@ -184,7 +210,11 @@ def _odd_stresses(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[i
     labels = np.array([frames[k].stress for k in labelled], dtype=float)
     base = np.array([guesses[k].stress for k in labelled], dtype=float)
     forces = np.array([guesses[k].forces.ravel() for k in labelled])
-    expectation = expect(labels, base, likeness([frames[k] for k in labelled], forces))
+    own = [frames[k] for k in labelled]
+    kernels = likeness(own, forces), surroundings(own, [guesses[k] for k in labelled])
+    expectation = min(
+        (expect(labels, base, kernel) for kernel in kernels), key=lambda each: each.share
+    )
     for row, error, usual in _large(expectation, ODD["stress"] / 2, LEAST_ERROR["stress"]):
         cause = explain_stress(labels[row], expectation.values[row])
         finding = Finding("stress", cause, error, usual)

@@ -12,6 +12,8 @@ from tlpot.structure.units import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS
 
 NEAR_UNIT = 1.35
 """Factor within which a scale is that of a unit."""
+UNITS_ALIKE = 1.15
+"""Factor between the sizes of units within which no labels tell them apart."""
 SAME_TOTAL = 0.03
 """Share of a total energy within which it is the one expected."""
 VASP_ORDER = [0, 1, 2, 4, 5, 3]
@@ -49,13 +51,16 @@ def force_unit(factor: float) -> str:
 
 
 def _unit(factor: float, sizes: Mapping[str, float], flipped: str, near: float) -> str:
-    """The unit whose size in ours a factor is, with either sign."""
+    """The units, with either sign, whose sizes in ours a factor cannot be told from."""
     factors = {flipped: -1.0, "twice too large": 0.5, "half as large": 2.0}
     factors |= {f"they look like {name}": size for name, size in sizes.items()}
     factors |= {f"{name} and {flipped}": -size for name, size in sizes.items()}
     fits = {name: abs(np.log(factor / size)) for name, size in factors.items() if factor / size > 0}
-    name = min(fits, key=lambda name: fits[name])
-    return name if fits[name] < np.log(2.0 if name == flipped else near) else ""
+    best = min(fits, key=lambda name: fits[name])
+    if fits[best] > np.log(2.0 if best == flipped else near):
+        return ""
+    alike = [n for n in fits if abs(np.log(factors[n] / factors[best])) < np.log(UNITS_ALIKE)]
+    return " or ".join(sorted(alike, key=lambda name: fits[name]))
 
 
 def explain_energy(label: float, expected: float, atoms: int, usual: float) -> Cause | None:

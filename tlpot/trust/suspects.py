@@ -23,8 +23,9 @@ from tlpot.trust.geometry import (
     spacing,
 )
 from tlpot.trust.odd import Finding, find_odd
+from tlpot.trust.pairs import PairTerms, learned
 from tlpot.trust.scales import magnitude
-from tlpot.trust.whole import copies, explain_block, placeholders
+from tlpot.trust.whole import copies, elsewhere, explain_block, of_copy, placeholders
 
 ODD_BASE = 1.8
 """Times the usual error of the base from which a cause is looked for."""
@@ -103,28 +104,76 @@ def find_suspects(
     named |= dict(_stretched(frames))
     if not foreign:
         named |= dict(_exchanged(frames, predictions, predict))
-    named |= {
-        i: Suspect(frames[i], cause.text, "to the last digit", cause.mend, True)
-        for i, cause in copies(frames)
-    }
-    few: list[int] = []
+    groups = copies(frames)
+    copied = {i for group in groups for i in group}
+    apart = copied | named.keys()
+    weak = {i for i, f in enumerate(frames) if not set(f.atoms.symbols).isdisjoint(foreign)}
     for block in blocks(frames):
-        block = [i for i in block if i not in named]
+        block = [i for i in block if i not in apart]
         own, guesses = [frames[i] for i in block], [predictions[i] for i in block]
-        weak = any(symbol in foreign for frame in own[:1] for symbol in frame.atoms.symbols)
-        if own and (common := explain_block(own, guesses, predict, weak)):
+        if own and (common := explain_block(own, guesses, predict, block[0] in weak)):
             cause, evidence, certain = common
             named |= {
                 i: Suspect(frames[i], cause.text, evidence, cause.mend, certain) for i in block
             }
-        elif len(block) >= FEWEST_LIKE:
-            for k, finding in find_odd(own, guesses, stress).items():
-                named[block[k]] = _of_finding(own[k], finding, weak)
-        elif not weak:
-            few += block
-    few = [i for i in few if i not in named and frames[i].forces is not None]
-    named |= dict(_by_base(frames, predictions, few, predict))
+    apart |= named.keys()
+    corrected = list(predictions)
+    for file in _files(frames):
+        rest = [i for i in file if i not in apart]
+        own, guesses = [frames[i] for i in rest], [predictions[i] for i in rest]
+        better, terms = learned(own, guesses)
+        if terms:
+            for i in copied.intersection(file):
+                corrected[i] = terms.added(frames[i], predictions[i])
+        few: list[int] = []
+        for block in blocks(own):
+            if len(block) < FEWEST_LIKE:
+                few += [k for k in block if own[k].forces is not None]
+                continue
+            base, more = ([each[k] for k in block] for each in (guesses, better))
+            for k, finding in find_odd([own[k] for k in block], base, more, stress).items():
+                i = rest[block[k]]
+                named[i] = _of_finding(frames[i], finding, i in weak)
+        few = sorted(k for k in few if terms or rest[k] not in weak)
+        for k, suspect in _by_base(own, better, few, _with(terms, predict)):
+            named[rest[k]] = suspect
+    for group in groups:
+        for i, suspect in _copied([frames[i] for i in group], [corrected[i] for i in group]):
+            named.setdefault(group[i], suspect)
     return [named[i] for i in sorted(named)]
+
+
+def _with(terms: PairTerms | None, predict: Predict) -> Predict:
+    """Asks the base, and what it misses."""
+    if terms is None:
+        return predict
+    return lambda frames: [
+        terms.added(frame, guess) for frame, guess in zip(frames, predict(frames), strict=True)
+    ]
+
+
+def _copied(group: Sequence[Frame], guesses: Sequence[Prediction]) -> Iterator[tuple[int, Suspect]]:
+    """Frames with one's labels, but for the one that these fit best."""
+    errors = [
+        magnitude(np.asarray(frame.forces) - guess.forces)
+        for frame, guess in zip(group, guesses, strict=True)
+    ]
+    best = int(np.argmin(errors))
+    for i, (frame, error) in enumerate(zip(group, errors, strict=True)):
+        if elsewhere(frame, group[best]):
+            cause = of_copy(frame, group[best])
+            seen = f"to the last digit; {error:.2g} eV/Å off, there {errors[best]:.2g}"
+            yield i, Suspect(frame, cause.text, seen, cause.mend, True)
+
+
+def _files(frames: Sequence[Frame]) -> list[list[int]]:
+    """Frames, by number, of each file, and of those with too few together."""
+    files: dict[str, list[int]] = {}
+    for i, frame in enumerate(frames):
+        files.setdefault(frame.source, []).append(i)
+    small = [i for file in files.values() if len(file) < FEWEST_LIKE for i in file]
+    large = [file for file in files.values() if len(file) >= FEWEST_LIKE]
+    return [*large, sorted(small)] if small else large
 
 
 def _of_finding(frame: Frame, finding: Finding, weak: bool) -> Suspect:

@@ -11,7 +11,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame, movable
 from tlpot.trust.causes import ORDER_MEND, explain_forces, usual_orders
 from tlpot.trust.consistency import near_pairs
-from tlpot.trust.expectation import FEWEST_LIKE
+from tlpot.trust.expectation import FEWEST_LIKE, displacements
 from tlpot.trust.geometry import BOHR_MEND, STRETCHED, Predict, explain_geometry, spacing
 from tlpot.trust.scales import Cause, force_unit, magnitude
 
@@ -35,6 +35,8 @@ RELATED = 0.8
 """Correlation of energies with the base's from which their factor counts."""
 BELONG = 0.9
 """Correlation of energy differences with the work of forces from which their ratio counts."""
+MOST = 0.75
+"""Share of the pairs that a cause must bring nearer to the work."""
 RATIO = 1.6
 """Their ratio up to which they belong together."""
 EXPECTED = 0.05
@@ -69,19 +71,35 @@ def placeholders(
             yield i, Cause(text, HELD_MEND, size)
 
 
-def copies(frames: Sequence[Frame]) -> Iterator[tuple[int, Cause]]:
-    """Frames with the very labels of one before them, whose geometry is another."""
-    first: dict[bytes, int] = {}
+def copies(frames: Sequence[Frame]) -> list[list[int]]:
+    """Frames, by number, that have the very labels of each other, and other geometries."""
+    groups: dict[bytes, list[int]] = {}
     for i, frame in enumerate(frames):
         if frame.forces is None or not frame.forces.any() or len(frame) < 2:
             continue
         labels = np.asarray(frame.forces, dtype=float).tobytes() + repr(frame.energy).encode()
-        k = first.setdefault(labels, i)
-        places = frames[k].atoms.positions
-        if k != i and np.abs(places - frame.atoms.positions).max() > OTHER_PLACE:
-            where = f"#{frames[k].index}" if frames[k].source == frame.source else frames[k].name
-            text = f"the very energy and forces of {where}, at another geometry"
-            yield i, Cause(text, "put each frame's labels back to its geometry", 0.0)
+        groups.setdefault(labels, []).append(i)
+    return [
+        group
+        for group in groups.values()
+        if any(elsewhere(frames[group[0]], frames[i]) for i in group[1:])
+    ]
+
+
+def elsewhere(first: Frame, second: Frame) -> bool:
+    """Whether two frames have other geometries, images aside."""
+    if first.atoms.numbers.tobytes() != second.atoms.numbers.tobytes():
+        return True
+    cells = first.atoms.cell.array - second.atoms.cell.array
+    moves = displacements([first, second])
+    return bool(max(np.abs(cells).max(), np.abs(moves).max()) > OTHER_PLACE)
+
+
+def of_copy(frame: Frame, right: Frame) -> Cause:
+    """That a frame has the labels of another, which they fit better."""
+    where = f"#{right.index}" if right.source == frame.source else right.name
+    text = f"the very energy and forces of {where}, at another geometry"
+    return Cause(text, "put each frame's labels back to its geometry", 0.0)
 
 
 def explain_block(
@@ -191,7 +209,8 @@ def _by_work(frames: Sequence[Frame]) -> tuple[Cause, str, bool] | None:
     done = -np.einsum("pik,pik->p", mean, moves)
     before, ratio = _fit(energies, done)
     evidence = f"energy differences of {len(pairs)} pairs of near frames are {ratio:.3g} × the work"
-    if abs(before) > BELONG and not 1 / RATIO < ratio < RATIO:
+    off = not 1 / RATIO < ratio < RATIO
+    if abs(before) > BELONG and off and _nearer(energies, ratio * done, done):
         if spacing(frames[0].atoms) > STRETCHED:
             return Cause("positions in Bohr", BOHR_MEND, 0.0), evidence, True
         name = force_unit(ratio) or "another unit"
@@ -206,11 +225,18 @@ def _by_work(frames: Sequence[Frame]) -> tuple[Cause, str, bool] | None:
         f"energy differences follow the work of the forces with a correlation of {before:.2f}"
     )
     for words, order in usual_orders(list(frames[0].atoms.symbols)):
-        after, ratio = _fit(energies, -np.einsum("pik,pik->p", mean[:, order], moves))
-        if after > BELONG and 1 / RATIO < ratio < RATIO:
+        other = -np.einsum("pik,pik->p", mean[:, order], moves)
+        after, ratio = _fit(energies, other)
+        if after > BELONG and 1 / RATIO < ratio < RATIO and _nearer(energies, other, done):
             text = f"forces in another order of atoms: {words}"
             return Cause(text, ORDER_MEND, 0.0), f"{evidence}; undone: {after:.2f}", True
     return None
+
+
+def _nearer(energies: np.ndarray, works: np.ndarray, before: np.ndarray) -> bool:
+    """Whether most pairs, and not a few large ones, have energies nearer to these works."""
+    nearer = np.abs(energies - works) < np.abs(energies - before)
+    return float(nearer.mean()) > MOST
 
 
 def _fit(energies: np.ndarray, works: np.ndarray) -> tuple[float, float]:
