@@ -17,7 +17,7 @@ from tlpot.data.read import read_frames
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import finetune, validate
-from tlpot.model.load import load
+from tlpot.model.load import load, load_base
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Batch, Frame
 from tlpot.trust.gate import opinion_of
@@ -289,3 +289,15 @@ def test_checks_of_data_alone_say_that_zeros_of_held_atoms_do_not_count(urea):
     forces[0] = 0.0
     checked = check_frames([replace(urea[0], atoms=atoms, forces=forces)], Data(files=["a"]))
     assert any("no labels; only the other atoms' forces count" in r for r in checked.remarks)
+
+
+def test_what_a_stand_in_misses_is_learned_from_the_file():
+    """Flipped and swapped forces of an element that the base lacks are named, and none besides."""
+    frames = read_frames(UREA.parents[1] / "methylsilane" / "methylsilane.extxyz")
+    predict = opinion_of(load_base("mini", {"Si": "C"}))
+    assert not suspects(frames, predict, ["Si"])
+    frames = [replace(f, forces=-f.forces) if f.index in FAULTY else f for f in frames]
+    frames[40] = replace(frames[40], forces=frames[40].forces[by_element(frames[40])])
+    named = suspects(frames, predict, ["Si"])
+    assert [suspect.frame.index for suspect in named] == [11, 30, 40, 52]
+    assert not any(suspect.certain for suspect in named), "the base's opinion is weak there"

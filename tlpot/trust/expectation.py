@@ -74,7 +74,7 @@ def likeness(frames: Sequence[Frame], base: np.ndarray | None) -> np.ndarray:
     return _unit(np.sum([_products(part) for part in parts], axis=0))
 
 
-def surroundings(frames: Sequence[Frame], guesses: Sequence[Prediction]) -> np.ndarray:
+def environments(frames: Sequence[Frame], guesses: Sequence[Prediction]) -> np.ndarray:
     """``(m, m)`` the same of the base's energies of each element, and of distances of pairs."""
     numbers = frames[0].atoms.numbers
     energies = np.array(

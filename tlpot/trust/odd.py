@@ -16,7 +16,7 @@ from tlpot.trust.expectation import (
     displacements,
     expect,
     likeness,
-    surroundings,
+    environments,
 )
 from tlpot.trust.scales import Cause, explain_energy, explain_stress, magnitude
 
@@ -156,7 +156,7 @@ def _odd_energies(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[i
     own = [frames[k] for k in labelled]
     places = likeness(own, forces)
     places = places + places**2 / 2
-    insides = surroundings(own, [guesses[k] for k in labelled])
+    insides = environments(own, [guesses[k] for k in labelled])
     tries = [(base, insides)]
     if all(frame.forces is not None for frame in own):
         tries += [(base + _work(own, forces), places)]
@@ -211,7 +211,7 @@ def _odd_stresses(frames: Sequence[Frame], guesses: Guesses) -> Iterator[tuple[i
     base = np.array([guesses[k].stress for k in labelled], dtype=float)
     forces = np.array([guesses[k].forces.ravel() for k in labelled])
     own = [frames[k] for k in labelled]
-    kernels = likeness(own, forces), surroundings(own, [guesses[k] for k in labelled])
+    kernels = likeness(own, forces), environments(own, [guesses[k] for k in labelled])
     expectation = min(
         (expect(labels, base, kernel) for kernel in kernels), key=lambda each: each.share
     )

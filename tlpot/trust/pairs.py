@@ -12,20 +12,20 @@ from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame, neighbour_pairs
 from tlpot.trust.scales import magnitude
 
-REACH = 5.0
+PAIR_REACH = 5.0
 """Å of a pair potential."""
-WIDTH = 0.25
+PAIR_WIDTH = 0.25
 """Å between the Gaussians that it is made of, and their width."""
-CENTRES = np.arange(0.7, REACH, WIDTH)
+CENTRES = np.arange(0.7, PAIR_REACH, PAIR_WIDTH)
 RIDGE = 1e-4
 """Over the mean square of what each of them does to the forces."""
 FOLDS = 5
 """Parts of the frames of which each is judged by what the others taught."""
-ROUNDS = 3
+REWEIGHTINGS = 3
 """Times that frames far from what was expected of them are given less weight."""
-FAR = 2.0
+UNUSUAL = 2.0
 """Times the usual error beyond which a frame has less weight."""
-NUMBERS = 25_000_000
+NUMBERS_HELD = 25_000_000
 """Held at once; of more frames only as many teach, evenly spaced."""
 
 
@@ -65,7 +65,7 @@ def learned(
     elements = np.unique([number for frame in frames for number in frame.atoms.numbers])
     teachers = [k for k, frame in enumerate(frames) if _seen(frame).any()]
     size = len(elements) * (len(elements) + 1) // 2 * len(CENTRES) + 1
-    every = -(-3 * sum(len(frames[k]) for k in teachers) * size // NUMBERS)
+    every = -(-3 * sum(len(frames[k]) for k in teachers) * size // NUMBERS_HELD)
     teachers = teachers[:: max(every, 1)]
     responses = {k: _responses(frames[k], elements).astype(np.float32) for k in teachers}
     fitted = _fit([frames[k] for k in teachers], [guesses[k] for k in teachers], responses)
@@ -106,7 +106,7 @@ def _fit(
     used = np.any([np.abs(design).max(axis=0) > 0 for design in designs], axis=0)
     designs = [design[:, used] for design in designs]
     shares = np.ones(len(frames), np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(REWEIGHTINGS):
         matrices, vectors = [], []
         for fold in range(folds):
             rows = range(fold, len(frames), folds)
@@ -125,7 +125,7 @@ def _fit(
         sizes = np.array([magnitude(a + d[:, -1]) for a, d in zip(added, designs, strict=True)])
         levels = np.hypot(np.median(errors), np.median(errors / np.maximum(sizes, 1e-12)) * sizes)
         odd = errors / levels / np.median(errors / levels)
-        shares = np.minimum(1.0, FAR / np.maximum(odd, 1e-12)) * np.median(levels) / levels
+        shares = np.minimum(1.0, UNUSUAL / np.maximum(odd, 1e-12)) * np.median(levels) / levels
     if np.median(errors) > np.median([magnitude(target) for target in targets]):
         return None
 
@@ -150,8 +150,8 @@ def densities(frames: Sequence[Frame]) -> np.ndarray:
 def _responses(frame: Frame, elements: np.ndarray) -> np.ndarray:
     """``(3 n, terms)`` 1/Å, forces of each Gaussian by itself."""
     near = _Near(frame, elements)
-    steep = -np.pi / (2 * REACH) * np.sin(np.pi * near.distances / REACH)
-    slopes = near.gaussians * (steep - near.fall * (near.distances - CENTRES) / WIDTH**2)
+    steep = -np.pi / (2 * PAIR_REACH) * np.sin(np.pi * near.distances / PAIR_REACH)
+    slopes = near.gaussians * (steep - near.fall * (near.distances - CENTRES) / PAIR_WIDTH**2)
     along = slopes[:, :, None] * (near.vectors / near.distances)[:, None, :]
     atoms, count = len(frame), len(along)
     ends = (near.pairs * near.kinds + near.kind).ravel(), np.tile(np.arange(count), 2)
@@ -164,10 +164,10 @@ class _Near:
     """Pairs of a frame within reach, with the kind of each by its elements, and its Gaussians."""
 
     def __init__(self, frame: Frame, elements: np.ndarray) -> None:
-        self.pairs, self.vectors = neighbour_pairs(frame.atoms, REACH)
+        self.pairs, self.vectors = neighbour_pairs(frame.atoms, PAIR_REACH)
         self.distances = np.linalg.norm(self.vectors, axis=1)[:, None]
-        self.gaussians = np.exp(-(((self.distances - CENTRES) / WIDTH) ** 2) / 2)
-        self.fall = (1.0 + np.cos(np.pi * self.distances / REACH)) / 2
+        self.gaussians = np.exp(-(((self.distances - CENTRES) / PAIR_WIDTH) ** 2) / 2)
+        self.fall = (1.0 + np.cos(np.pi * self.distances / PAIR_REACH)) / 2
         ends = np.searchsorted(elements, frame.atoms.numbers)[self.pairs]
         low, high = np.sort(ends, axis=0)
         self.kind = high * (high + 1) // 2 + low

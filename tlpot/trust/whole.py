@@ -35,7 +35,7 @@ RELATED = 0.8
 """Correlation of energies with the base's from which their factor counts."""
 BELONG = 0.9
 """Correlation of energy differences with the work of forces from which their ratio counts."""
-MOST = 0.75
+MOST_PAIRS = 0.75
 """Share of the pairs that a cause must bring nearer to the work."""
 RATIO = 1.6
 """Their ratio up to which they belong together."""
@@ -236,7 +236,7 @@ def _by_work(frames: Sequence[Frame]) -> tuple[Cause, str, bool] | None:
 def _nearer(energies: np.ndarray, works: np.ndarray, before: np.ndarray) -> bool:
     """Whether most pairs, and not a few large ones, have energies nearer to these works."""
     nearer = np.abs(energies - works) < np.abs(energies - before)
-    return float(nearer.mean()) > MOST
+    return float(nearer.mean()) > MOST_PAIRS
 
 
 def _fit(energies: np.ndarray, works: np.ndarray) -> tuple[float, float]:
