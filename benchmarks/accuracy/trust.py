@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -232,29 +233,48 @@ def _clean(frames: Sequence[Frame], named: Sequence[Suspect]) -> dict[str, int]:
 
 
 def page(results: Results) -> str:
-    """Named of all that were made wrong, and frames named without a fault."""
-    rows, total = [], [0, 0, 0]
+    """Named of all that were made wrong, with which causes, and frames named without a fault."""
+    sets = [name for name in SETS if name in results["clean"]]
+    rows, total = [], Counter[str]()
     for fault, cells in results["trials"].items():
         texts = []
-        for dataset in SETS:
+        for dataset in sets:
             cell = cells.get(dataset)
             text = "–" if cell is None else f"{cell['named']}/{cell['wrong']}"
             texts.append(text + (f" (+{cell['false']})" if cell and cell["false"] else ""))
-        five = [cells[d] for d in FIVE if cells.get(d)]
-        sums = [sum(cell[key] for cell in five) for key in ("named", "wrong", "false")]
-        total = [a + b for a, b in zip(total, sums, strict=True)]
-        rows.append([fault, f"{100 * sums[0] / max(sums[1], 1):.0f} %", *texts])
+        sums = Counter[str]()
+        for dataset in FIVE:
+            sums.update(cells.get(dataset) or {})
+        total.update(sums)
+        certain = f"{sums['certain'] - sums['certain_of_another']}/{sums['certain']}"
+        causes = f"{sums['cause']}/{sums['named']}", certain
+        rows.append(
+            [fault, f"{100 * sums['named'] / max(sums['wrong'], 1):.0f} %", *causes, *texts]
+        )
     clean = results["clean"]
-    frames, named = (sum(entry[key] for entry in clean.values()) for key in ("frames", "named"))
+    named = Counter[str]()
+    for entry in clean.values():
+        named.update(entry)
+    heads = ["fault in 5 % of the frames", "first five", "right cause", "of certain ones", *sets]
     return fill(
         __file__,
-        trials=table(["fault in 5 % of the frames", "first five", *SETS], rows),
-        clean=f"{named} of {frames} frames of {len(clean)} files",
-        overall=f"{total[0]} of {total[1]}, {100 * total[0] / max(total[1], 1):.1f} %",
-        false=str(total[2]),
-        files=table(["file", "frames", "named"], ([k, *v.values()] for k, v in clean.items())),
+        trials=table(heads, rows),
+        clean=f"{named['named']} of {named['frames']} frames of {len(clean)} files",
+        clean_certain=str(named["certain"]),
+        overall=_share(total["named"], total["wrong"]),
+        cause=_share(total["cause"], total["named"]),
+        certain=str(total["certain"]),
+        another=str(total["certain_of_another"]),
+        false=str(total["false"]),
+        files=table(
+            ["file", "frames", "named", "certain"], [[k, *v.values()] for k, v in clean.items()]
+        ),
         machine=machine_lines(results["machine"]),
     )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}, {100 * part / max(whole, 1):.1f} %"
 
 
 STUDY = Study(__file__, __doc__, page, runs=False)

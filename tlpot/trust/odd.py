@@ -14,9 +14,9 @@ from tlpot.trust.expectation import (
     FEWEST_LIKE,
     Expectation,
     displacements,
+    environments,
     expect,
     likeness,
-    environments,
 )
 from tlpot.trust.scales import Cause, explain_energy, explain_stress, magnitude
 

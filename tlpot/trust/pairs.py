@@ -12,11 +12,11 @@ from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame, neighbour_pairs
 from tlpot.trust.scales import magnitude
 
-PAIR_REACH = 5.0
+FARTHEST_PAIR = 5.0
 """Å of a pair potential."""
 PAIR_WIDTH = 0.25
 """Å between the Gaussians that it is made of, and their width."""
-CENTRES = np.arange(0.7, PAIR_REACH, PAIR_WIDTH)
+CENTRES = np.arange(0.7, FARTHEST_PAIR, PAIR_WIDTH)
 RIDGE = 1e-4
 """Over the mean square of what each of them does to the forces."""
 FOLDS = 5
@@ -150,7 +150,7 @@ def densities(frames: Sequence[Frame]) -> np.ndarray:
 def _responses(frame: Frame, elements: np.ndarray) -> np.ndarray:
     """``(3 n, terms)`` 1/Å, forces of each Gaussian by itself."""
     near = _Near(frame, elements)
-    steep = -np.pi / (2 * PAIR_REACH) * np.sin(np.pi * near.distances / PAIR_REACH)
+    steep = -np.pi / (2 * FARTHEST_PAIR) * np.sin(np.pi * near.distances / FARTHEST_PAIR)
     slopes = near.gaussians * (steep - near.fall * (near.distances - CENTRES) / PAIR_WIDTH**2)
     along = slopes[:, :, None] * (near.vectors / near.distances)[:, None, :]
     atoms, count = len(frame), len(along)
@@ -164,10 +164,10 @@ class _Near:
     """Pairs of a frame within reach, with the kind of each by its elements, and its Gaussians."""
 
     def __init__(self, frame: Frame, elements: np.ndarray) -> None:
-        self.pairs, self.vectors = neighbour_pairs(frame.atoms, PAIR_REACH)
+        self.pairs, self.vectors = neighbour_pairs(frame.atoms, FARTHEST_PAIR)
         self.distances = np.linalg.norm(self.vectors, axis=1)[:, None]
         self.gaussians = np.exp(-(((self.distances - CENTRES) / PAIR_WIDTH) ** 2) / 2)
-        self.fall = (1.0 + np.cos(np.pi * self.distances / PAIR_REACH)) / 2
+        self.fall = (1.0 + np.cos(np.pi * self.distances / FARTHEST_PAIR)) / 2
         ends = np.searchsorted(elements, frame.atoms.numbers)[self.pairs]
         low, high = np.sort(ends, axis=0)
         self.kind = high * (high + 1) // 2 + low

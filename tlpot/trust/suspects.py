@@ -125,22 +125,35 @@ def find_suspects(
         if terms:
             for i in copied.intersection(file):
                 corrected[i] = terms.added(frames[i], predictions[i])
-        few: list[int] = []
-        for block in blocks(own):
-            if len(block) < FEWEST_LIKE:
-                few += [k for k in block if own[k].forces is not None]
-                continue
-            base, more = ([each[k] for k in block] for each in (guesses, better))
-            for k, finding in find_odd([own[k] for k in block], base, more, stress).items():
-                i = rest[block[k]]
-                named[i] = _of_finding(frames[i], finding, i in weak)
-        few = sorted(k for k in few if terms or rest[k] not in weak)
-        for k, suspect in _by_base(own, better, few, _with(terms, predict)):
-            named[rest[k]] = suspect
+        doubtful = [i in weak for i in rest]
+        said = own, guesses, better, terms
+        named |= {rest[k]: s for k, s in _by_others(*said, doubtful, predict, stress)}
     for group in groups:
         for i, suspect in _copied([frames[i] for i in group], [corrected[i] for i in group]):
             named.setdefault(group[i], suspect)
     return [named[i] for i in sorted(named)]
+
+
+def _by_others(
+    frames: Sequence[Frame],
+    guesses: Sequence[Prediction],
+    corrected: Sequence[Prediction],
+    terms: PairTerms | None,
+    weak: Sequence[bool],
+    predict: Predict,
+    stress: bool,
+) -> Iterator[tuple[int, Suspect]]:
+    """Frames of a file that are unlike its others; those with few like them, unlike the base."""
+    few: list[int] = []
+    for block in blocks(frames):
+        if len(block) < FEWEST_LIKE:
+            few += [k for k in block if frames[k].forces is not None and (terms or not weak[k])]
+            continue
+        own = [frames[k] for k in block]
+        base, better = ([each[k] for k in block] for each in (guesses, corrected))
+        for k, finding in find_odd(own, base, better, stress).items():
+            yield block[k], _of_finding(own[k], finding, weak[block[k]])
+    yield from _by_base(frames, corrected, sorted(few), _with(terms, predict))
 
 
 def _with(terms: PairTerms | None, predict: Predict) -> Predict:
