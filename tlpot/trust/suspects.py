@@ -126,8 +126,8 @@ def find_suspects(
             for i in copied.intersection(file):
                 corrected[i] = terms.added(frames[i], predictions[i])
         doubtful = [i in weak for i in rest]
-        said = own, guesses, better, terms
-        named |= {rest[k]: s for k, s in _by_others(*said, doubtful, predict, stress)}
+        judged = _by_others(own, guesses, better, terms, doubtful, predict, stress)
+        named |= {rest[k]: suspect for k, suspect in judged}
     for group in groups:
         for i, suspect in _copied([frames[i] for i in group], [corrected[i] for i in group]):
             named.setdefault(group[i], suspect)
