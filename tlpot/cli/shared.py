@@ -114,7 +114,7 @@ class Verb(TyperCommand):
         """Refuse files to write (`Writes`) that are there already."""
         for name, notes in notes_of(self, Writes).items():
             for note in notes if (path := ctx.params.get(name)) is not None else ():
-                note.require_free(path, flag_of(ctx, name), bool(ctx.params.get(note.folder)))
+                note.require_free(Path(path), flag_of(ctx, name), bool(ctx.params.get(note.folder)))
 
 
 class Verbs(typer.Typer):
