@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -33,6 +33,8 @@ USUAL_BASE = 1.5
 """Times that error which the cause may leave."""
 LEFT_BY_BASE = 0.4
 """Share of the error that it may leave."""
+SURE_BASE = 3.0
+"""Times the usual error of the base from which a cause is certain."""
 AT_REST = 0.05
 """eV/Å (RMS) below which forces tell nothing."""
 SAME_SITES = 0.5
@@ -153,7 +155,8 @@ def _by_others(
         base, better = ([each[k] for k in block] for each in (guesses, corrected))
         for k, finding in find_odd(own, base, better, stress).items():
             yield block[k], _of_finding(own[k], finding, weak[block[k]])
-    yield from _by_base(frames, corrected, sorted(few), _with(terms, predict))
+    for k, suspect in _by_base(frames, corrected, sorted(few), _with(terms, predict)):
+        yield k, replace(suspect, certain=suspect.certain and not weak[k])
 
 
 def _with(terms: PairTerms | None, predict: Predict) -> Predict:
@@ -267,7 +270,8 @@ def _by_base(
             cause = explain_forces(labels[None], factor * base[None], frame.atoms.symbols)
         if cause is not None and cause.error < min(USUAL_BASE * level, LEFT_BY_BASE * error):
             finding = Finding("forces", cause, error, level)
-            yield i, Suspect(frame, cause.text, finding.evidence, cause.mend, not cause.guess)
+            sure = not cause.guess and error > SURE_BASE * level
+            yield i, Suspect(frame, cause.text, finding.evidence, cause.mend, sure)
 
 
 def _usual(
