@@ -26,7 +26,7 @@ VERBS = {
     "init": "init new/config.yaml",
     "init --examples": "init --examples new",
     "elements": "elements Si --model mini --output new/map.pdf",
-    "inspect": "inspect ../in.extxyz --output new --model mini",
+    "inspect": "inspect ../in.extxyz --output new/inspected --model mini",
     "evaluate": "evaluate mini ../in.extxyz --output new/out.extxyz",
     "propose": "sample propose ../in.extxyz --method rattle --number 2 --output new/out.xyz",
     "choose": "sample choose ../in.extxyz --by random --number 2 --output new/out.xyz",

@@ -22,7 +22,6 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.data import covalent_radii
 from ase.neighborlist import natural_cutoffs, neighbor_list
-from ase.units import kcal, mol
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -37,8 +36,8 @@ from tlpot.data.write import write_frames
 from tlpot.model.load import load_base
 from tlpot.model.potential import Potential
 from tlpot.structure.frames import Frame
+from tlpot.structure.units import KCAL_PER_MOL
 
-KCAL = kcal / mol
 NEW, NEIGHBOURS = "Cl", ("F", "Br")
 """The element that is left out, and those whose mean reference energy stands in for its own."""
 ELECTRONS = {"H": 1, "C": 2, "N": 3, "O": 2, "F": 1, "Si": 2, "P": 3, "S": 2, NEW: 1, "Br": 1}
@@ -173,7 +172,7 @@ def run(name: str, seed: int, epochs: int, folder: Path) -> Results:
         frames = sets[test]
         predictions = potential.predict(frames)
         pairs = zip(predictions, frames, strict=True)
-        errors[test] = [round((p.energy - f.energy) / KCAL, 4) for p, f in pairs]
+        errors[test] = [round((p.energy - f.energy) / KCAL_PER_MOL, 4) for p, f in pairs]
     history = np.genfromtxt(here / "history.csv", delimiter=",", names=True)
     return {
         "set": name,
@@ -181,7 +180,7 @@ def run(name: str, seed: int, epochs: int, folder: Path) -> Results:
         "epochs": epochs,
         "machine": about,
         "frames": len(sets[name]),
-        "atomisation": [round(-f.energy / KCAL, 1) for f in sets["test"]],
+        "atomisation": [round(-f.energy / KCAL_PER_MOL, 1) for f in sets["test"]],
         "errors": errors,
         "validation_meV_per_atom": history["validation_energy_rmse_meV_per_atom"].tolist(),
         "seconds": float(history["seconds"][-1]),

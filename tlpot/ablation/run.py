@@ -68,9 +68,10 @@ def ablate(
         raise TlpotError(
             f"output: {folder} holds {strange[0]} of something else; name another folder"
         )
-    make_folder(folder / POINT_FOLDER)
-    with locked(folder), logged(folder, begun=begun):
-        return _ablate(sweep, folder, on_point, outcomes, on_epoch)
+    with locked(folder):
+        make_folder(folder / POINT_FOLDER)
+        with logged(folder, begun=begun):
+            return _ablate(sweep, folder, on_point, outcomes, on_epoch)
 
 
 def _ablate(
