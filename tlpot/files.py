@@ -262,9 +262,12 @@ def stage(folder: Path, notes: Collection[str], product: str, remains: str = "")
 
 
 def foreign(folder: Path) -> list[str]:
-    """Names in a folder but for a log and what a cut off `write_whole` left; itself, if a file."""
+    """Names in a folder but for a log and what a cut off `write_whole` left; itself, if a file.
+
+    None where there is no folder yet: of several processes one makes it.
+    """
     if not folder.is_dir():
-        return [folder.name]
+        return [folder.name] if folder.exists() else []
     names = sorted(file.name for file in folder.iterdir())
     return [name for name in names if not name.endswith(PART) and name != RUN_LOG]
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import tlpot
 from tlpot.training.loss import count_labels, loss
 from tlpot.training.parallel import Team
+from tlpot.training.run_folder import claimed
 
 
 def test_shares_are_disjoint_and_complete(monkeypatch):
@@ -30,6 +31,17 @@ def test_alone_everything_is_ones_own():
     assert (team.size, team.writer, team.share([1, 2])) == (1, True, [1, 2])
     tensor = torch.ones(2)
     assert team.add([tensor])[0] is tensor
+
+
+def test_whoever_comes_first_finds_the_folder_free(settings, tmp_path):
+    """Before the writer has made it, and after."""
+    team = Team()
+    team.size, team.rank = 2, 1
+    folder = tmp_path / "not" / "yet"
+    for _ in range(2):
+        with claimed(folder, tlpot.config.run.parse_config(settings), False, team) as resume:
+            assert resume is False
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @pytest.mark.parametrize("fit", ["mean", "members"])
