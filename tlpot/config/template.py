@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from tlpot.config.reading import dumped
 from tlpot.config.run import PRESETS, Config
 from tlpot.config.sections import Needs, Section
-from tlpot.files import expanded, write_new
+from tlpot.files import expanded, free_path, write_new
 
 BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}
 IDLE_NOTE = (
@@ -58,6 +58,19 @@ def few_shares(number: int) -> dict[str, float]:
     if number >= _FEW:
         return {}
     return {"validation": 0.0} if number >= _FEW / 2 else {"validation": 0.0, "test": 0.0}
+
+
+def begun(
+    section: type[Section], given: Mapping[str, Any], named: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values of a config to fit, and their ``data``: what is given goes before what files say.
+
+    ``output`` is the section's own, or the next that is free.
+    """
+    values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
+    data = values["data"] = dict(named) | values.get("data", {})
+    values.setdefault("output", str(free_path(section.model_fields["output"].default)))
+    return values, data
 
 
 def config_template(

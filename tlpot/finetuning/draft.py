@@ -11,14 +11,13 @@ from typing import Any
 from tlpot.config.bases import untrained
 from tlpot.config.data import NAMED, Split
 from tlpot.config.run import Config, parse_config
-from tlpot.config.template import Draft, as_named, few_shares
+from tlpot.config.template import Draft, as_named, begun, few_shares
 from tlpot.data.check import sort_frames
 from tlpot.data.groups import read_data, without_files
 from tlpot.data.levels import level_text, named_levels
 from tlpot.data.split import split_frames
 from tlpot.elements.donors import suggest_donors
 from tlpot.errors import TlpotError
-from tlpot.files import free_path
 from tlpot.finetuning.prepare import PreparedPotential, prepare
 from tlpot.model.load import supported_elements
 from tlpot.model.reference import require_determined
@@ -53,9 +52,7 @@ def draft(files: Sequence[str], given: Mapping[str, Any], folder: Path) -> Draft
     TlpotError
         As `tlpot.finetuning.run.validate` would of the config.
     """
-    values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
-    data = values["data"] = _named(files, folder) | values.get("data", {})
-    values.setdefault("output", str(free_path(Config.model_fields["output"].default)))
+    values, data = begun(Config, given, _named(files, folder))
     config = parse_config(values)
     frames = read_data(config.data)
     notes = list(_facts(frames))

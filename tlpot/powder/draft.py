@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tlpot.config.sections import parse_section
-from tlpot.config.template import Draft, as_named, few_shares
+from tlpot.config.template import Draft, as_named, begun, few_shares
 from tlpot.data.crystals import Refused, read_crystals, require_some
 from tlpot.errors import MachineError, TlpotError
-from tlpot.files import free_path
 from tlpot.powder.config import PowderConfig, PowderData
 from tlpot.powder.data import note_system, read_systems
 from tlpot.powder.lines import SYSTEMS
@@ -37,10 +36,7 @@ def draft_powder(files: Sequence[str], given: Mapping[str, Any], folder: Path) -
         If no crystal can be used or all are of one crystal system; with ``bad_crystals: refuse``
         if one cannot be used.
     """
-    values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
-    data = values["data"] = _named(as_named(files, folder)) | values.get("data", {})
-    default = PowderConfig.model_fields["output"].default
-    values.setdefault("output", str(free_path(default)))
+    values, data = begun(PowderConfig, given, _named(as_named(files, folder)))
     settings = parse_section(PowderConfig, values, "the config").data
     frames, refused = _labelled(settings)
     systems = Counter(str(frame.info["crystal_system"]) for frame in frames)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from tlpot.config.sections import parse_section
-from tlpot.config.template import Draft, as_named, few_shares
+from tlpot.config.template import Draft, as_named, begun, few_shares
 from tlpot.data.compression import plain_name
 from tlpot.errors import TlpotError
-from tlpot.files import free_path
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals, read_labelled_crystals, read_unlabelled
 from tlpot.property.prepare import prepare
@@ -40,10 +39,7 @@ def draft_property(files: Sequence[str], given: Mapping[str, Any], folder: Path)
         As `tlpot.property.run.train` would before its first step; and if it is not clear which of
         several numbers is the property.
     """
-    values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
-    data = values["data"] = _named(as_named(files, folder)) | values.get("data", {})
-    default = PropertyConfig.model_fields["output"].default
-    values.setdefault("output", str(free_path(default)))
+    values, data = begun(PropertyConfig, given, _named(as_named(files, folder)))
     if "property" not in data and not any(map(_is_table, data["files"])):
         data["property"] = _only_number(data["files"])
     config = parse_section(PropertyConfig, values, "the config")

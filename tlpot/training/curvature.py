@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -63,8 +64,8 @@ def curvature_errors(output: Output, batch: Batch, pairs: Sequence[Pair], reach:
     That is of Φ·`reach`, what the force constants between two displacements would make of a
     displacement by `reach` (Å). Times the weight of the frame.
     """
-    ends = batch.n_atoms.cumsum(0).tolist()
     sizes, device = batch.n_atoms.tolist(), batch.frame.device
+    ends = list(accumulate(sizes))
     first, second = (
         torch.cat([torch.arange(ends[place] - sizes[place], ends[place]) for place in places])
         for places in ([a for a, _, _ in pairs], [b for _, b, _ in pairs])
