@@ -15,7 +15,7 @@ from tlpot.cli.main import main
 from tlpot.config.data import Data
 from tlpot.data.check import check_frames
 from tlpot.data.groups import read_data
-from tlpot.data.labels import label_of
+from tlpot.data.label_names import label_of
 from tlpot.data.read import read_frames
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError

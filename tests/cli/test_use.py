@@ -21,7 +21,7 @@ def test_rank(tmp_path, urea, capsys):
     output = tmp_path / "ranking"
     words = ["rank", f"{urea}@0:40:20", "--model", "mini", "--no-relax", "--output", output]
     (tmp_path / "broken.cif").write_text("nonsense")
-    assert run(*words, tmp_path / "broken.cif") == 0
+    assert run(*words, tmp_path / "broken.cif") == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "2 ranked, 0 copies, 1 refused" in said
     assert "broken.cif: cannot be read as CIF" in said

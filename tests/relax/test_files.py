@@ -112,7 +112,7 @@ def test_a_dead_dask_worker_costs_its_shard_only(tmp_path, files):
 
 
 def test_bad_inputs_are_rows_of_the_table(tmp_path, files, capfd):
-    """Broken, empty, disordered, overlapping, unknown: named; exit code 0 while some are left."""
+    """Broken, empty, disordered, overlapping, unknown: named; exit code 1 while some are left."""
     sites, cell = [(0, 0, 0), (0.5, 0.5, 0.5)], [6, 6, 6, 90, 90, 90]
     salt = crystal(["C", "N"], sites, spacegroup=225, cellpar=cell)
     ase.io.write(files / "whole.cif", salt)
@@ -133,7 +133,7 @@ def test_bad_inputs_are_rows_of_the_table(tmp_path, files, capfd):
 
     with pytest.raises(SystemExit) as end:
         run(everything)
-    assert end.value.code == 0
+    assert end.value.code == 1
     assert "6 structures relaxed, 5 set aside" in capfd.readouterr().out
     aside = {
         Path(row["name"].split("#")[0]).stem: row["reason"]

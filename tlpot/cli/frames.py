@@ -21,6 +21,7 @@ from tlpot.cli.shared import (
     err,
     out,
     refuse_idle,
+    require_all_done,
     stoppable,
 )
 from tlpot.config.data import Data, Keys
@@ -167,5 +168,4 @@ def label(
                 frames, settings, output, workers, lambda so_far: advance(so_far.done), scheduler
             )
     print_labels(summary, out)
-    if summary.failed:
-        raise typer.Exit(1 if summary.labelled or summary.kept else 2)
+    require_all_done(summary.labelled + summary.kept, len(summary.failed))

@@ -24,8 +24,8 @@ from tlpot.cli.shared import (
 from tlpot.errors import StorageError, TlpotError, TlpotWarning, first_line, is_out_of_memory
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 done but for some frames, points or steps, which are named; 2 refused, "
-    "or nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM."
+    "Exit codes: 0 done; 1 done but for some structures, frames, points or steps, which are named; "
+    "2 refused, or nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM."
 )
 
 WORKFLOW = (

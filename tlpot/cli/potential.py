@@ -28,6 +28,7 @@ from tlpot.cli.shared import (
     Writes,
     err,
     out,
+    require_all_done,
     stoppable,
 )
 from tlpot.config.data import Data, Keys
@@ -203,6 +204,8 @@ def _evaluate_frames(
     write_new(contents, "name another file")
     for path in contents:
         err.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    aside = sum(rejection.reason != "duplicate" for rejection in checked.rejected)
+    require_all_done(len(checked.frames), aside)
 
 
 def _evaluate_phonons(
@@ -247,8 +250,8 @@ def ablate(
     with stoppable(kept), sweep_display(err) as (on_point, on_epoch):
         outcomes = run_sweep(settings, on_point, on_epoch=on_epoch)
     print_sweep(outcomes, settings.output, out)
-    if failed := sum(outcome.reason is not None for outcome in outcomes):
-        raise typer.Exit(2 if failed == len(outcomes) else 1)
+    failed = sum(outcome.reason is not None for outcome in outcomes)
+    require_all_done(len(outcomes) - failed, failed)
 
 
 @app.command(epilog="Example: tlpot schema > schema.json")

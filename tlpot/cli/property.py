@@ -18,6 +18,7 @@ from tlpot.cli.shared import (
     Writes,
     err,
     out,
+    require_all_done,
     stoppable,
 )
 
@@ -77,6 +78,7 @@ def predict(
 
         write_new({output: text}, "name another file with --output")
         out.print(f"{len(frames)} structures: {output}", soft_wrap=True)
+    require_all_done(len(frames), len(rejected))
 
 
 @app.command(epilog="Example: tlpot property evaluate known.csv --model runs/property")

@@ -210,3 +210,9 @@ def stoppable(kept: str) -> Iterator[None]:
     except Terminated as stop:
         err.print(f"stopped by {stop.signal}; {kept}", soft_wrap=True)
         raise typer.Exit(stop.code) from None
+
+
+def require_all_done(done: int, aside: int) -> None:
+    """End the verb with exit code 1 if some things were set aside, with 2 if all of them were."""
+    if aside:
+        raise typer.Exit(1 if done else 2)

@@ -11,7 +11,7 @@ import typer
 
 from tlpot.cli.jobs import DynamicsJob, RankJob, RelaxJob
 from tlpot.cli.options import described, job
-from tlpot.cli.shared import Device, Verbs, Writes, err, out, stoppable
+from tlpot.cli.shared import Device, Verbs, Writes, err, out, require_all_done, stoppable
 from tlpot.errors import TlpotError
 from tlpot.relax.settings import Relaxation
 from tlpot.trust.settings import Stress
@@ -54,6 +54,7 @@ def rank(job: RankJob) -> None:
         ranked.model = job.model
         write_ranking(ranked, output)
     print_ranking(ranked, output, out)
+    require_all_done(len(ranked.candidates), len(ranked.refused))
 
 
 @job(
@@ -86,8 +87,7 @@ def relax(job: RelaxJob) -> None:
             on_structure=advance,
         )
     print_relaxed(outcome, out)
-    if not outcome.relaxed:
-        raise typer.Exit(2)
+    require_all_done(outcome.relaxed, len(outcome.quarantine))
 
 
 @job(

@@ -22,7 +22,7 @@ from tlpot.errors import TlpotError, storage
 from tlpot.files import append, locked, make_folder
 from tlpot.labelling.engines import Engine, EngineLabels
 from tlpot.parallel.processes import LOCAL, as_done, require_scheduler
-from tlpot.structure.electrons import stated_open_shell
+from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw
 
@@ -224,8 +224,8 @@ def _unfit(frame: Frame) -> str | None:
     """Why no engine should be asked."""
     if flaw := find_flaw(frame.atoms, shortest=0.0):
         return str(flaw)
-    if stated := stated_open_shell(frame.atoms, frame.info):
-        return f"{stated}: tlpot labels neutral closed-shell structures"
+    if shell := open_shell(frame):
+        return f"{shell}: tlpot labels neutral closed-shell structures"
     return None
 
 

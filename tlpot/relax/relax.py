@@ -18,7 +18,7 @@ from tlpot.relax.ending import Minimum, deforms
 from tlpot.relax.settings import Relaxation
 from tlpot.relax.symmetry import symmetrised
 from tlpot.structure.bonds import changed_bonds
-from tlpot.structure.electrons import stated_open_shell
+from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame, bare
 from tlpot.structure.soundness import find_flaw
 
@@ -145,11 +145,11 @@ def _start(frame: Frame, number: int, potential: Potential, settings: Relaxation
 def unfit(
     atoms: Atoms, potential: Potential, info: Mapping[str, object] | None = None
 ) -> str | None:
-    """Why the model should not even be asked, or None; `info` as for `stated_open_shell`."""
+    """Why the model should not even be asked, or None; `info` are notes of the structure."""
     if flaw := find_flaw(atoms, potential.elements, periodic="whole"):
         return str(flaw)
-    if stated := stated_open_shell(atoms, info):
-        return f"{stated}; the models know neutral closed-shell systems only"
+    if shell := open_shell(Frame(atoms, info=dict(info or {}))):
+        return f"{shell}; the models know neutral closed-shell systems only"
     if reason := too_close(atoms, {}):
         return f"too close for any model: {reason}"
     return None
