@@ -111,6 +111,8 @@ def test_what_yaml_cannot_read_is_told_by_line_and_mend(config, text, line, mend
     [
         ("data: {files: [3]}\n", ["data.files.0", "put it in quotes: '3'"]),
         (DATA + "output: 2026\n", ["output", "put it in quotes: '2026'"]),
+        (DATA + "training: {epochs: on}\n", ["training.epochs", "write a number, not true"]),
+        (DATA + "training: {force_weight: 0,5}\n", ["in braces a comma parts", "decimal point"]),
         (DATA + "output: no\n", ["output", "YAML takes yes, no, on"]),
         (DATA + "label: {dispersion: off}\n", ["label.dispersion", "or write null for none"]),
         (DATA + "output:\n", ["output", "there is nothing behind its colon"]),

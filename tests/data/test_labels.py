@@ -11,7 +11,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from tlpot.config.data import Keys
+from tlpot.config.data import Data, Keys
+from tlpot.data.check import check_frames
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 
@@ -53,6 +54,9 @@ def refusal(*args: object, **kwargs: object) -> str:
         ("E", "forces"),
         ("energy_dft", "forces_dft"),
         ("E_vasp", "forces-vasp"),
+        ("energy_eV", "forces_eV"),
+        ("total_energy_eV", "forces_eV/A"),
+        ("energy(eV)", "dft_forces_eV_per_ang"),
     ],
 )
 def test_names_in_the_wild(tmp_path: Path, energy: str, forces: str) -> None:
@@ -61,6 +65,30 @@ def test_names_in_the_wild(tmp_path: Path, energy: str, forces: str) -> None:
     assert frame.energy == -3.5
     np.testing.assert_allclose(frame.forces, FORCES)
     assert (frame.info["energy_key"], frame.info["forces_key"]) == (energy, forces)
+
+
+@pytest.mark.parametrize(
+    ("info", "forces", "keys", "says"),
+    [
+        ({"energy_hartree": -1.0}, "forces", {"energy": "energy_hartree"}, "hartree by its name"),
+        ({"energy": -1.0}, "f_au", {"forces": "f_au"}, "forces 'f_au' is in au"),
+        ({"energy": -1.0, "energy_unit": "Ha"}, "forces", {}, "in ha by 'energy_unit=Ha'"),
+        ({"energy": -1.0, "units": "kcal/mol"}, "forces", {}, "in kcal by 'units=kcal/mol'"),
+    ],
+)
+def test_another_unit_is_believed(tmp_path, info, forces, keys, says) -> None:
+    """It was taken for eV, if only somebody named it."""
+    path = write(tmp_path / "a.extxyz", info, {forces: FORCES})
+    assert says in refusal(path, Keys(**keys))
+    mine = {"energy": -1.0, "energy_unit": "eV", "units": "eV, Angstrom"}
+    (frame,) = read_frames(write(tmp_path / "b.extxyz", mine, {"forces": FORCES}))
+    assert frame.energy == -1.0
+
+
+def test_columns_that_may_be_the_forces_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.extxyz", {"energy": -1.0}, {"grad_E_neg": FORCES})
+    with pytest.raises(TlpotError, match="no forces; it has grad_E_neg"):
+        check_frames(read_frames(path), Data(files=[str(path)]))
 
 
 @pytest.mark.parametrize("key", ["gradient", "orca_gradients", "grad"])

@@ -94,6 +94,13 @@ MIXED = {
         "U 3",
         "U 4",
     ),
+    "LIBXC": (
+        "GGA = LI\nLIBXC1 = GGA_X_PBE\nLIBXC2 = GGA_C_PBE",
+        "GGA = LI\nLIBXC1 = GGA_X_B88\nLIBXC2 = GGA_C_LYP",
+        "functional",
+        "'GGA_X_PBE+GGA_C_PBE'",
+        "'GGA_X_B88+GGA_C_LYP'",
+    ),
     "ISPIN": ("ISPIN = 1", "ISPIN = 2", "spin", "'ISPIN = 1'", "'ISPIN = 2'"),
 }
 

@@ -185,6 +185,18 @@ def test_file_of_no_known_kind(tmp_path: Path) -> None:
     assert "not a kind of file" in refusal(tmp_path / "notes.zzz")
 
 
+@pytest.mark.parametrize("name", ["OSZICAR", "vaspout.h5", "ML_AB", "INCAR.relax"])
+def test_other_files_of_vasp_point_to_those_with_labels(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("1 F= -.8E+01 E0= -.8E+01\n")
+    assert "reads OUTCAR and vasprun.xml" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "OUTCAR", "a.cif", "vasprun.xml"])
+def test_text_of_windows_in_utf_16_is_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("3\n\nH 0 0 0\n", encoding="utf-16")
+    assert "UTF-16" in refusal(tmp_path / name)
+
+
 def test_urea(tlpot_data: Path) -> None:
     frames = read_frames(tlpot_data / "x23/21_urea/train.traj")
     kinds = [frame.kind for frame in frames]

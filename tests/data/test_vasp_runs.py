@@ -406,3 +406,24 @@ def test_what_is_no_vasp_file_is_called_so(tmp_path: Path, name: str, text: str,
     with pytest.raises(TlpotError, match=said) as error:
         read_frames(tmp_path / name)
     assert "cut" not in str(error.value)
+
+
+def test_lines_that_are_missing_pair_no_forces_with_the_next_energy(
+    tmp_path: Path, outcar_text: Build
+) -> None:
+    """As where a disk was full for a while."""
+    text = outcar_text(2, 2, 2)
+    first = text.index("FREE ENERGIE", text.index("Iteration      2("))
+    path = tmp_path / "OUTCAR"
+    path.write_text(text[:first] + text[text.index(" Iteration      3(") :])
+    frames = read_frames(path)
+    assert [frame.energy for frame in frames] == [-15.2, None]
+    assert "lines are missing" in str(frames[1].info["incomplete"])
+
+
+def test_a_head_that_is_cut_is_said(tmp_path: Path, outcar_text: Build) -> None:
+    text = outcar_text(2)
+    path = tmp_path / "OUTCAR"
+    path.write_text(text[text.index(" Iteration") :])
+    with pytest.raises(TlpotError, match="header, which names the elements, is missing"):
+        read_frames(path)

@@ -151,6 +151,40 @@ def test_labels_of_atoms_are_no_elements(tmp_path: Path) -> None:
         read_structures(tmp_path / "a.xyz")
 
 
+def test_isotopes_are_their_element_as_in_a_cif(tmp_path: Path) -> None:
+    """A comment that begins with the letter is none."""
+    (tmp_path / "a.xyz").write_text(f"3\nT = 300\n{ATOMS.replace('H 0.0 0', 'D 0.0 0')}")
+    (atoms,) = (frame.atoms for frame in read_structures(tmp_path / "a.xyz"))
+    assert str(atoms.symbols) == "OH2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("0.59 -0.1", "0,59 -0.1", "'0,59' has a comma; write a decimal point"),
+        ("0.59 -0.1", "5.9D-01 -0.1", "'5.9D-01' is a number of Fortran's; write E for D"),
+        ("O 0.0", "8 0.0", "'8' is a number where an element's symbol belongs"),
+        (f"Lattice={CELL}", 'Lattice="4 4 5"', "Lattice has not the nine numbers"),
+    ],
+)
+def test_the_frame_that_cannot_be_read_is_named(tmp_path: Path, old, new, says) -> None:
+    path = written(tmp_path / "a.extxyz", f"Lattice={CELL} Properties={PROPERTIES} energy=-14.5")
+    text = path.read_text()
+    path.write_text(text + text.replace(old, new))
+    with pytest.raises(TlpotError, match=re.escape(f"{path}#2: cannot be read")) as told:
+        read_frames(path)
+    assert says in str(told.value)
+
+
+@pytest.mark.parametrize("count", ["2", "4"])
+def test_a_wrong_number_of_atoms_is_told_of_its_frame(tmp_path: Path, count: str) -> None:
+    path = written(tmp_path / "a.extxyz", f"Properties={PROPERTIES}", 3)
+    head, _, rest = path.read_text().partition("\n3\n")
+    path.write_text(f"{head}\n{count}\n{rest}")
+    with pytest.raises(TlpotError, match=r"behind frame 1, in line 1.*number of atoms of frame 1"):
+        read_frames(path)
+
+
 @pytest.mark.parametrize("before", ["", f"3\nLattice={CELL}\n{ATOMS}"])
 def test_a_number_of_atoms_at_the_end_is_a_cut_frame(tmp_path: Path, before: str) -> None:
     """ASE would ask for a line of each."""

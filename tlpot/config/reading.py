@@ -237,6 +237,8 @@ def trap(problem: Mapping[str, Any]) -> str:
     if isinstance(value, int | float) and wants_text:
         a_key = problem["loc"][-1:] == ("[key]",)
         return "write a name (an element's symbol)" if a_key else QUOTE.format(value)
+    if kind == "invalid_key" and isinstance(value, int):
+        return "in braces a comma parts the entries; a number has a decimal point"
     if value is None and wants_text:
         return "there is nothing behind its colon; leave the key out, or give it a value"
     if isinstance(value, str) and kind.endswith("_parsing") and re.fullmatch(r"-?\d+,\d+", value):

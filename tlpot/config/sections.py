@@ -8,7 +8,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from tlpot.config.reading import dumped, read_override, read_yaml, trap
@@ -95,6 +103,15 @@ class Section(BaseModel):
     @classmethod
     def _empty_section_is_default(cls, values: Any) -> Any:
         return {} if values is None else values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_is_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"write a number, not {str(value).lower()}")
+        return value
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:

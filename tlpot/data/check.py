@@ -269,7 +269,8 @@ def _flaw(
 
 def _other_numbers(info: Mapping[str, object]) -> str:
     """Notes of a frame that may be the label that is missing, under another name."""
-    names = [key for key, value in info.items() if isinstance(value, float)]
+    names = [str(info["columns"])] if "columns" in info else []
+    names += [key for key, value in info.items() if isinstance(value, float)]
     more = f" and {len(names) - NOTES_LISTED} more" if len(names) > NOTES_LISTED else ""
     return f"; it has {', '.join(names[:NOTES_LISTED])}{more}" if names else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from ase import Atoms
 from tlpot.config.data import Keys
 from tlpot.config.hints import hint
 from tlpot.data.constraints import simplified
+from tlpot.data.label_names import NAMES, label_of, require_own_unit
 from tlpot.data.notes import DATABASE_NOTES, from_own, own_note
 from tlpot.errors import TlpotError
 from tlpot.structure.electrons import initial_state
@@ -21,23 +21,10 @@ from tlpot.structure.frames import Frame, bare
 
 EnergyKind = Literal["free_energy", "energy"]
 
-_PREFIX = r"(?:(?P<prefix>[a-z0-9]+)[_-])??"
-_SUFFIX = r"(?:[_-](?P<suffix>dft|qm|target|true|vasp))?"
-_NAMES = {
-    "energy": re.compile(
-        rf"(?:{_PREFIX}(?P<kind>tot|total|free|potential)?[_-]?energy|e|etot|toten){_SUFFIX}"
-    ),
-    "forces": re.compile(rf"{_PREFIX}(?:forces?|grad|gradients?){_SUFFIX}"),
-    "stress": re.compile(rf"{_PREFIX}(?:stress|virials?){_SUFFIX}"),
-}
-_OTHER = re.compile(
-    "kinetic|interaction|formation|binding|cohesive|atomization|adsorption|lattice|relative|"
-    "reaction|zpe|dispersion|vdw|d3|d4|mbd|external|constraint|solvation|strain|hull|fermi|gap|"
-    "nuclear|exchange|correlation|hartree|coulomb|electrostatic|predicted|prediction|pred"
-)
-"""Prefixes of energies and forces that are a part, a difference or a guess: no label."""
 _CLOSE = {"energy": (2e-7, 1e-6), "forces": (1e-5, 1e-5), "stress": (1e-5, 1e-6)}
 """rtol and atol within which two labels of one frame are the same number (float32 rounding)."""
+OWN_COLUMNS = ("positions", "momenta", "masses", "initial_charges", "initial_magmoms")
+"""Numbers of each atom that are no labels, as ASE calls them."""
 
 
 class _Label(NamedTuple):
@@ -101,15 +88,6 @@ def _pool(atoms: Atoms) -> dict[str, Any]:
                 key = f"{key} (in info)"
             pool.setdefault(key, value)
     return {key: value for key, value in pool.items() if value is not None}
-
-
-def label_of(key: str) -> str:
-    """Which label a name stands for, or an empty string."""
-    for kind, pattern in _NAMES.items():
-        match = pattern.fullmatch(key.removesuffix(" (in info)").lower())
-        if match and not _OTHER.fullmatch(match["prefix"] or ""):
-            return kind
-    return ""
 
 
 def _equal(kind: str, atoms: Atoms, a: Any, b: Any) -> bool:
@@ -184,6 +162,8 @@ def _make_frame(
         if label is not None:
             info[f"{kind}_key"] = label.key
             prefix = label.prefix if kind == "energy" else prefix
+        elif kind == "forces" and "energy_key" in info and (columns := _unknown_columns(atoms)):
+            info["columns"] = ", ".join(columns)
     structure = bare(atoms)
     structure.set_constraint(simplified(atoms))
     frame = Frame(
@@ -201,6 +181,12 @@ def _make_frame(
         del info["stress_key"]
         frame = replace(frame, stress=None)
     return frame
+
+
+def _unknown_columns(atoms: Atoms) -> list[str]:
+    """Numbers of each atom under a name that tells nothing."""
+    numbers = [name for name, values in atoms.arrays.items() if values.dtype.kind == "f"]
+    return [name for name in numbers if name not in OWN_COLUMNS and not label_of(name)]
 
 
 def _notes(atoms: Atoms) -> dict[str, object]:
@@ -237,7 +223,7 @@ def _choose(
         return None
     candidates = []
     for key, value in pool.items():
-        match = _NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
+        match = NAMES[kind].fullmatch(key.removesuffix(" (in info)").lower())
         fits = match and label_of(key) == kind and not _is_other(key, value, atoms)
         if key == named or (named is None and fits):
             groups = match.groupdict() if match else {}
@@ -258,6 +244,8 @@ def _choose(
             if label.free == wanted
             or not any(o.free == wanted for o in candidates if o.prefix == label.prefix)
         ]
+    for label in candidates:
+        require_own_unit(kind, label.key, pool)
     same = [label for label in candidates if label.prefix == prefix]
     candidates = same or candidates
     first = candidates[0]

@@ -201,6 +201,11 @@ class _Header:
 
     @cached_property
     def symbols(self) -> list[str]:
+        if not self.counts:
+            raise TlpotError(
+                f"{self.path}: its header, which names the elements, is missing: the file is cut "
+                "at its beginning. Copy it again, or use the run's vasprun.xml."
+            )
         species = [self._element(title) for title in self.species]
         atoms = int(self.tags.number("NIONS", 0))
         if atoms != sum(self.counts) or len(species) != len(self.counts):
@@ -276,6 +281,8 @@ class _Step:
         """Another electronic step; those of an earlier loop (a linear response) do not count."""
         loop = line.partition("Iteration")[2].partition("(")[0].strip()
         if loop != self.loop:
+            if self.positions is not None:
+                self.broken = "lines are missing: this step has forces and no energy"
             self.loop, self.scf_steps, self.aborted = loop, 0, False
         self.begun = True
         self.scf_steps += 1

@@ -24,7 +24,7 @@ from tlpot.data.outcar import read_outcar
 from tlpot.data.shelx import read_shelx
 from tlpot.data.vasp import is_outcar, is_vasprun
 from tlpot.data.vasprun import read_vasprun
-from tlpot.data.xyz import require_all, respelled
+from tlpot.data.xyz import read_xyz
 from tlpot.errors import TlpotError, refusing, storage
 from tlpot.files import expanded
 from tlpot.structure.frames import Frame, bare
@@ -41,6 +41,22 @@ ULM = ("traj", "gpw", "gpaw-wfs")
 """ASE's names of the formats."""
 SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
 """What may stand after ``@``: ``3``, ``-1``, ``0:100``, ``::10``."""
+COMPLAINTS = (
+    (r"to float: '(-?\d+,\d+)'", "'{0}' has a comma; write a decimal point"),
+    (r"to float: '(\S+[dD][-+]?\d+)'", "'{0}' is a number of Fortran's; write E for D"),
+    (
+        r"info item (\w+), expecting special 3x3",
+        "{0} has not the nine numbers, with decimal points, that are a 3 × 3 matrix here; a cell "
+        'of three lengths is Lattice="a 0 0 0 b 0 0 0 c"',
+    ),
+    (r"^'(\d+)'$", "'{0}' is a number where an element's symbol belongs"),
+)
+"""What ASE says of a file, and what it means."""
+VASP_FILES = (
+    r"(OSZICAR|vaspout|WAVECAR|CHG|CHGCAR|INCAR|KPOINTS|POTCAR|ML_ABN?|DOSCAR|EIGENVAL|REPORT|PCDAT)"
+    r"([._-].*)?"
+)
+"""Those without labels that tlpot reads."""
 CIF_HEAD = rb"(\xef\xbb\xbf)?\s*data_\S*\s"
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
@@ -227,6 +243,8 @@ def _no_data(head: bytes) -> str:
     """What stands in the place of a file that never came, where `head` is the begin of one."""
     if head.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "text in UTF-16, as Windows writes it; save it as UTF-8"
     if re.match(rb"\s*(<!doctype html|<html)", head, re.I):
         return "a web page, not data; the download went wrong, repeat it"
     return ""
@@ -239,6 +257,10 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
             kind = filetype(str(plain))
             ioformats[kind]
         except (UnknownFileTypeError, KeyError):
+            if re.fullmatch(VASP_FILES, path.name):
+                raise TlpotError(
+                    f"{path}: of VASP's files tlpot reads OUTCAR and vasprun.xml; give this run's"
+                ) from None
             raise TlpotError(
                 f"{path}: not a kind of file that tlpot or ASE knows; .extxyz, .traj, .db, OUTCAR "
                 "and vasprun.xml always work."
@@ -252,17 +274,15 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
         if kind == "db":
             rows = ase.db.connect(plain).select()
             return [row.toatoms(add_additional_information=True) for row in rows]
-        text = respelled(path, plain) if kind in XYZ else None
-        source: Path | io.StringIO | io.BytesIO = plain if text is None else io.StringIO(text)
+        if kind in XYZ:
+            return read_xyz(path, plain, kind, _meaning)
+        source: Path | io.BytesIO = plain
         if kind in POSCARS:
             _require_lines(plain)
         if kind in ULM:  # of a path ASE makes room for what the file claims, not for what it holds
             source = io.BytesIO(plain.read_bytes())
         read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
-    images = read if isinstance(read, list) else [read]
-    if kind in XYZ:
-        require_all(path, plain, text, len(images))
-    return images
+    return read if isinstance(read, list) else [read]
 
 
 def _require_lines(plain: Path) -> None:
@@ -286,6 +306,9 @@ def _declares_entities(plain: Path) -> bool:
 
 def _meaning(error: Exception) -> str:
     """What a reader of ASE's complains of, where its own words do not tell."""
+    for words, meaning in COMPLAINTS:
+        if match := re.search(words, str(error)):
+            return meaning.format(*match.groups())
     if isinstance(error, KeyError) and re.fullmatch(r"'[A-Z][a-z]?'", str(error)):
         return f"{error} is no known element"
     if isinstance(error, KeyError) and re.fullmatch(r"'[A-Za-z]+\d\w*'", str(error)):

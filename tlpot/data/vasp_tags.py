@@ -140,7 +140,10 @@ class Tags(dict[str, str]):
         of_potcar = [DATA_SET.get(title.split()[0], "") for title in titles if title.split()]
         name = GGA.get(code, code) or next(iter(of_potcar), "")
         meta = self.text("METAGGA").strip("-.")
-        if meta not in ("", "F", "T", "FALSE", "TRUE", "NONE"):
+        libxc = [part for tag in ("LIBXC1", "LIBXC2") if (part := self.text(tag).strip("-"))]
+        if "LI" in (code[:2], meta[:2]) and libxc:
+            name = "+".join(libxc)
+        elif meta not in ("", "F", "T", "FALSE", "TRUE", "NONE"):
             name = meta
         if self.flag("LUSE_VDW"):
             name = self._nonlocal(code, name)

@@ -11,13 +11,13 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from tlpot.data.labels import label_of
+from tlpot.data.label_names import label_of
 from tlpot.data.notes import quoted, to_line
 from tlpot.errors import TlpotError
 from tlpot.files import make_folder, write_whole
 from tlpot.structure.frames import Frame, movable
 
-LABEL_KEYS = ("energy_key", "forces_key", "stress_key")
+LABEL_KEYS = ("energy_key", "forces_key", "stress_key", "columns")
 """What reading notes about where a label stood; it does not hold for the new file."""
 LETTERS = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S"}
 """How extended XYZ calls the kinds of columns."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tlpot.errors import TlpotError
+import ase.io
+from ase import Atoms
+
+from tlpot.data.contents import ISOTOPES
+from tlpot.errors import TlpotError, refusing
 
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 LOWER_CASE = ("species", "pos")
@@ -28,7 +32,42 @@ LONGEST_QUOTE = 60
 """Characters of a line that a message shows."""
 WIDEST = 10_000
 """Numbers of an atom in one column, at most."""
+ISOTOPE = re.compile(rf"^\s*({'|'.join(ISOTOPES)})(?=\s)", re.M)
+"""The element of an atom's line."""
 YES = re.compile(r"\b(t|true|1)\b|\.true\.", re.I)
+
+
+def read_xyz(
+    path: Path, plain: Path, kind: str, meaning: Callable[[Exception], str]
+) -> list[Atoms]:
+    """All frames of an XYZ file, which lies unpacked at `plain`.
+
+    Parameters
+    ----------
+    kind
+        ASE's name of the format.
+    meaning
+        As for `tlpot.errors.refusing`.
+
+    Raises
+    ------
+    TlpotError
+        Naming the first frame that cannot be read; or as `respelled` and `require_all`.
+    """
+    text = respelled(path, plain)
+    source = plain if text is None else io.StringIO(text)
+    try:
+        read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
+    except Exception:
+        lines = (plain.read_text("utf-8", "replace") if text is None else text).splitlines()
+        for frame, place in enumerate(_comments(path, lines)):
+            block = "\n".join(lines[place - 1 : place + 1 + int(lines[place - 1])])
+            with refusing(f"{path}#{frame}", kind, meaning):
+                ase.io.read(io.StringIO(block), 0, format=kind)
+        raise
+    images = read if isinstance(read, list) else [read]
+    require_all(path, plain, text, len(images))
+    return images
 
 
 def respelled(path: Path, plain: Path) -> str | None:
@@ -41,9 +80,10 @@ def respelled(path: Path, plain: Path) -> str | None:
         format's.
     """
     text = plain.read_bytes().decode("utf-8", "surrogateescape")
-    lines = re.split(r"\r*\n|\r", text.removeprefix("\ufeff"))
     changed = text.startswith("\ufeff") or "\r" in text.replace("\r\n", "")
-    for frame, place in enumerate(_comments(lines)):
+    isotopes = ISOTOPE.search(text) is not None
+    lines = re.split(r"\r*\n|\r", text.removeprefix("\ufeff"))
+    for frame, place in enumerate(_comments(path, lines)):
         atoms, behind = int(lines[place - 1]), len(lines) - place - 1
         if atoms > behind:
             raise TlpotError(
@@ -54,23 +94,47 @@ def respelled(path: Path, plain: Path) -> str | None:
         keys = {match["key"] for match in PAIR.finditer(comment)}
         lines[place] = PAIR.sub(partial(_pair, keys), comment)
         changed = changed or lines[place] != comment
+        if isotopes:
+            block = slice(place + 1, place + 1 + atoms)
+            elements = [ISOTOPE.sub(_element, line) for line in lines[block]]
+            changed = changed or elements != lines[block]
+            lines[block] = elements
         _require_names(lines[place], f"{path}#{frame}")
     return "\n".join(lines) if changed else None
 
 
-def _comments(lines: list[str]) -> Iterator[int]:
-    """Where the comments stand, up to the first line that is no number of atoms."""
-    place = 0
-    while place < len(lines):
+def _comments(path: Path, lines: list[str]) -> Iterator[int]:
+    """Where the comments stand, up to the first blank line between frames."""
+    place = frames = 0
+    while place < len(lines) and lines[place].strip():
         if lines[place].lstrip().startswith("VEC"):
             place += 1
             continue
-        try:
-            atoms = int(lines[place])
-        except ValueError:
-            return
+        atoms = _count(path, lines[place], frames, place)
         yield place + 1
+        frames += 1
         place += max(atoms, 0) + 2
+
+
+def _count(path: Path, line: str, frames: int, place: int) -> int:
+    """Of the atoms of a frame, as its first line has it."""
+    try:
+        return int(line)
+    except ValueError:
+        text = f"'{line.strip()[:LONGEST_QUOTE]}', which is no number of atoms"
+        if not frames:
+            raise TlpotError(
+                f"{path}: in its first line stands {text}. Remove what is no frame."
+            ) from None
+        raise TlpotError(
+            f"{path}: behind frame {frames - 1}, in line {place + 1}, stands {text}. Remove it, or "
+            f"mend the number of atoms of frame {frames - 1}."
+        ) from None
+
+
+def _element(match: re.Match[str]) -> str:
+    """Hydrogen for its isotopes."""
+    return match[0].replace(match[1], ISOTOPES[match[1]])
 
 
 def _pair(keys: set[str], match: re.Match[str]) -> str:
@@ -125,25 +189,20 @@ def require_all(path: Path, plain: Path, text: str | None, read: int) -> None:
         If the file, or its `respelled` text, holds more frames than were `read`, or something
         else behind them.
     """
-    frames = 0
+    frames = place = 0
     with (
         io.StringIO(text)
         if text
         else plain.open(encoding="utf-8-sig", errors="replace", newline="\n") as file
     ):
         while line := file.readline():
+            place += 1
             if not line.strip() or line.lstrip().startswith("VEC"):
                 continue
-            try:
-                atoms = int(line)
-            except ValueError:
-                where = f"behind frame {frames - 1}" if frames else "in its first line"
-                raise TlpotError(
-                    f"{path}: {where} stands '{line.strip()[:LONGEST_QUOTE]}', which is no number "
-                    "of atoms. Remove what is no frame."
-                ) from None
+            atoms = _count(path, line, frames, place - 1)
             frames += 1
             for _ in range(atoms + 1):
+                place += 1
                 if not file.readline():
                     break
     if frames != read:
