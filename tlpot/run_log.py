@@ -56,7 +56,7 @@ class _RunLog(logging.Handler):
         with suppress(OSError):
             self.begun = self.begun or bool(self._there() - self.before)
             if self.begun:
-                with self.path.open("a", encoding="utf-8") as file:
+                with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                     file.writelines(f"{line}\n" for line in self.waiting)
                 self.waiting = []
 

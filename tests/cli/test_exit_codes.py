@@ -1,5 +1,9 @@
 """What a batch queue goes by: 0 where all is done, 1 where part was set aside, 2 where all was."""
 
+import os
+import subprocess
+import sys
+
 import ase.io
 import pytest
 from ase import Atoms
@@ -52,3 +56,12 @@ def test_a_lone_atom_is_set_aside(files, capsys):
     assert end.value.code == 2
     assert "odd number of electrons (9)" in told
     assert "a lone atom" in told
+
+
+def test_a_terminal_without_our_letters_costs_no_traceback():
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "tlpot", "relax", "Å → γ.cif", "--model", "mini"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"no such file" in done.stderr
+    assert b"Traceback" not in done.stderr

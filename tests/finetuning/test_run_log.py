@@ -1,5 +1,6 @@
 """What a batch run leaves to read: its log, and what to lower where memory ran out."""
 
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,13 @@ from tlpot.run_log import RUN_LOG, log, logged
 
 def lines(folder: str | Path) -> list[str]:
     return Path(folder, RUN_LOG).read_text().splitlines()
+
+
+def test_names_of_files_that_are_no_text_are_logged(tmp_path):
+    """As of archives from a machine with another encoding; the log's error ended the run."""
+    with logged(tmp_path, begun=True):
+        log.info("set aside %s", os.fsdecode(b"Stra\xdfe.cif"))
+    assert b"set aside Stra\xdfe.cif" in (tmp_path / RUN_LOG).read_bytes()
 
 
 def test_the_log_of_a_run_tells_its_story(settings, labelled, write_frames):

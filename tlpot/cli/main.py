@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -72,6 +73,9 @@ def root(version: Version = False) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
+    for stream in (sys.stdout, sys.stderr):  # a locale without Å shows a question mark
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     show, told = warnings.showwarning, set()
 
     def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
