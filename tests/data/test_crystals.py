@@ -4,7 +4,7 @@ import ase.io
 import pytest
 from ase.build import bulk, molecule
 
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals import read_crystals, read_each
 from tlpot.errors import TlpotError
 from tlpot.structure.soundness import find_flaw
 
@@ -89,3 +89,28 @@ def test_vasp_4_files_without_elements_are_told_so(tmp_path):
     )
     with pytest.raises(TlpotError, match=r"POSCAR: cannot be read as vasp: it names no elements"):
         read_crystals(str(tmp_path / "POSCAR"))
+
+
+POSCAR = "water\n1.0\n5 0 0\n0 .5E1 0\n0 0 5.0\nO H\n1 2\nDirect\n0 0 0\n.1 .1 0\n-.1 .1 0\n"
+MOLFILE = (
+    "\n  x\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n    0.0000    0.0000    0.0000 O   0  0\n"
+    "    0.7600    0.5900    0.0000 H   0  0\n  1  2  1  0\nM  END\n$$$$\n"
+)
+
+
+@pytest.mark.parametrize(("name", "text"), [("POSCAR", POSCAR), ("a.sdf", MOLFILE)])
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_files_put_together_do_not_lose_the_second(tmp_path, name, text, between):
+    """ASE reads the first alone."""
+    (tmp_path / name).write_text(text)
+    assert len(read_each(tmp_path / name)[0]) == 1
+    (tmp_path / name).write_text(text + between + text)
+    frames, refused = read_each(tmp_path / name)
+    assert not frames
+    assert "holds 2 structures, and its format has one" in refused[0].reason
+
+
+def test_velocities_behind_a_structure_are_no_second_one(tmp_path):
+    more = "\n0.1 0.1 0.1\n0.1 0.1 0.1\n0.1 0.1 0.1\n\n1\n1.0\n0.0 0.0 0.0\n"
+    (tmp_path / "CONTCAR").write_text(POSCAR + more)
+    assert len(read_each(tmp_path / "CONTCAR")[0]) == 1

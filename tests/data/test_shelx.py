@@ -143,3 +143,15 @@ def test_airss(tmp_path):
     ase.io.write(tmp_path / "ase.res", salt)
     (frame,), _ = read_crystals(tmp_path / "ase.res")
     assert frame.formula == "Cl4Na4"
+
+
+def test_files_put_together_are_all_read(tmp_path):
+    """As by ``cat``; the first alone was read, the others were gone without a word."""
+    broken = RES.replace("SFAC C O H", "SFAC C O")
+    for end in (TAIL, ""):
+        first, last = (text.replace(TAIL, end) for text in (RES, RES.replace("5.1", "5.2")))
+        (tmp_path / "all.res").write_text(f"REM a landscape\n{first}{broken}{last}")
+        frames, refused = read_each(tmp_path / "all.res")
+        assert [frame.atoms.cell.lengths()[0] for frame in frames] == pytest.approx([5.1, 5.2])
+        assert [frame.name.partition("#")[2] for frame in frames] == ["0", "2"]
+        assert [x.name.partition("#")[2] for x in refused] == ["1"]

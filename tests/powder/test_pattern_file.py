@@ -58,6 +58,8 @@ def test_the_endings_of_topas_say_q(tmp_path):
         ("", 2 * np.pi / q(ANGLES), "does not look like 2θ"),
         ("measured on Monday", q(ANGLES), "does not look like 2θ"),
         ("# Q I", 10 * q(ANGLES), "Q .* without a unit"),
+        ("# theta (deg) counts", ANGLES / 2, "called '# theta .deg. counts'; convert it"),
+        ("Energy (keV), I", ANGLES, "called 'Energy .keV., I'; convert it"),
         ("#x_units: q", q(ANGLES), "Q .* without a unit"),
     ],
 )

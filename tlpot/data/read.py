@@ -37,6 +37,15 @@ CIFS = (".cif", ".mcif")
 SHELX = (".res", ".ins", ".shelx")
 XYZ = ("extxyz", "xyz")
 POSCARS = ("vasp", "vasp-xdatcar")
+BEGINS = {
+    "vasp": re.compile(
+        rb"^[ \t]*-?[\d.]+[ \t]*\r?\n(?:[ \t]*-?[\d.]\S*(?:[ \t]+-?[\d.]\S*){2}[ \t]*\r?\n){3}"
+        rb"[ \t]*[A-Z]\S*(?:[ \t]+[A-Z]\S*)*[ \t]*\r?\n[ \t]*\d+(?:[ \t]+\d+)*[ \t]*\r?$",
+        re.M,
+    ),
+    "sdf": re.compile(rb"^\$\$\$\$", re.M),
+}
+"""What stands once a structure, in formats of one of which ASE reads the first alone."""
 ULM = ("traj", "gpw", "gpaw-wfs")
 """ASE's names of the formats."""
 SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
@@ -276,6 +285,8 @@ def _read_ase(path: Path, plain: Path) -> list[Atoms]:
             return [row.toatoms(add_additional_information=True) for row in rows]
         if kind in XYZ:
             return read_xyz(path, plain, kind, _meaning)
+        if kind in BEGINS:
+            _require_one(path, plain, BEGINS[kind])
         source: Path | io.BytesIO = plain
         if kind in POSCARS:
             _require_lines(plain)
@@ -292,6 +303,15 @@ def _require_lines(plain: Path) -> None:
     if most := next((word for word in counts if len(word) > 9 or int(word) > len(lines)), None):
         raise ValueError(
             f"it counts {most.decode()[:20]} atoms of an element in {len(lines)} lines"
+        )
+
+
+def _require_one(path: Path, plain: Path, begin: re.Pattern[bytes]) -> None:
+    """Refuse files put together: those behind the first would vanish."""
+    if (count := len(begin.findall(plain.read_bytes()))) > 1:
+        raise TlpotError(
+            f"{path}: holds {count} structures, and its format has one; write each into a file of "
+            "its own, or all into one .extxyz"
         )
 
 

@@ -58,7 +58,7 @@ class _File:
 
 
 def read_shelx(path: Path) -> list[Atoms | Unreadable]:
-    """The crystal of a file, or why it is none.
+    """The crystals of a file, each from its TITL on, or why one is none.
 
     Symmetry is applied as LATT and SYMM say, elements are those of SFAC by number, 10 + x is a
     fixed x, free variables are put in, peaks (Q1 …) and what follows HKLF or END are no atoms.
@@ -66,10 +66,22 @@ def read_shelx(path: Path) -> list[Atoms | Unreadable]:
     """
     with open_binary(path) as file:
         text = decode(file.read())
+    return [_entry(block) for block in _blocks(text)]
+
+
+def _blocks(text: str) -> list[str]:
+    """Several files put together, one by one; what stands before the first title goes with it."""
+    first, *others = re.split(r"^(?=TITL\b)", text, flags=re.I | re.M)
+    if others and not re.search(r"^CELL\b", first, re.I | re.M):
+        return [first + others[0], *others[1:]]
+    return [first, *others]
+
+
+def _entry(text: str) -> Atoms | Unreadable:
     try:
-        return [_crystal(_instructions(text))]
+        return _crystal(_instructions(text))
     except TlpotError as error:
-        return [Unreadable("", str(error))]
+        return Unreadable("", str(error))
 
 
 def _instructions(text: str) -> _File:

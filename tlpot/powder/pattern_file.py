@@ -58,6 +58,10 @@ PATTERN_AXES: dict[str, tuple[str, Callable[[np.ndarray, float], np.ndarray]]] =
     ),
 }
 """Kinds of axes, as messages call them."""
+FOREIGN_AXES = re.compile(
+    r"(x[ -]?(units?|axis) )?(theta|energy|e k?ev|k?ev|tof|time of flight|channels?)\b"
+)
+"""What begins the title of an axis that is none of them."""
 SPELLINGS = {"θ": "theta", "å": "a", "\\aa": "a", "−": "-", "⁻": "-", "‐": "-"}
 """Of one thing."""
 SAY = "as its first line: '# 2theta', '# Q (1/A)', '# Q (1/nm)' or '# d (A)'"
@@ -183,6 +187,11 @@ def _axis(file: str | Path, header: Sequence[str]) -> str | None:
             return min(places, key=lambda axis: places[axis])
         if re.match(r"(x[ -]?(units?|axis) )?q\b", text):
             raise TlpotError(f"{file}: its Q ({line}) is without a unit; say it {SAY}")
+        if FOREIGN_AXES.match(text) and not re.search(r"\d", text):
+            raise TlpotError(
+                f"{file}: its first column is called '{line}'; convert it to 2θ, Q or d, and say "
+                f"so {SAY}"
+            )
     if str(file).lower().endswith((".qye", ".qchi")):
         return "Q in 1/Å"
     return None
