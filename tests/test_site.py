@@ -87,3 +87,22 @@ def test_figures_beside_an_original_are_those_of_the_pages_that_are_named(name):
     assert len(ours) > 1
     numbers = [number for row in ours for number in NUMBER.findall(row)]
     assert [n for n in numbers if n not in measured] == []
+
+
+def test_figures_of_the_readme_are_those_of_the_pages_that_it_names():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {
+        n: (DOCS / f"evidence/{n}.md").read_text() for n in ("crystals", "lattice_energy", "csp")
+    }
+    errors = re.findall(r"^\| \d\d_\w+ \| default \| ([\d.]+)", pages["crystals"], re.MULTILINE)
+    energies = sorted(map(float, errors))
+    assert f"of {len(energies)} molecular crystals" in readme
+    assert f"[{energies[0]:.1f} to {energies[-1]:.1f} meV/atom]" in readme
+    (crystals, error) = re.search(
+        r"^\| default \| (\d+) \| ([\d.]+)", pages["lattice_energy"], re.M
+    ).groups()
+    assert int(crystals) == len(energies)
+    assert f"[{float(error):.1f} kJ/mol]" in readme
+    row = re.search(r"^\| fine-tuned on 30% \|(.*)", pages["csp"], re.MULTILINE)[1]
+    correlations = sorted(float(cell.split()[0]) for cell in row.strip(" |").split("|"))
+    assert f"rank correlation of {correlations[0]:.2f} to {correlations[-1]:.2f}]" in readme

@@ -35,6 +35,9 @@ CONFIGS = {
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"^!\[[^]]*\]\((\w+/[\w.]+)\)\n", re.MULTILINE)
+LIST = re.compile(r" <list\[\w+\]>")
+"""How typer writes that an argument may be repeated."""
+EXAMPLE = re.compile(r"(tlpot [^;]+)")
 INSIDE = ("cli", "engine", "trust")
 """Rooms whose modules are not for use from outside."""
 
@@ -51,16 +54,16 @@ def verbs(group: Any = None, name: str = "tlpot") -> Iterator[tuple[str, Any]]:
 
 def command_line() -> str:
     """A section for each verb: usage, what it does, its arguments and options."""
-    lines = ["# Command line", "", "Made from the program itself when this page was built.", ""]
+    lines = ["# Command line", "", "This page is generated from the program itself.", ""]
     lines += [EXIT_CODES, ""]
     for name, command in verbs():
         context = typer.Context(command, info_name=name)
         lines += [f"## {name}", "", "```text", command.get_usage(context), "```", ""]
         lines += [*plain(command.help or "").splitlines(), ""]
         records = [p.get_help_record(context) for p in command.params]
-        lines += ["| option | what it does |", "|---|---|"]
-        lines += [f"| `{r[0]}` | {cell(r[1])} |" for r in records if r]
-        lines += ["", plain(command.epilog or ""), ""]
+        rows = [f"| `{LIST.sub('', r[0])}` | {cell(r[1])} |" for r in records if r]
+        lines += ["| option | what it does |", "|---|---|", *rows, ""] if rows else []
+        lines += [EXAMPLE.sub(r"`\1`", plain(command.epilog or "")), ""]
     return "\n".join(lines)
 
 
@@ -76,12 +79,14 @@ def cell(text: str) -> str:
 
 def configs() -> str:
     """A part for each verb that takes a config, a table for each of its sections."""
-    lines = ["# Config", "", "Made from the program's own models when this page was built."]
-    lines += ["On the command line a key is written `section.key=value`.", ""]
+    lines = ["# Config", "", "This page is generated from the program's own definitions."]
+    lines += ["On the command line, write `section.key=value` to set a key.", ""]
     for verb, model in CONFIGS.items():
         lines += [f"## {verb}", "", *section(model, "")]
     lines += ["## What `preset: thesis` sets", "", "| key | value |", "|---|---|"]
-    return "\n".join([*lines, *(f"| `{k}` | {value(v)} |" for k, v in PRESETS["thesis"].items())])
+    return "\n".join(
+        [*lines, *(f"| `training.{k}` | {value(v)} |" for k, v in PRESETS["thesis"].items())]
+    )
 
 
 def section(model: type[BaseModel], place: str) -> list[str]:
@@ -94,7 +99,9 @@ def section(model: type[BaseModel], place: str) -> list[str]:
         for part in parts:
             inner += ["", f"### {place}{key}", "", *section(part, f"{place}{key}.")]
         if not nested:
-            rows.append(f"| `{place}{key}` | {kind(field)} | {default(field)} | {about(field)} |")
+            rows.append(
+                f"| `{place}{key}` | {kind(field)} | {default(field)} | {about(field, model)} |"
+            )
     head = ["| key | takes | default | what it does |", "|---|---|---|---|"] if rows else []
     summary = (model.__doc__ or "").strip().splitlines()[0]
     return [summary, "", *head, *rows, *inner, ""]
@@ -152,16 +159,32 @@ def value(content: Any) -> str:
     return f"`{cell(text.removesuffix(chr(10)).removesuffix('...').strip())}`"
 
 
-def about(field: FieldInfo) -> str:
+def about(field: FieldInfo, model: type[BaseModel]) -> str:
     """The description, and what the field has no effect without."""
-    needs = [
-        f"{'with' if wanted is not False else 'without'} `{other}`"
-        + ("" if isinstance(wanted, bool) else f": {' or '.join(wanted)}")
+    conditions = [
+        " or ".join(
+            condition(key_of(model, other), wanted) for other, wanted in note.others.items()
+        )
         for note in field.metadata
         if isinstance(note, Needs)
-        for other, wanted in note.others.items()
     ]
-    return cell(field.description or "") + (f" (only {', '.join(needs)})" if needs else "")
+    together = re.sub(r"( or| and) only", r"\1", " and ".join(conditions))
+    return cell(field.description or "") + (f" ({together})" if together else "")
+
+
+def key_of(model: type[BaseModel], name: str) -> str:
+    """What a field is called in a config."""
+    return model.model_fields[name].alias or name
+
+
+def condition(key: str, wanted: bool | tuple[str, ...]) -> str:
+    """When a field has an effect, as `Needs` has it."""
+    if isinstance(wanted, bool):
+        return f"only {'with' if wanted else 'without'} `{key}`"
+    refused = [value[1:] for value in wanted if value.startswith("!")]
+    if refused:
+        return f"not with `{key}: {' or '.join(refused)}`"
+    return f"only with `{key}: {' or '.join(wanted)}`"
 
 
 def rooms() -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import glob
+import json
 import os
 import re
 import runpy
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import typer.main
 from ase.build import bulk
+from safetensors import safe_open
 
 from tlpot.cli.main import app, main
 from tlpot.config.run import load_config
@@ -69,6 +71,7 @@ SHORT = {
     "tlpot xrd train": "training.epochs=2",
     "tlpot sample propose POSCAR": "--model mini",
     "tlpot finetune": "training.epochs=1",
+    "tlpot stress": "--count 0 --scans 1 --ramp 0",
     "tlpot relax": "--set=fmax=2 --set=smax=20",
 }
 """Added to a command that takes long, or lacks what its reader fills in; the first that fits."""
@@ -265,6 +268,19 @@ def test_a_config_is_valid(name, tmp_path):
     file.write_text(CONFIGS[name])
     overrides = [] if re.search("files:|train: \\[", CONFIGS[name]) else ["data.files=OUTCAR"]
     load_config(file, overrides)
+
+
+def test_the_run_folder_holds_what_its_page_says(prepared):
+    files = re.findall(r"^\| `([\w.]+)` \|", PAGES["docs/reference/run.md"], re.MULTILINE)
+    assert {path.name for path in (prepared / "runs/mycrystal").iterdir()} == set(files)
+
+
+def test_a_model_file_has_what_its_page_says(prepared):
+    with safe_open(prepared / "runs/mycrystal/model.safetensors", "np") as file:
+        header = json.loads(file.metadata()["tlpot"])
+    page = PAGES["docs/reference/model.md"]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) <= set(header)
+    assert f"`{header['format']}`" in page
 
 
 def test_every_kind_of_block_is_known():

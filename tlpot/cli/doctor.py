@@ -23,7 +23,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say what is installed, what is missing, and whether it works; with the mend of each fault.
+    """Check the installation: what is there, what is missing, whether it works, what to do.
 
     Python, libraries, extras, cores and GPUs, weights, caches; then energy and forces of a crystal
     against float64 and differences of the energy, and a step of training: some ten seconds. Exit

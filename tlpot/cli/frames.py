@@ -135,7 +135,7 @@ def label(
 ) -> None:
     """Label geometries with an engine: energy, forces and stress.
 
-    Frames are written as they are done; the same command goes on after an interruption and tries
+    Frames are written as they are done; after an interruption the same command continues and tries
     failed frames again. Every frame records engine, version and settings.
 
     vasp runs on your own cluster: tlpot writes a folder a frame (INCAR, KPOINTS, POSCAR; POTCAR is

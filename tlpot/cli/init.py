@@ -62,7 +62,7 @@ def init(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [KEY=VALUE]...",
-            help="file to write; of --examples: the folder; then what it shall say",
+            help="config to write, or with --examples the folder; then keys to set",
             show_default="config.yaml",
         ),
         Sets(ALL),
@@ -72,19 +72,19 @@ def init(
         typer.Option(
             FROM,
             metavar="FILES",
-            help="labelled files, folders or globs that the config shall fit",
+            help="labelled files, folders or globs that the config should fit",
         ),
         Needs(examples=False),
     ] = None,
     kind: Annotated[
-        Kind, typer.Option(help="what the config is to train"), Needs(examples=False)
+        Kind, typer.Option(help="what the config trains"), Needs(examples=False)
     ] = "finetune",
     examples: Annotated[
-        bool, typer.Option("--examples", help="lay out the examples and the files of the tutorials")
+        bool, typer.Option("--examples", help="write the example files and those of the tutorials")
     ] = False,
     refused: Annotated[RefusedTable, Needs(files=True), Needs(kind="finetune")] = None,
 ) -> None:
-    """Write a commented config to start from, fitted to your files; or the examples.
+    """Write a commented config, fitted to your files; or write the example files.
 
     --from reads the files and proposes what they ask for: donors of elements that the base lacks,
     a split that their number allows, the property or the table that they hold. What training

@@ -31,7 +31,7 @@ EXIT_CODES = (
 
 WORKFLOW = (
     "In order: doctor; inspect FILES; init --from FILES; validate, finetune config.yaml; evaluate, "
-    "info runs/finetune; relax, rank, md. Beside it: sample, label (data); ablate (recipes); "
+    "info runs/finetune; relax, rank, md. Also: sample, label (data); ablate (recipes); "
     "property; xrd."
 )
 

@@ -43,7 +43,7 @@ app = Verbs()
 
 @app.command(epilog="Example: tlpot validate config.yaml")
 def validate(config: ConfigPath, overrides: Overrides = None, refused: RefusedTable = None) -> None:
-    """Check config, data, elements, split, weights, device and output; say what training takes."""
+    """Check config, data, elements, split, weights, device and output; estimate time and memory."""
     settings = load_config(config, overrides)
     from tlpot.cli.console import compared_bar
     from tlpot.cli.show.data import print_lines, refused_listed
@@ -140,8 +140,8 @@ def evaluate(
     stress_predicted and their spreads: names that are not taken for labels, so that training on
     the file learns from the labels alone.
 
-    Energies of a base that was never tuned count from another zero than the labels: it is fitted
-    to these frames, which is said.
+    The energies of an untuned base have another zero than the labels. It is fitted to these
+    frames, and a note says so.
 
     --phonons compares forces on displacements (less those at rest) and frequencies with DFT's.
     """

@@ -30,7 +30,7 @@ def rank(job: RankJob) -> None:
     """Rank crystals by lattice energy, with error bars.
 
     Writes ranking.csv, ranking.html, landscape.png, the structures in order (structures.extxyz,
-    cif/) and ranking.json. After an interruption the same command goes on.
+    cif/) and ranking.json. After an interruption, the same command continues.
     """
     from tlpot.cli import console
     from tlpot.cli.show.use import print_ranking
@@ -65,10 +65,10 @@ def rank(job: RankJob) -> None:
     "tlpot relax landscape/*.cif --model runs/mycrystal --output relaxed",
 )
 def relax(job: RelaxJob) -> None:
-    """Relax crystals and molecules in batches; what goes astray is set aside with its reason.
+    """Relax crystals and molecules in batches; those that fail are set aside with the reason.
 
-    Writes relaxed.extxyz, quarantine.extxyz and relaxed.csv. After an interruption the same
-    command goes on.
+    Writes relaxed.extxyz, quarantine.extxyz and relaxed.csv. After an interruption, the same
+    command continues.
     """
     from tlpot.cli import console
     from tlpot.cli.show.use import print_relaxed
@@ -98,11 +98,11 @@ def relax(job: RelaxJob) -> None:
     "tlpot md POSCAR --model runs/mycrystal --supercell 2x2x2 --ps 50",
 )
 def md(job: DynamicsJob) -> None:
-    """Run molecular dynamics; go on exactly after an interruption; stop before it makes no sense.
+    """Run molecular dynamics; continue exactly after an interruption; stop if it goes astray.
 
-    Writes trajectory.extxyz, log.csv, summary.json, md.png and rdf.png. The same command goes on
-    with a run, a larger --ps goes further. When energy, temperature, a bond or the ensemble's
-    spread runs away: last_good.extxyz, and doubtful.extxyz to be labelled.
+    Writes trajectory.extxyz, log.csv, summary.json, md.png and rdf.png. The same command
+    continues a run, and a larger --ps extends it. If energy, temperature, a bond or the ensemble's
+    spread runs away, it writes last_good.extxyz, and doubtful.extxyz to be labelled.
     """
     from tlpot.cli import console
     from tlpot.cli.show.use import print_md
@@ -147,11 +147,11 @@ def stress(
     seed: int,
     device: Device = "auto",
 ) -> None:
-    """Press, pack, collide and heat: count where a model does not hold, beside its base.
+    """Stress-test a model beside its base: count where it fails far from its training data.
 
     Relaxes random packings and compressed cells at no pressure and at a high one, pushes pairs of
     molecules together, and heats the structure. Writes stress.json, stress.csv, failed.extxyz,
-    worst.png and scans.png. After an interruption the same command goes on.
+    worst.png and scans.png. After an interruption, the same command continues.
     """
     from tlpot.cli import console
     from tlpot.cli.show.use import print_stress
@@ -174,7 +174,7 @@ def info(
     model: Annotated[str, typer.Argument(help="model file or run folder of any kind, or base")],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say what a model is: base, elements, level of theory, data, recipe, errors, licence."""
+    """Show what a model is: base, elements, level of theory, data, recipe, errors, licence."""
     from tlpot.cli.show.card import print_card
     from tlpot.model.card import card
 
@@ -188,7 +188,9 @@ def info(
 @app.command(epilog="Example: tlpot export runs/finetune --to metatomic --output model.pt")
 def export(
     model: Annotated[str, typer.Argument(help="model file, run folder or base name")],
-    to: Annotated[Literal["metatomic", "torchani"], typer.Option(help="what shall load it")],
+    to: Annotated[
+        Literal["metatomic", "torchani"], typer.Option(help="the program that will load it")
+    ],
     output: Annotated[
         Path, typer.Option(help="file to write: .pt (metatomic) or .py (torchani)"), Writes()
     ],

@@ -63,7 +63,7 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     device: Device = "auto",
 ) -> None:
-    """Say which crystal system powder patterns belong to, and how surely.
+    """Classify powder patterns by crystal system, with probabilities.
 
     Of crystals (CIF, POSCAR …) the ideal pattern is simulated.
     """

@@ -136,8 +136,8 @@ class Data(Labelled):
     duplicates: Action = Field("drop", description="what to do with a frame that repeats another")
     suspects: Literal["drop", "keep", "refuse"] = Field(
         "keep",
-        description="frames whose labels the base and the others do not let one expect: `keep` "
-        "tells of doubtful ones and refuses those whose fault is certain, `refuse` refuses both, "
+        description="what to do with suspicious labels, judged by the base and the other frames: "
+        "`keep` reports doubtful ones and stops if one is certainly wrong, `refuse` stops at both, "
         "`drop` leaves both out",
     )
     max_force: float = Field(50.0, gt=0, description="largest plausible |F| on an atom, eV/Å")

@@ -38,7 +38,7 @@ class NewElement(Section):
     kind: Literal["alias", "clone"] = Field(
         "alias",
         alias="as",
-        description="`alias`: is its donor to the networks; `clone`: gets weights of its own, "
+        description="`alias`: uses the donor's networks; `clone`: gets weights of its own, "
         "copied from the donor's",
     )
 
@@ -66,7 +66,7 @@ class Model(BaseChoice):
     )
     train: Literal["all", "new"] = Field(
         "all",
-        description="`new`: only the clones' own weights; what holds no clone keeps its forces",
+        description="`new`: only the clones' weights; structures without them keep their forces",
     )
     freeze: list[str] = Field(
         default_factory=list,
@@ -117,7 +117,7 @@ class Replay(WithFiles):
     )
     share: float = Field(0.2, gt=0, lt=1, description="share of an epoch's frames")
     weight: float | None = Field(
-        None, gt=0, description="of their squared errors in the loss; left out: 1, of `auto` 0.02"
+        None, gt=0, description="weight of replayed frames in the loss; left out: 1, of `auto` 0.02"
     )
 
     @model_validator(mode="before")
@@ -184,12 +184,12 @@ class Training(Optimisation):
     )
     fine_angles: bool | None = Field(
         None,
-        description="ANI, yes if left out: add finer angular terms to the base's; they begin "
-        "without weight, so that nothing changes before training",
+        description="add finer angular terms to ANI's (done if left out); their weights start at "
+        "zero, so that the model is unchanged before training",
     )
     moments: bool = Field(
         False,
-        description="ANI: add terms of three and four atoms, likewise",
+        description="add terms of three and four atoms to ANI's, likewise",
     )
     stress_weight: float = Field(
         0.02, ge=0, description="adds stress_weight·MSE(V·stress/N), eV²; 0 leaves stress out"
@@ -197,8 +197,8 @@ class Training(Optimisation):
     curvature: Annotated[float, Needs(force_share=True)] = Field(
         0.1,
         ge=0,
-        description="finite displacements (phonon runs): how forces change between them counts as "
-        "at a displacement of so many Å; 0 is off",
+        description="phonon runs: the change of forces between displacements is weighted as if "
+        "the displacement were so many Å; 0 is off",
     )
     size_exponent: float = Field(
         1.0,

@@ -38,7 +38,7 @@ class Ranking(Section):
         None, description="of labels without dispersion, for a model that does not say"
     )
     duplicates: bool = Field(True, description="leave out copies of one crystal")
-    phonons: int = Field(0, ge=0, description="lowest so many structures get a free energy")
+    phonons: int = Field(0, ge=0, description="how many of the lowest structures get a free energy")
     temperature: Annotated[float, Needs(phonons=True)] = Field(
         298.15, ge=0, description="K, of the free energy"
     )
@@ -60,7 +60,7 @@ class Ranking(Section):
     shift: Annotated[float, Needs(pattern=True)] = Field(
         1.0,
         gt=0,
-        description="degrees 2θ by which peaks may be off, see tlpot.powder.pattern.similarity",
+        description="degrees 2θ by which lines may be apart, see tlpot.powder.pattern.similarity",
     )
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ class Relaxation(Section):
         gt=0,
         description="GPa, largest deviation of a stress component from the pressure, of free cells",
     )
-    steps: int = Field(1000, ge=1, description="evaluations that a structure may take")
+    steps: int = Field(1000, ge=1, description="most evaluations for each structure")
     engine: Literal["torch-sim", "ase"] = Field(
         "torch-sim", description="many at a time, or one after the other with ASE's BFGS"
     )
@@ -46,7 +46,7 @@ class Relaxation(Section):
         gt=0,
         description="times as far from training, by descriptors, as 95 % of validation frames",
     )
-    bonds: bool = Field(True, description="set aside what breaks or makes a bond")
+    bonds: bool = Field(True, description="set aside structures in which a bond breaks or forms")
 
     def require_libraries(self, serial: bool = False) -> None:
         """Raise a TlpotError if a library is missing; `serial`: as if the engine were ASE."""

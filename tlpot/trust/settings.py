@@ -19,7 +19,7 @@ class Stress(Section):
         50.0, gt=0, description="GPa of the second relaxation; the first: 0"
     )
     steps: Annotated[int, Needs(count=True)] = Field(
-        200, ge=1, description="evaluations that a relaxation may take"
+        200, ge=1, description="most evaluations for each relaxation"
     )
     scans: int = Field(20, ge=0, description="scans of two molecules along a random approach")
     ramp: float = Field(1.0, ge=0, description="ps of MD from 300 to 1000 K; 0: none")
