@@ -128,6 +128,7 @@ def main() -> None:
     try_out(wheel, number)
     print(f"tlpot {number} is ready: date its section of CHANGELOG.md, tag v{number}, then")
     print(f"  twine upload {wheel.relative_to(ROOT)} {sdist.relative_to(ROOT)}")
+    print("and attach build/tlpot-docs.zip, the site (make docs), to the release")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ INLINE = {
 UREA = "datasets/urea/urea.extxyz"
 
 SHORT = {
+    "tlpot inspect": "--model mini",
     "tlpot init --from": "model.base=mini",
     "tlpot validate config.yaml": f"data.files={UREA} model.base=mini",
     "tlpot finetune config.yaml training.epochs=4": f"data.files={UREA} model.base=mini",
@@ -84,8 +85,9 @@ INSTEAD = {"ani2x": "mini", "gfn1": "emt"}
 def prepared(tmp_path_factory) -> Path:
     """The files that the pages name, small."""
     folder = tmp_path_factory.mktemp("prepared")
-    for part in ("examples", "datasets/urea"):
-        shutil.copytree(ROOT / part, folder / part)
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    (folder / UREA).parent.mkdir(parents=True)
+    write_frames(folder / UREA, read_frames(ROOT / UREA)[:20])
     sweep = folder / "examples/sweep.yaml"
     text = sweep.read_text().replace("[0.01, 0.03, 0.1, 0.5, 0.9]", "[0.03]")
     sweep.write_text(text.replace("[0, 1, 2]", "[0]"))
