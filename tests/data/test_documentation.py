@@ -60,6 +60,7 @@ INLINE = {
     for text in re.findall(r"`((?:tlpot|make|pip|torchrun) [^`]+)`", page)
 }
 UREA = "datasets/urea/urea.extxyz"
+METHYLSILANE = "datasets/methylsilane/methylsilane.extxyz"
 
 SHORT = {
     "tlpot inspect": "--model mini",
@@ -74,11 +75,13 @@ SHORT = {
     "tlpot finetune": "training.epochs=1",
     "tlpot stress": "--count 0 --scans 1 --ramp 0",
     "tlpot relax": "--set=fmax=2 --set=smax=20",
+    "tlpot rank examples/landscape": "--set=fmax=2 --set=smax=20",
+    "tlpot sample learn": "training.epochs=1",
 }
 """Added to a command that takes long, or lacks what its reader fills in; the first that fits."""
-FEW = {"--number": "2", "--ps": "0.002", "--phonons": "1"}
-"""Options that are given less."""
-INSTEAD = {"ani2x": "mini", "gfn1": "emt"}
+FEW = {"--ps": "0.002", "--phonons": "1"}
+"""Options that are given less, as is ``--number``: a tenth."""
+INSTEAD = {"ani2x": "mini", "gfn1": "emt", f"{UREA}@60:80": f"{UREA}@16:20"}
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +89,14 @@ def prepared(tmp_path_factory) -> Path:
     """The files that the pages name, small."""
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    (folder / UREA).parent.mkdir(parents=True)
-    write_frames(folder / UREA, read_frames(ROOT / UREA)[:20])
+    for file in (UREA, METHYLSILANE):
+        (folder / file).parent.mkdir(parents=True)
+        write_frames(folder / file, read_frames(ROOT / file)[:20])
+    for crystal in sorted(folder.glob("examples/landscape/*.cif"))[4:]:
+        crystal.unlink()
     sweep = folder / "examples/sweep.yaml"
     text = sweep.read_text().replace("[0.01, 0.03, 0.1, 0.5, 0.9]", "[0.03]")
-    sweep.write_text(text.replace("[0, 1, 2]", "[0]"))
+    sweep.write_text(text.replace("[0, 1, 2]", "[0]").replace("workers: 2", "workers: 1"))
     quickstart = folder / "examples/quickstart.yaml"
     quickstart.write_text(quickstart.read_text().replace("epochs: 40", "epochs: 1"))
     assert sweep.read_text().count("[0") == 2
@@ -141,12 +147,15 @@ def words_of(line: str) -> list[str]:
     return [name for word in words for name in sorted(glob.glob(word)) or [word]]
 
 
-def run(line: str, code: int = 0) -> None:
-    """Run one line as its reader would, but briefly; it ends with this exit code."""
+def run(line: str, *codes: int) -> None:
+    """Run one line as its reader would, but briefly; it ends with 0, or one of these codes."""
     words = [INSTEAD.get(word, word) for word in words_of(line)]
     for option, value in FEW.items():
         if option in words:
             words[words.index(option) + 1] = value
+    if "--number" in words:
+        place = words.index("--number") + 1
+        words[place] = str(max(2, int(words[place]) // 10))
     more = next((more.split() for start, more in SHORT.items() if line.startswith(start)), [])
     names = [word.partition("=")[0] for word in more]
     words = [word for word in words if word.partition("=")[0] not in names] + more
@@ -155,7 +164,7 @@ def run(line: str, code: int = 0) -> None:
         return
     with pytest.raises(SystemExit) as done:
         main(words[1:])
-    assert (done.value.code or 0) == code, line
+    assert (done.value.code or 0) in (codes or (0,)), line
 
 
 def recipe(target: str) -> list[str]:
@@ -173,8 +182,8 @@ def test_a_page_runs_from_its_first_block_to_its_last(page, workplace, seeds, in
     run_page(page, interrupted)
 
 
-def test_the_tutorials_are_sound_and_the_first_runs(workplace, interrupted, monkeypatch):
-    """`make docs` runs all of them, whole; here the others' commands are parsed."""
+def test_the_tutorials_run_one_after_the_other(workplace, interrupted, monkeypatch):
+    """Briefly; `make docs` runs them whole."""
     monkeypatch.syspath_prepend(ROOT / "tools")
     from tutorials import ORDER, blocks
 
@@ -184,25 +193,11 @@ def test_the_tutorials_are_sound_and_the_first_runs(workplace, interrupted, monk
     for page in [f"{TUTORIALS}{name}.md" for name in ORDER]:
         runs = [(kind, block) for kind, block in BLOCKS[page] if kind in ("", "python")]
         assert blocks(PAGES[page]) == runs
-        for kind, block in runs:
-            if kind == "python":
-                compile(block, page, "exec")
-            for line in block.splitlines() if not kind else ():
-                parse(words_of(line)[1:])
-    run_page(f"{TUTORIALS}{ORDER[0]}.md", interrupted)
-
-
-def parse(words: list[str]) -> None:
-    """Names, options and values of a command, which is not run."""
-    verb, name = typer.main.get_command(app), "tlpot"
-    while hasattr(verb, "commands"):
-        verb, name = verb.commands[words[0]], words[0]
-        words = words[1:]
-    verb.make_context(name, list(words))
+        run_page(page, interrupted)
 
 
 def run_page(page: str, interrupted) -> None:
-    if "tlpot init" not in PAGES[page]:
+    if "tlpot init" not in PAGES[page] and not page.startswith(TUTORIALS):
         run("tlpot init config.yaml")
     for kind, block in BLOCKS[page]:
         if kind == "python":
@@ -228,9 +223,9 @@ def run_block(block: str, interrupted) -> None:
         elif "--resume" in following:
             assert words_of(following) == [*words_of(line), "--resume"]
             with interrupted():
-                run(line, code=130)
+                run(line, 130)
         else:
-            run(line)
+            run(line, *((0, 1) if "rank" in line else ()))
 
 
 @pytest.fixture

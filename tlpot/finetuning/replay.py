@@ -33,7 +33,7 @@ JOLT = 0.04
 NEARBY = (0.5, 1.0)
 """Closeness (`tlpot.structure.packing`) of the molecules of a pair: its range."""
 POOL_WEIGHT = 0.02
-"""Of a pool's squared errors: the base is no DFT, and is to be told apart from it by the wall."""
+"""Of a pool's squared errors: small, since the base is no DFT; repulsion is large all the same."""
 REPLAYED = "replayed"
 """Note of a frame of a pool: its kind."""
 
@@ -83,7 +83,7 @@ def replay_labels(base: Potential, frames: Sequence[Frame], settings: Replay) ->
 def pool(
     train: Sequence[Frame], base: Potential, elements: set[str], seed: int
 ) -> tuple[list[Frame], list[str]]:
-    """Structures with a wall in them, made of the training crystals and their molecules.
+    """Structures with repulsive contacts, made of the training crystals and their molecules.
 
     Compressed and strained cells (molecules stay as they are), pairs of molecules brought close
     along random lines, and stretched and bent molecules. What overlaps, and what the ensemble of

@@ -65,7 +65,7 @@ def confusion_figure(judged: Mapping[str, Metrics]) -> Figure:
             axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
         axis.set_xticks(range(len(SYSTEMS)), SYSTEMS, rotation=40, ha="right")
         axis.set_yticks(range(len(SYSTEMS)), SYSTEMS)
-        axis.set_xlabel("said")
+        axis.set_xlabel("predicted")
         axis.set_title(f"{title}: {100 * entry['accuracy']:.1f} % right", fontsize=11)
     axes[0].set_ylabel("true")
     return figure

@@ -59,7 +59,7 @@ def print_never_seen(strangers: Mapping[str, Sequence[str]], console: Console) -
     for element, names in strangers.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         console.print(
-            f"{element}: in no training crystal; what is said of {names[0]}{more} is a guess",
+            f"{element}: in no training crystal; the prediction for {names[0]}{more} is a guess",
             markup=False,
         )
 
