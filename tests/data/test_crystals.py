@@ -107,7 +107,14 @@ def test_files_put_together_do_not_lose_the_second(tmp_path, name, text, between
     (tmp_path / name).write_text(text + between + text)
     frames, refused = read_each(tmp_path / name)
     assert not frames
-    assert "holds 2 structures, and its format has one" in refused[0].reason
+    assert "is 2 files put together" in refused[0].reason
+
+
+def test_trajectories_put_together_do_not_lose_the_second(tmp_path):
+    ase.io.write(tmp_path / "a.traj", [molecule("H2O"), molecule("CH4")])
+    assert len(read_each(tmp_path / "a.traj")[0]) == 2
+    (tmp_path / "b.traj").write_bytes((tmp_path / "a.traj").read_bytes() * 2)
+    assert "is 2 files put together" in read_each(tmp_path / "b.traj")[1][0].reason
 
 
 def test_velocities_behind_a_structure_are_no_second_one(tmp_path):

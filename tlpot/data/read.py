@@ -44,8 +44,9 @@ BEGINS = {
         re.M,
     ),
     "sdf": re.compile(rb"^\$\$\$\$", re.M),
+    "traj": re.compile(rb"- of UlmASE-Trajectory"),
 }
-"""What stands once a structure, in formats of one of which ASE reads the first alone."""
+"""What stands once, in formats of which ASE reads the first alone where files are put together."""
 ULM = ("traj", "gpw", "gpaw-wfs")
 """ASE's names of the formats."""
 SLICE = re.compile(r"-?\d+|((-?\d+)?:){1,2}(-?\d+)?")
@@ -310,8 +311,8 @@ def _require_one(path: Path, plain: Path, begin: re.Pattern[bytes]) -> None:
     """Refuse files put together: those behind the first would vanish."""
     if (count := len(begin.findall(plain.read_bytes()))) > 1:
         raise TlpotError(
-            f"{path}: holds {count} structures, and its format has one; write each into a file of "
-            "its own, or all into one .extxyz"
+            f"{path}: is {count} files put together, of which the first alone would be read; name "
+            "each by itself, or write all into one .extxyz"
         )
 
 
