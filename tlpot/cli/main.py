@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from io import TextIOWrapper
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -74,8 +74,8 @@ def root(version: Version = False) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; bad input exits with code 2 and one message, Ctrl-C with 130."""
     for stream in (sys.stdout, sys.stderr):  # a locale without Å shows a question mark
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+        with suppress(AttributeError, OSError, ValueError):  # no stream, or one that has ended
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     show, told = warnings.showwarning, set()
 
     def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
