@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tlpot
+from tlpot.cli import health
 from tlpot.cli.health import _within, examine
 
 BROKEN = {
@@ -81,6 +82,13 @@ def test_a_crash_and_a_missing_command_line_do_not_take_it_along(doctor):
     assert code == 2
     assert checks["self-test, weights"]["seen"] == "ended by SIGILL"
     assert checks["device"]["state"] == "ok"
+
+
+def test_a_busy_machine_is_no_broken_library(monkeypatch):
+    monkeypatch.setattr(health, "PATIENCE", 0.01)
+    (check,) = health._tested()
+    assert (check.state, check.seen) == ("wrong", "not done after 0.01 s")
+    assert "less busy" in check.mend
 
 
 def test_without_the_command_line_other_verbs_say_who_knows(tmp_path):
