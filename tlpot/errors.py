@@ -34,15 +34,15 @@ def first_line(error: BaseException) -> str:
 
 
 class TlpotError(ValueError):
-    """Bad input: says which file, frame or field is wrong and how to mend it."""
+    """Bad input; the message names the file, frame or field and says how to mend it."""
 
 
 class MachineError(TlpotError):
-    """What the machine lacks: no fault of any one file or frame, and no reason to leave it out."""
+    """The machine lacks something, such as memory: no file or frame is at fault or left out."""
 
 
 class StorageError(MachineError):
-    """A disk is full, a file system read-only or gone."""
+    """Error of a file system: it is full, read-only or no longer there."""
 
     @classmethod
     def of(cls, error: OSError, path: object = None, deed: str = "read or written") -> StorageError:
@@ -114,7 +114,7 @@ class OutOfMemoryError(MachineError):
 
 
 class TlpotWarning(UserWarning):
-    """What a user should know of a result that is given all the same."""
+    """Warning about a result that is given nevertheless."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

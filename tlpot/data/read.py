@@ -74,35 +74,40 @@ PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 def read_frames(
     files: Files, keys: Keys | None = None, energy: EnergyKind = "free_energy"
 ) -> list[Frame]:
-    """Read structures with their energies (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign).
+    """Read structures with their energies (eV), forces (eV/Å) and stresses (eV/Å³, ASE's sign).
 
     Parameters
     ----------
     files
-        One or several files, folders (searched for files of known names; a vasprun.xml stands for
-        the OUTCAR beside it, and bare structures count only where nothing is labelled) or globs.
-        ``~`` and ``$VARIABLES`` are expanded; ``file@0:100`` picks frames as ASE does. VASP's
-        OUTCAR and vasprun.xml are known by name or content; the rest is ASE's. Any file may be
-        packed (gzip, bz2, xz, lzma, a zip of one file).
+        One file, folder or glob pattern, or several of them. ``~`` and ``$VARIABLES`` are expanded,
+        and ``file@0:100`` selects frames as in ASE. A folder is searched for files of known names;
+        a vasprun.xml is read in place of the OUTCAR beside it, and structures without labels count
+        only if nothing in the folder is labelled. VASP's OUTCAR and vasprun.xml are recognised by
+        name or content; all other formats are read by ASE. Any file may be compressed: gzip, bz2,
+        xz, lzma, or a zip archive of one file.
     keys
-        Names of the labels in the files. Left out, they are detected (``energy``, ``REF_energy``,
-        ``TotEnergy``, ``dft_forces``, ``virial`` …); forces and stress follow the energy's prefix.
+        Names of the labels in the files. Without them the names are detected (``energy``,
+        ``REF_energy``, ``TotEnergy``, ``dft_forces``, ``virial`` …); forces and stress are then
+        those with the same prefix as the energy.
     energy
-        Which energy to take where a file has both: `free_energy`, which the forces belong to, or
-        `energy`, VASP's sigma→0. ``frame.info["energy_key"]`` records what was taken.
+        Which energy is read from a file that has both: ``free_energy``, of which the forces are the
+        derivative, or ``energy``, VASP's extrapolation to zero smearing (sigma→0).
+        ``frame.info["energy_key"]`` records which one was read.
 
     Returns
     -------
-    Frames in the order of `files`, unchecked (see `tlpot.data.check.check_frames`). A label with
-    weight zero (``config_stress_weight=0``) is no label. A stress is dropped where it means
-    nothing: not periodic in three directions, or a molecule alone in a large box.
-    ``frame.info`` keeps what else the file says (charge, spin …) and for VASP `converged`,
-    `machine_learned` and `incomplete`.
+    list of Frame
+        In the order of `files`, and unchecked (see `tlpot.data.check.check_frames`). A label of
+        weight zero (``config_stress_weight=0``) is left out. So is a stress without a meaning: of a
+        structure that is not periodic in three directions, or of a single molecule in a large box.
+        ``frame.info`` holds what else the file says (charge, spin …), and for VASP ``converged``,
+        ``machine_learned`` and ``incomplete``.
 
     Raises
     ------
     TlpotError
-        If a file is missing, empty, cut or unreadable, or it is unclear which label to take.
+        If a file is missing, empty, truncated or unreadable, or if it is not clear which of several
+        labels to read.
     """
     return [
         frame

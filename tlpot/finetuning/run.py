@@ -43,7 +43,7 @@ MEND = "; with ANI networks set training.fine_angles: false"
 
 
 class PotentialRun(Run[Potential]):
-    """A finished fine-tuning."""
+    """A finished fine-tuning: its folder, model, metrics and manifest."""
 
     @property
     def potential(self) -> Potential:
@@ -56,22 +56,29 @@ def validate(
     on_cost: Callable[[Cost], None] | None = None,
     on_compared: OnCompared = lambda done, total: None,
 ) -> PreparedPotential:
-    """Find whatever `finetune` would refuse before its first step: output, device, data, base.
+    """Check everything that `finetune` would refuse before its first step.
+
+    The output folder, the device, the data and the base are looked at; nothing is left behind.
 
     Parameters
     ----------
     config
-        As `finetune`'s.
+        As for `finetune`.
     on_cost
-        Called with the time and memory that the training will take, for which some steps of it
-        are made; None: they are not.
+        Called with the time and memory that the training will take, which are measured on a few
+        steps of it. Without it no steps are made.
     on_compared
-        As `finetune`'s.
+        As for `finetune`.
+
+    Returns
+    -------
+    PreparedPotential
+        What `finetune` would start from.
 
     Raises
     ------
     TlpotError
-        As `finetune` would, of a run that is not resumed. Nothing is left behind.
+        As `finetune` would raise for a run that is not resumed.
     """
     config = as_section(Config, config)
     with Job(config, mend=MEND).at_work() as device:
@@ -89,26 +96,39 @@ def finetune(
     frames: Sequence[Frame] | None = None,
     on_compared: OnCompared = lambda done, total: None,
 ) -> PotentialRun:
-    """Fine-tune as the config says and write the run folder.
+    """Fine-tune a potential as a config describes and write its run folder.
 
     Parameters
     ----------
     config
-        A `Config`, the same as nested dict, or the path of a YAML file.
-    resume, on_start, on_epoch
-        As `Job`'s.
+        A `Config`, the same settings as a nested dict, or the path of a YAML file.
+    resume
+        Whether to continue an interrupted run. The result is bit-identical to that of a run without
+        interruption. A finished run is continued too if ``training.epochs`` is larger than before;
+        it then ends as if that number had been asked for from the start, except that with
+        ``schedule: cosine`` the epochs before were trained at the rates of the shorter schedule.
+    on_start
+        Called once before the first step, with what was prepared: data, splits and potential.
+    on_epoch
+        Called after each epoch with its row of ``history.csv``.
     frames
-        Data in memory instead of what ``data.files`` and ``data.groups`` hold, with the labels
-        and the weight that each `Frame` states; ``data.files`` may be left out. To resume, give
-        the same frames again.
+        Labelled structures in memory, used instead of ``data.files`` and ``data.groups``. Each
+        `Frame` states its own labels and weight; ``data.files`` may be left out of the config. A
+        resumed run must be given the same frames again.
     on_compared
-        Called with numbers of frames, done and in all, while the base's opinion of many labels is
-        asked for.
+        Called as ``on_compared(done, total)``, in frames, while the base model predicts the
+        labelled structures to find suspect labels.
+
+    Returns
+    -------
+    PotentialRun
+        The run folder, the fine-tuned potential, its errors and its manifest.
 
     Raises
     ------
     TlpotError
-        On bad input; an existing run is never overwritten, nor one that another process is at.
+        If the config or the data are not sound, if the run folder holds another run (which is never
+        overwritten), or if another process is at work in it.
     """
     if frames is not None and isinstance(config, Mapping):
         config = {**config, "data": {"files": IN_MEMORY, **(config.get("data") or {})}}

@@ -49,45 +49,52 @@ def placed(model: str | Path | Potential, device: str | torch.device = "auto") -
 
 
 class TLPotCalculator(Calculator):
-    """Energy, forces and stress of a tlpot model, with the ensemble's spread.
+    """ASE calculator of a tlpot model: energy, forces, stress, and the spread of the ensemble.
 
     Parameters
     ----------
     model
-        Path of a model file or run folder, a `Potential`, or a base name such as ``"ani2x"``.
+        Path of a model file or run folder, a `Potential`, or the name of a base such as
+        ``"ani2x"``.
     skin
-        Å beyond the cutoff kept in the neighbour list; it is rebuilt when an atom has moved more
-        than half of it, or when cell, periodicity or elements change.
+        Distance in Å beyond the cutoff within which neighbours are kept in the list. The list is
+        rebuilt when an atom has moved by more than half of it, or when the cell, the periodicity or
+        the elements change.
     device
-        Where torch computes, as for `placed`.
+        Where torch computes: ``cpu``, ``cuda``, ``cuda:1`` …, to which a `Potential` is copied.
+        ``auto`` takes a GPU if there is one, but leaves a `Potential` where it is.
     atoms
-        Structure that gets this calculator.
+        Structure that this calculator is attached to.
     warn_above
-        eV per √N (N atoms): where ``energy_std``/√N comes to exceed it, a `TlpotWarning` says so,
-        again only after it fell below. Calibrated as ``energy_std`` is; None: never. Three times
-        ``potential.metadata["domain"]["spread"]`` is what `tlpot relax` allows.
+        Limit on ``energy_std``/√N in eV, for N atoms. A `TlpotWarning` is given when a structure
+        exceeds it, and again only after the value has fallen below it. ``energy_std`` is calibrated
+        if the model is. `tlpot relax` allows three times
+        ``potential.metadata["domain"]["spread"]``. None: there is no warning.
     warn_outside
-        Whether to say the same of a structure that comes to lie outside the model's training, by
-        contacts, spread or the surroundings of an atom (as `Potential.predict` with ``domain``);
-        ``results`` then hold ``outside`` and ``reason``. Some 6 ms of 128 atoms on one core.
+        Whether to warn in the same way when a structure comes to lie outside what the model was
+        trained on, judged by its contacts, its spread and the surroundings of its atoms (as in
+        `Potential.predict` with ``domain``). ``results`` then also hold ``outside`` and ``reason``.
+        For 128 atoms this takes about 6 ms on one core.
 
     Raises
     ------
     TlpotError
-        If the model cannot be loaded, the device cannot be used here, or a keyword is unknown; if
-        `warn_above` is no positive number, or the model a single network, which has no spread; if
-        the model does not say what it was trained on, with `warn_outside`.
+        If the model cannot be loaded, the device cannot be used here or a keyword is unknown. With
+        `warn_above`, if it is not a positive number or if the model is a single network, which has
+        no spread. With `warn_outside`, if the model does not say what it was trained on.
 
     Notes
     -----
-    A structure that states a charge or a spin (``atoms.info``, initial charges, initial magnetic
-    moments) is refused, as it is in training: the models know neutral closed-shell systems only.
+    A structure that states a charge or a spin (in ``atoms.info``, as initial charges or as initial
+    magnetic moments) is refused, as it is in training: the models describe neutral closed-shell
+    systems only.
 
-    Properties: ``energy`` and ``free_energy`` (eV, equal), ``forces`` (eV/Å), ``stress`` (Voigt,
-    eV/Å³, ASE's sign), ``energies`` (eV per atom), ``energy_std`` (eV) and ``forces_std`` (eV/Å
-    per component). The last two are standard deviations over the members, scaled to the size of
-    the errors where `calibration` is not None (a `tlpot.model.uncertainty.Calibration`, whose
-    ``quantile`` times them is the half-width of a 90 % prediction interval), raw where it is.
+    The properties are ``energy`` and ``free_energy`` (eV, equal), ``forces`` (``(n, 3)``, eV/Å),
+    ``stress`` (``(6,)`` in Voigt order, eV/Å³, with ASE's sign), ``energies`` (``(n,)``, eV),
+    ``energy_std`` (eV) and ``forces_std`` (``(n, 3)``, eV/Å). The last two are standard deviations
+    over the members of the ensemble. If `calibration` is not None, they are scaled to the size of
+    the model's errors, and `tlpot.model.uncertainty.Calibration.quantile` times them is the
+    half-width of a 90 % prediction interval; otherwise they are raw.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -144,12 +151,14 @@ class TLPotCalculator(Calculator):
         return f"<TLPotCalculator, {self.potential.device}: {self.potential!r}>"
 
     def set(self, **unknown: Any) -> dict[str, Any]:
-        """Refuse parameters, which nothing would heed; ASE calls it without any.
+        """Refuse every parameter, since this calculator has none to set later.
+
+        ASE calls this method without parameters.
 
         Raises
         ------
         TlpotError
-            Naming the first.
+            Naming the first parameter.
         """
         for name in unknown:
             raise TlpotError(f"TLPotCalculator: {name} cannot be set; make another calculator")
@@ -157,7 +166,7 @@ class TLPotCalculator(Calculator):
 
     @property
     def calibration(self) -> Calibration | None:
-        """What ``energy_std`` and ``forces_std`` are scaled with; None: they are raw."""
+        """The scaling of ``energy_std`` and ``forces_std``; None if they are raw."""
         return self.potential.calibration
 
     def calculate(
@@ -166,7 +175,7 @@ class TLPotCalculator(Calculator):
         properties: Collection[str] = ("energy",),
         system_changes: Collection[str] = tuple(all_changes),
     ) -> None:
-        """Fill ``results``; ASE calls this."""
+        """Compute the properties of a structure and store them in ``results``; ASE calls this."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
         require_closed_shell(self.atoms)
@@ -221,7 +230,7 @@ class TLPotCalculator(Calculator):
             warnings.warn(text, TlpotWarning, stacklevel=3)
 
     def forget(self) -> None:
-        """Drop results and neighbour list: what follows depends on the structure alone."""
+        """Drop results and neighbour list, so that what follows depends on the structure alone."""
         self.reset()
         self._list = None
 

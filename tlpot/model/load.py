@@ -25,21 +25,28 @@ BUNDLED = Path(__file__).parents[1] / "backbones"
 
 
 def load(model: str | Path, device: str = "cpu") -> Potential:
-    """A potential by name or from a file.
+    """Load a potential by its name or from a file.
 
     Parameters
     ----------
     model
-        Path of a model file or run folder, or ``ani2x``, ``ani1x``, ``ani1ccx`` (torchani's
-        weights, downloaded and cached by torchani), or ``mini`` (ships with tlpot).
+        Path of a model file or of a run folder, or a name: ``ani2x``, ``ani1x`` and ``ani1ccx`` are
+        torchani's published weights, which torchani downloads and caches; ``mini`` is a small ANI
+        model that ships with tlpot.
     device
-        Where it computes: ``cpu``, ``cuda:1`` …; ``auto`` takes a GPU when there is one.
+        Where the potential computes: ``cpu``, ``cuda``, ``cuda:1`` …; ``auto`` takes a GPU if there
+        is one.
+
+    Returns
+    -------
+    Potential
+        On that device, ready to predict.
 
     Raises
     ------
     TlpotError
-        If it is neither, or cannot be read; if it is both: ``./mini`` is always the file. If the
-        device cannot be used here.
+        If `model` is neither a name nor a readable model, if it is a name and a file in the working
+        folder at once (``./mini`` always means the file), or if the device cannot be used here.
     """
     where = usable(str(device))
     return _load(model).to(where)
@@ -74,17 +81,25 @@ def _load(model: str | Path) -> Potential:
 
 
 def load_onto(model: str | Path, device: str = "auto") -> Potential:
-    """As `load`, on a GPU when there is one."""
+    """Load a potential as `load` does, by default onto a GPU if there is one."""
     return load(model, device)
 
 
 def supported_elements(model: str | Path, asked: Collection[str] = ()) -> tuple[str, ...]:
-    """Elements that a potential (as for `load`) knows; needs no weights of a published one.
+    """Return the elements that a potential knows, without needing the weights of a published one.
+
+    Parameters
+    ----------
+    model
+        As for `load`.
+    asked
+        Elements that the potential is to know, or that can at least be added to it.
 
     Raises
     ------
     TlpotError
-        As `load`; and if one that is `asked` for is unknown to it and can never stand on another.
+        As `load` does, and if an element of `asked` is unknown to the potential and can never be
+        added on the weights of another element.
     """
     if str(model) not in SYMBOLS or isinstance(model, Path):
         potential = load(model)
@@ -100,24 +115,30 @@ def load_base(
     elements: Mapping[str, Any] | None = None,
     sizes: Section | None = None,
 ) -> Potential:
-    """A potential to start from, with new elements on the weights of its own.
+    """Load a potential to start a training from, with new elements added to it.
 
     Parameters
     ----------
     name
-        As for `load`; or ``emodes``, ``schnet`` …, whose weights are yet to be trained.
+        As for `load`, or an architecture without weights, such as ``emodes`` or ``schnet``, which
+        is to be trained from scratch.
     elements
-        As in the config: ``{"Si": "C"}``, an alias, uses C's networks and looks like C to its
-        neighbours; ``{"Si": {"from": "C", "as": "clone"}}`` gets networks and descriptor channels
-        (radial, and angular with every element) of its own, with C's weights copied to all of
-        them. Untrained, both give the same energies.
+        The new elements as in the config. ``{"Si": "C"}`` is an alias: Si uses the networks of C
+        and looks like C to its neighbours. ``{"Si": {"from": "C", "as": "clone"}}`` is a clone: Si
+        gets networks and descriptor channels of its own (radial, and angular with every element),
+        all with the weights of C copied to them. Before training both give the same energies.
     sizes
-        Of one that is yet to be trained: the config's section of its name.
+        The config's section of that architecture's sizes, for one that is trained from scratch.
+
+    Returns
+    -------
+    Potential
+        On the CPU.
 
     Raises
     ------
     TlpotError
-        As `load`, and as `tlpot.elements.donors.check_elements`.
+        As `load` and `tlpot.elements.donors.check_elements` do.
     """
     if untrained(name):
         require_unshadowed_base(str(name))
@@ -153,6 +174,6 @@ def _untrained(name: str, sizes: Section | None) -> Potential:
 
 
 def require_unshadowed_base(name: str) -> None:
-    """Refuse the name of a base that is also a model here."""
+    """Refuse the name of a base that is also the name of a model file in the working folder."""
     if name in BASES:
         require_unshadowed(name, f"the base {name}", located(name))

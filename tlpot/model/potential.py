@@ -64,18 +64,18 @@ def _as_frame(structure: Frame | Atoms, place: int) -> Frame:
 
 
 class Potential:
-    """A fine-tunable interatomic potential.
+    """A potential that predicts structures and can be fine-tuned: an ensemble of neural networks.
 
     Parameters
     ----------
     backbone
-        Network ensemble.
+        The ensemble of networks and their descriptor.
     reference
-        Energy that every atom adds.
+        The energy that each atom adds to the networks' sum.
     metadata
-        Anything worth keeping with the model (base, training summary, versions).
+        What is kept with the model: its base, a summary of its training, versions.
     calibration
-        What turns the spread of these very weights into error bars; without it spreads are raw.
+        What scales the spread of these very weights to error bars; without it the spread is raw.
     """
 
     def __init__(
@@ -107,37 +107,44 @@ class Potential:
 
     @property
     def elements(self) -> tuple[str, ...]:
-        """Elements the potential answers for, stand-ins included."""
+        """Elements that the potential knows, including those added on the weights of another."""
         return (*self.backbone.symbols, *self.backbone.donors)
 
     @property
     def clones(self) -> dict[str, str]:
-        """Elements that began as a copy of another, ``{"Si": "C"}``."""
+        """Elements whose weights began as a copy of another element's, as in ``{"Si": "C"}``."""
         return dict(self.metadata.get("clones", {}))
 
     @property
     def takes_donors(self) -> bool:
-        """Whether new elements may begin on the weights of its own: there are such weights."""
+        """Whether elements can be added on the weights of others: some backbones have none."""
         return self.backbone.takes_donors and self.reference.kind != "none"
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.backbone.device
 
     def require_elements(self, present: Collection[str], where: str = "") -> None:
-        """Refuse elements in the structures (`where`) that the potential does not know.
+        """Refuse elements that the potential does not know.
+
+        Parameters
+        ----------
+        present
+            Elements of the structures.
+        where
+            Name of the structures in the message.
 
         Raises
         ------
         TlpotError
-            As `tlpot.elements.donors.require_elements`.
+            As `tlpot.elements.donors.require_elements` does.
         """
         donors = self.backbone.symbols if self.takes_donors else ()
         require_elements(present, self.elements, donors, where)
 
     def batch(self, frames: Sequence[Frame]) -> Batch:
-        """Neighbour lists and labels of `frames` on the potential's device.
+        """Gather the neighbour lists and labels of frames on the potential's device.
 
         Raises
         ------
@@ -153,12 +160,22 @@ class Potential:
     def evaluate(
         self, batch: Batch, training: bool = False, members: bool = False, slope: bool = True
     ) -> Output:
-        """Energies, forces and virial of a batch.
+        """Compute the energies, forces and virials of a batch.
 
-        Forces and virial are −∂E/∂r and ∂E/∂strain, assembled from ∂E/∂vectors: of the mean
-        energy, or with `members` of every member. With `training` the result can be
-        differentiated in the weights. Without `slope` a backbone that differentiates
-        automatically is spared that, and the output has energies alone.
+        Forces are −∂E/∂r and virials ∂E/∂strain; both are assembled from the derivatives of the
+        energy with respect to the vectors between neighbours.
+
+        Parameters
+        ----------
+        batch
+            As `batch` makes it.
+        training
+            Whether the result can be differentiated with respect to the weights.
+        members
+            Whether to give forces and virials of every member, and not of the mean energy only.
+        slope
+            Whether derivatives are needed at all. Without them the output has energies alone, which
+            spares backbones that differentiate automatically that work.
         """
         slopes: Tensor | None = None
         if slope or self.backbone.analytic:
@@ -170,12 +187,12 @@ class Potential:
         return Output(batch, atomic, slopes)
 
     def spread(self, members: Tensor, quantity: Quantity) -> Tensor:
-        """Standard deviation over members, ``[M, ...]`` to ``[...]``, calibrated if it can be."""
+        """Standard deviation over members, ``[M, ...]`` to ``[...]``; calibrated if possible."""
         return member_spread(members) * factor(self.calibration, quantity)
 
     @property
     def domain(self) -> Domain:
-        """What its training makes it know, as the model file says."""
+        """What the potential was trained on, as far as the model file says."""
         return Domain(self.metadata.get("domain", {}), self.backbone)
 
     @overload
@@ -192,29 +209,29 @@ class Potential:
         members: bool = False,
         domain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Energy, forces, stress and spread of structures, evaluated in batches.
+        """Predict the energies, forces, stresses and spreads of structures, in batches.
 
         Parameters
         ----------
         structures
-            One structure, or as many as you like, cells and sizes mixed.
+            One structure or any number of them, which may differ in cell, size and elements.
         members
-            Whether to give the spread of the forces too, at the cost of every member's forces.
+            Whether to predict the spread of the forces too, which takes the forces of every member.
         domain
-            Whether to say what lies outside the training (`Prediction.outside`), at the cost of
-            the descriptors.
+            Whether to judge if each structure lies outside what the potential was trained on
+            (`Prediction.outside`), which takes the descriptors.
 
         Returns
         -------
         Prediction or list of Prediction
-            One for one structure; for several a list in their order.
+            One prediction for one structure, or a list in the order of the structures.
 
         Raises
         ------
         TlpotError
             If a structure is not sound, holds an element that the potential does not know, or
-            states a charge or a spin (`tlpot.structure.electrons`); if something else than
-            structures is given; or if memory does not suffice.
+            states a charge or a spin (`tlpot.structure.electrons`); if something other than
+            structures is given; or if there is not enough memory.
         """
         if isinstance(structures, Frame | Atoms):
             return self.predict([structures], members, domain)[0]
@@ -231,7 +248,7 @@ class Potential:
         return [home.judged(frame.atoms, prediction) for frame, prediction in pairs]
 
     def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
-        """As `predict`, of one `Batch` a structure."""
+        """Predict as `predict` does, from batches of one structure each."""
         together = (Batch.join(chunk) for chunk in chunks(batches))
         return [p for batch in together for p in self._predict(batch, members)]
 
@@ -259,12 +276,12 @@ class Potential:
         ]
 
     def for_elements(self, symbols: Collection[str]) -> Potential:
-        """The same potential without the networks and descriptors of all other elements.
+        """The same potential, without networks and descriptors of all elements but these.
 
         Raises
         ------
         TlpotError
-            If it does not know one of `symbols`.
+            If the potential does not know one of `symbols`.
         """
         backbone = self.backbone
         self.require_elements(symbols)
@@ -273,7 +290,7 @@ class Potential:
         return Potential(compact, self.reference, self.metadata, self.calibration)
 
     def with_terms(self, fine_angles: bool = True, moments: bool = False) -> Potential:
-        """The same potential with more terms of the descriptor, if it has none but its own."""
+        """The same potential with more terms in its descriptor, if it has none but its base's."""
         about = (self.backbone.fine_angles, self.backbone.moments)
         if about != (False, False) or not (fine_angles or moments):
             return self
@@ -281,17 +298,17 @@ class Potential:
         return Potential(backbone, self.reference, self.metadata, self.calibration)
 
     def to(self, device: torch.device | str) -> Potential:
-        """Move the weights; returns self."""
+        """Move the weights to a device, and return this potential."""
         self.backbone.to(device)
         return self
 
     def require_export(self, to: str) -> None:
-        """Refuse a format of ``tlpot export`` that cannot hold the backbone.
+        """Refuse a format of ``tlpot export`` that cannot express the backbone.
 
         Raises
         ------
         TlpotError
-            If the backbone does not name it among its `Backbone.exports`.
+            If the format is not among `Backbone.exports`.
         """
         kind, formats = self.backbone.kind, self.backbone.exports
         if to not in formats:
@@ -301,7 +318,7 @@ class Potential:
             )
 
     def to_torchani(self) -> torchani.arch.ANI:
-        """torchani's own module with these weights and references (donors written out).
+        """Build torchani's own module with these weights and references; aliases get written out.
 
         Raises
         ------
@@ -312,12 +329,12 @@ class Potential:
         return to_torchani(self.backbone, self.reference.values)
 
     def save(self, path: str | Path) -> Path:
-        """Write weights and metadata to one safetensors file, atomically."""
+        """Write weights and metadata to one safetensors file, atomically, and return its path."""
         return write_model(path, *self._content())
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what `save` writes: which model a run was begun with."""
+        """SHA-256 of what `save` writes, by which an interrupted run knows its model again."""
         return hashlib.sha256(content(*self._content())).hexdigest()
 
     def _content(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -340,7 +357,7 @@ class Potential:
         Raises
         ------
         TlpotError
-            As `read_model`, and if it holds no potential.
+            As `read_model` does, and if the file holds another kind of model.
         """
         header, weights = read_model(path)
         if "reference" not in header:

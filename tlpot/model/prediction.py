@@ -15,28 +15,30 @@ from tlpot.structure.frames import Batch
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a potential says of one structure of ``n`` atoms.
+    """What a potential predicts for one structure of ``n`` atoms.
 
     Attributes
     ----------
     energy
-        eV, ensemble mean, reference included.
+        Total energy in eV: the mean over the ensemble, with the reference energies of the atoms.
     forces
-        ``(n, 3)`` eV/Å.
+        Forces in eV/Å, of shape ``(n, 3)``.
     stress
-        ``(6,)`` Voigt, eV/Å³, ASE's sign; None unless periodic in three directions.
+        Stress in eV/Å³ with ASE's sign, of shape ``(6,)`` in Voigt order (xx, yy, zz, yz, xz, xy);
+        None unless the structure is periodic in three directions.
     energy_std
-        eV, standard deviation of the total energy over the ensemble members, calibrated if the
-        potential is.
+        Standard deviation of the total energy over the members, in eV, calibrated if the potential
+        is.
     energies
-        ``(n,)`` eV, atomic energies of the mean, references included.
+        Energies of the atoms in eV, of shape ``(n,)``; they add up to ``energy``.
     forces_std
-        ``(n, 3)`` eV/Å, as `energy_std`; None unless asked for.
+        Standard deviation of the forces in eV/Å, of shape ``(n, 3)``, calibrated as ``energy_std``
+        is; None unless asked for.
     energy_members
-        ``(members,)`` eV, the energy of each; uncalibrated.
+        Total energy of each member in eV, of shape ``(members,)``; never calibrated.
     outside, reason
-        Whether the structure lies outside what the potential was trained on, and in words by what
-        (contacts, spread, surroundings); None unless asked for, or if the potential does not say.
+        Whether the structure lies outside what the potential was trained on, and because of what
+        (contacts, spread, surroundings). None unless asked for and known to the potential.
     """
 
     energy: float
@@ -50,7 +52,7 @@ class Prediction:
     reason: str | None = None
 
     def shifted(self, energies: np.ndarray) -> Prediction:
-        """The same on another energy reference: ``(n,)`` eV more on each atom."""
+        """The same with another reference: ``(n,)`` eV are added to the atoms' energies."""
         total = float(energies.sum())
         return replace(
             self,
@@ -60,7 +62,7 @@ class Prediction:
         )
 
     def calibrated(self, calibration: Calibration | None) -> Prediction:
-        """The same with its raw spreads made error bars."""
+        """The same with its raw spreads scaled to error bars; unchanged without a calibration."""
         doubt = self.forces_std
         return replace(
             self,
@@ -71,17 +73,17 @@ class Prediction:
 
 @dataclass
 class Output:
-    """Tensors behind predictions: a batch of ``F`` frames and ``A`` atoms, ``M`` members.
+    """Tensors behind the predictions for a batch of ``F`` frames, ``A`` atoms and ``M`` members.
 
     Attributes
     ----------
     batch
         What was evaluated.
     atomic
-        ``Tensor[M, A]`` eV, reference included.
+        ``Tensor[M, A]``, energies of the atoms in eV with the reference.
     slopes
-        ``Tensor[K, pairs, 3]`` ∂E/∂vectors, eV/Å; K is M, or 1 for that of the mean energy; None
-        of an output with energies alone.
+        ``Tensor[K, pairs, 3]``, ∂E/∂vectors in eV/Å; K is M, or 1 for the mean energy alone. None
+        if only energies were asked for.
     """
 
     batch: Batch
@@ -90,19 +92,25 @@ class Output:
 
     @cached_property
     def energy(self) -> Tensor:
-        """``Tensor[M, F]`` eV."""
+        """Total energies in eV, ``Tensor[M, F]``."""
         return self.batch.sum_frames(self.atomic)
 
     @cached_property
     def slope(self) -> Tensor:
-        """`slopes` in float64; an error where there are none."""
+        """The `slopes` in float64.
+
+        Raises
+        ------
+        ValueError
+            If the output has energies alone.
+        """
         if self.slopes is None:
             raise ValueError("evaluated without slope: neither forces nor virial")
         return self.slopes.double()
 
     @cached_property
     def forces(self) -> Tensor:
-        """``Tensor[K, A, 3]`` eV/Å."""
+        """Forces in eV/Å, ``Tensor[K, A, 3]``."""
         k, atoms = len(self.slope), len(self.batch.numbers)
         rows = self.slope.transpose(0, 1).flatten(1)
         first, second = self.batch.pairs
@@ -111,7 +119,7 @@ class Output:
 
     @cached_property
     def virial(self) -> Tensor:
-        """``Tensor[K, F, 3, 3]`` dE/dstrain, eV."""
+        """Virials dE/dstrain in eV, ``Tensor[K, F, 3, 3]``."""
         k, frames = len(self.slope), self.batch.n_frames
         products = torch.einsum("pi,kpj->pkij", self.batch.vectors, self.slope).flatten(1)
         frame = self.batch.frame[self.batch.pairs[0]]
@@ -121,5 +129,5 @@ class Output:
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:
-    """``(3, 3)`` to ``(6,)``: xx, yy, zz, yz, xz, xy."""
+    """Convert a tensor ``(3, 3)`` to Voigt order ``(6,)``: xx, yy, zz, yz, xz, xy."""
     return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -48,24 +48,28 @@ class Frame:
     Parameters
     ----------
     atoms
-        Structure without a calculator, with its constraints; ``n`` atoms, Å.
+        The structure of ``n`` atoms (positions and cell in Å), with its constraints and without a
+        calculator.
     energy
-        Total energy, eV, or None where there is no label.
+        Total energy in eV, or None if it is not labelled.
     forces
-        ``(n, 3)``, eV/Å, or None.
+        Forces in eV/Å, of shape ``(n, 3)``, or None.
     stress
-        ``(6,)`` Voigt (xx, yy, zz, yz, xz, xy), eV/Å³, ASE's sign, or None.
+        Stress in eV/Å³ with ASE's sign, of shape ``(6,)`` in Voigt order (xx, yy, zz, yz, xz, xy),
+        or None.
     source, index
-        File the frame was read from and its 0-based place in it.
+        File that the frame was read from, and its place in it, counted from zero.
     info
         What the file says besides the labels (``charge``, ``converged``, ``energy_key`` …).
     labels
-        What it is to be learned from: ``full``, energy and forces; ``relaxed``, energy and the
-        zero forces of a minimum (unless the file has its forces); ``energy``, that alone.
+        What the frame teaches: ``full``, its energy and forces; ``relaxed``, its energy and the
+        zero forces of a minimum (or the file's own forces, if it has any); ``energy``, its energy
+        alone.
     weight
-        Of its squared errors in the loss.
+        Factor on the frame's squared errors in the loss.
     part
-        What it is for, if that is settled before frames are shared out.
+        ``train``, ``validation`` or ``test`` if that is settled before the frames are split; else
+        None.
     """
 
     atoms: Atoms
@@ -89,17 +93,20 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """``file#index``, as error messages show it."""
+        """The frame as error messages name it: ``file#index``."""
         return f"{self.source}#{self.index}"
 
     @cached_property
     def formula(self) -> str:
-        """Composition per cell, Hill order."""
+        """Composition of the cell, in Hill order."""
         return self.atoms.get_chemical_formula(mode="hill")
 
     @property
     def force_labels(self) -> np.ndarray | None:
-        """``(n, 3)`` eV/Å, NaN on atoms held fast whose forces a program set to zero; or None."""
+        """Forces to learn from, ``(n, 3)`` in eV/Å, or None if there are none.
+
+        They are NaN on fixed atoms whose forces the program that labelled them set to zero.
+        """
         if self.forces is None:
             return None
         zeroed = ~movable(self.atoms).all(axis=1) & ~np.any(self.forces, axis=1)
@@ -107,7 +114,7 @@ class Frame:
 
     @property
     def of_pressure(self) -> bool:
-        """Whether the stress is that of a minimum at some pressure, alike from all sides."""
+        """Whether this is a minimum at some pressure, which its isotropic stress says."""
         stress = self.stress
         return (
             self.labels == "relaxed"
@@ -117,7 +124,7 @@ class Frame:
 
     @cached_property
     def kind(self) -> str:
-        """``"crystal"``, or ``"molecule"`` when not periodic or alone in a large box."""
+        """``"crystal"``, or ``"molecule"`` if it is not periodic or is alone in a large box."""
         cell, pbc = self.atoms.cell, self.atoms.pbc
         if not pbc.any() or not len(self):
             return "molecule"
