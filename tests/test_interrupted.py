@@ -17,7 +17,8 @@ import yaml
 from ase.build import bulk, molecule
 from disturbed import FAULTS, KILL, KILLS, Trial, in_this_process, run
 
-from tlpot.files import PART, begin_work
+from tlpot.files import PART
+from tlpot.parallel.work import begin_work
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +220,7 @@ def test_work_of_another_verb_is_not_gone_on_with(tmp_path, monkeypatch, capfd, 
 HOLDS = """
 import sys
 from pathlib import Path
-from tlpot.files import locked
+from tlpot.parallel.work import locked
 with locked(Path("out")):
     print("held", flush=True)
     sys.stdin.read()

@@ -16,10 +16,11 @@ from tlpot.ablation.table import write_results
 from tlpot.config.run import Config, load_config
 from tlpot.errors import MachineError, TlpotError
 from tlpot.evaluation.plots import read_history
-from tlpot.files import foreign, locked, make_folder, sha256
+from tlpot.files import make_folder, sha256
 from tlpot.finetuning.run import finetune
 from tlpot.model.file import MODEL
 from tlpot.parallel.processes import as_done, require_scheduler
+from tlpot.parallel.work import foreign, locked
 from tlpot.run_log import log, logged
 from tlpot.training.checkpoint import LAST
 from tlpot.training.checkpoint import NAME as CHECKPOINT

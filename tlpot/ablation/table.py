@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tlpot.ablation.sweep import Outcome
-from tlpot.files import figure_bytes, table_text, write_whole
+from tlpot.data.cells import table_text
+from tlpot.files import figure_bytes, write_whole
 
 ERRORS = {
     "energy_rmse_meV_per_atom": "energy RMSE, meV/atom",

@@ -37,8 +37,8 @@ def rank(job: RankJob) -> None:
     from tlpot.csp.evaluate import Sharded
     from tlpot.csp.output import TABLE, write_ranking
     from tlpot.csp.rank import rank
-    from tlpot.files import at_work, require_free
     from tlpot.model.load import load_onto
+    from tlpot.parallel.work import at_work, require_free
 
     output, settings = Path(job.output), job.ranking()
     require_free(output, TABLE)

@@ -16,11 +16,13 @@ from tlpot.csp.landscape import SYMPREC, Candidate
 from tlpot.csp.page import page
 from tlpot.csp.plots import landscape, reference_parity
 from tlpot.csp.ranking import Ranked
+from tlpot.data.cells import table_text
 from tlpot.data.cif_write import cif_text
 from tlpot.data.crystals import stem
 from tlpot.data.write import write_frames
 from tlpot.evaluation.plots import write
-from tlpot.files import at_work, begin_work, end_work, make_folder, table_text, write_whole
+from tlpot.files import make_folder, write_whole
+from tlpot.parallel.work import at_work, begin_work, end_work
 from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.training.manifest import versions

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tlpot.data.cells import GUARD, is_mistaken
 from tlpot.data.text import read_text
 from tlpot.errors import TlpotError
-from tlpot.files import GUARD, is_mistaken
 
 MISSING = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "#n/a", "#nv", "#div/0!"})
 """What stands for no value, in any case of letters."""

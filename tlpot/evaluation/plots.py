@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from tlpot.data.cells import cell_number
 from tlpot.evaluation.calibration import deviations, rms
 from tlpot.evaluation.errors import center, group_means, is_known
 from tlpot.evaluation.metrics import Judgement, by_element, metrics
-from tlpot.files import cell_number, figure_bytes, write_whole
+from tlpot.files import figure_bytes, write_whole
 from tlpot.model.uncertainty import Calibration, Quantity, Scale
 from tlpot.palette import AFTER, BEFORE, FAINT, HELD_OUT
 from tlpot.structure.frames import Frame

@@ -19,9 +19,10 @@ from tlpot.data.levels import FACTS, level
 from tlpot.data.read import read_file
 from tlpot.data.write import LABEL_KEYS, to_text, write_frames
 from tlpot.errors import TlpotError, storage
-from tlpot.files import append, locked, make_folder
+from tlpot.files import append, make_folder
 from tlpot.labelling.engines import Engine, EngineLabels
 from tlpot.parallel.processes import LOCAL, as_done, require_scheduler
+from tlpot.parallel.work import locked
 from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw

@@ -20,9 +20,10 @@ from tlpot.config.run import Label
 from tlpot.data.compression import open_binary, plain_name
 from tlpot.data.read import read_file
 from tlpot.errors import MachineError, TlpotError
-from tlpot.files import at_work, begin_work, end_work, make_folder, write_whole
+from tlpot.files import make_folder, write_whole
 from tlpot.labelling.engines import describe
 from tlpot.labelling.label import Ledger, Summary, labelled
+from tlpot.parallel.work import at_work, begin_work, end_work
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import require_sound
 

@@ -21,15 +21,17 @@ from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 
 from tlpot import __version__
+from tlpot.data.cells import cell_text
 from tlpot.data.constraints import anchor, fixed_components, hold
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError, short_of_memory, storage
-from tlpot.files import append, begin_work, cell_text, end_work, locked, make_folder, write_whole
+from tlpot.files import append, make_folder, write_whole
 from tlpot.md.guard import Guard
 from tlpot.md.integrators import conserved, draw_momenta, integrator, remembered
 from tlpot.md.settings import Dynamics
 from tlpot.model.calculator import TLPotCalculator
 from tlpot.model.potential import Potential
+from tlpot.parallel.work import begin_work, end_work, locked
 from tlpot.relax.relax import unfit
 from tlpot.run_log import log, logged
 from tlpot.structure.frames import Frame, bare

@@ -12,10 +12,11 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
+from tlpot.data.cells import cell_number
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
-from tlpot.files import cell_number, write_whole
+from tlpot.files import write_whole
 from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
 from tlpot.structure.frames import neighbour_pairs
 from tlpot.structure.units import GRAM_PER_CM3

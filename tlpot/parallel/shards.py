@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from tlpot.errors import TlpotError
-from tlpot.files import SHARDS, append, begin_work, locked, make_folder, write_whole
+from tlpot.files import append, make_folder, write_whole
 from tlpot.model.load import load, load_onto
 from tlpot.model.potential import Potential
 from tlpot.parallel.processes import as_done, require_scheduler
+from tlpot.parallel.work import SHARDS, begin_work, locked
 from tlpot.structure.frames import Frame
 
 SHARD = 64

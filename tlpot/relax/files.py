@@ -12,14 +12,16 @@ import numpy as np
 from ase import Atoms, units
 
 from tlpot import __version__
+from tlpot.data.cells import table_text
 from tlpot.data.constraints import fixed_components
 from tlpot.data.crystals import Refused, read_each, require_some
 from tlpot.data.read import Files, read_frames
 from tlpot.data.write import to_text
 from tlpot.errors import short_of_memory
-from tlpot.files import at_work, end_work, table_text, write_whole
+from tlpot.files import write_whole
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import SHARD, in_shards, loaded
+from tlpot.parallel.work import at_work, end_work
 from tlpot.relax.relax import Relaxed, relax_each, require_crystals
 from tlpot.relax.settings import Relaxation
 from tlpot.run_log import log

@@ -17,8 +17,9 @@ from tlpot.config.sections import AnySection, Section, load_section
 from tlpot.engine.device import usable
 from tlpot.engine.threads import limited_threads
 from tlpot.errors import TlpotError, storage
-from tlpot.files import foreign, locked, make_folder, stage, write_whole
+from tlpot.files import make_folder, write_whole
 from tlpot.model.file import MODEL
+from tlpot.parallel.work import foreign, locked, stage
 from tlpot.run_log import log
 from tlpot.training.checkpoint import LAST, load_checkpoint
 from tlpot.training.checkpoint import NAME as CHECKPOINT

@@ -15,8 +15,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tlpot.config.run import Optimisation
+from tlpot.data.cells import table_text
 from tlpot.errors import TlpotError
-from tlpot.files import table_text, write_whole
+from tlpot.files import write_whole
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 from tlpot.training.parallel import Team
 from tlpot.training.task import Task

@@ -12,9 +12,10 @@ import numpy as np
 from ase.visualize.plot import plot_atoms
 from matplotlib.figure import Figure
 
+from tlpot.data.cells import table_text
 from tlpot.data.write import to_text
 from tlpot.evaluation.plots import panels_of, write
-from tlpot.files import table_text, write_whole
+from tlpot.files import write_whole
 from tlpot.palette import AFTER, BEFORE, MUTED
 from tlpot.structure.frames import Frame
 from tlpot.trust.settings import Stress

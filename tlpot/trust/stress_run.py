@@ -21,12 +21,12 @@ from tlpot.config.bases import BASES, untrained
 from tlpot.config.run import load_config
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError
-from tlpot.files import at_work, begin_work, end_work, require_free
 from tlpot.model.file import located
 from tlpot.model.load import supported_elements
 from tlpot.model.potential import Potential
 from tlpot.parallel.processes import LOCAL
 from tlpot.parallel.shards import in_shards, loaded
+from tlpot.parallel.work import at_work, begin_work, end_work, require_free
 from tlpot.run_log import log
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import require_sound
