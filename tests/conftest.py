@@ -41,7 +41,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tlpot")
 
-pytest_plugins = ("browser", "distant", "landscapes", "vasp_files")
+pytest_plugins = ("browser", "distant", "forked", "landscapes", "vasp_files")
 """In tests/fixtures."""
 
 SMALL = Architecture(
@@ -64,7 +64,8 @@ SELF_ENERGIES = {"H": -16.587, "C": -1036.202, "N": -1488.176, "O": -2044.741}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+    """Begin with files that take long; skip what needs a GPU where there is none."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -15,16 +15,12 @@ import numpy as np
 import pytest
 import yaml
 from ase.build import bulk, molecule
-from disturbed import FAULTS, KILL, KILLS, Trial, in_this_process, run
+from disturbed import FAULTS, KILL, KILLS, Trial, run
 
 from tlpot.files import PART
 from tlpot.parallel.work import begin_work
 
-
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    for room in ("parallel.shards", "labelling.label", "ablation.run"):
-        monkeypatch.setattr(f"tlpot.{room}.as_done", in_this_process)
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_workers")]
 
 
 def check(folder: Path, monkeypatch, words, expected: set[str], **more) -> None:

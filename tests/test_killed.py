@@ -7,25 +7,25 @@ command that was never stopped leaves.
 from __future__ import annotations
 
 import csv
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+from forked import Forked, begin, command
 
 from tlpot.cli.main import main
 from tlpot.data.read import read_frames
 from tlpot.parallel.shards import Journal
-from tlpot.relax.files import relax_files
+from tlpot.relax.files import RelaxedFolder, relax_files
 from tlpot.relax.settings import Relaxation
 
 pytest.importorskip("torch_sim")
+pytestmark = pytest.mark.long
 COUNT = 4
 
 
@@ -58,16 +58,11 @@ def words(verb: str, crystals: Path, output: Path) -> list[str]:
     return [verb, str(crystals), *options, *more, "--output", str(output)]
 
 
-def start(log: Path, *command: object) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            stdout=file,
-            stderr=file,
-            env=environment,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored under nohup
-        )
+def wait_for(process: Forked, journals: list[Journal], count: int) -> None:
+    """Until so many structures are done."""
+    while sum(journal.count() for journal in journals) < count:
+        assert process.is_alive(), process.ended()
+        time.sleep(0.01)
 
 
 def table(folder: Path) -> dict[str, dict[str, float]]:
@@ -102,25 +97,22 @@ def uninterrupted(crystals, tmp_path_factory):
     [("rank", signal.SIGINT), ("rank", signal.SIGKILL), ("relax", signal.SIGINT)],
 )
 def test_what_is_done_is_kept(crystals, uninterrupted, tmp_path, verb, how):
-    folder, log = tmp_path / "out", tmp_path / "log"
+    folder = tmp_path / "out"
     arguments = words(verb, crystals, folder)
-    process = start(log, "-m", "tlpot", *arguments)
+    process = begin(*arguments)
     journal = Journal(folder / "shards/000000.extxyz")
-    deadline = time.monotonic() + 200
-    while journal.count() < 2:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(how)
-    assert process.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    wait_for(process, [journal], 2)
+    process.stop(how)
+    end = process.ended()
+    assert end.code == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
-        assert "the same command goes on" in log.read_text()
+        assert "the same command goes on" in end.err
     kept = journal.read()
     assert 2 <= len(kept) < COUNT
 
-    again = tmp_path / "again"
-    assert start(again, "-m", "tlpot", *arguments).wait(200) == 0
-    counted = [int(n) for n in re.findall(rf"(\d+)/{COUNT}", again.read_text())]
+    again = command(*arguments)
+    assert again.code == 0
+    counted = [int(n) for n in re.findall(rf"(\d+)/{COUNT}", again.err)]
     assert len(kept) <= counted[0] < COUNT
     assert counted[-1] == COUNT
     found, expected = table(folder), table(uninterrupted(verb))
@@ -136,30 +128,19 @@ def test_what_is_done_is_kept(crystals, uninterrupted, tmp_path, verb, how):
 
 def test_several_workers_lose_what_they_have_in_hand(crystals, tmp_path):
     """Two, each with a shard that goes on: both are taken up, in batches of another size."""
-    folder, log = tmp_path / "out", tmp_path / "log"
-    call = f"relax_files({str(crystals)!r}, 'mini', {str(folder)!r}, "
-    call += "Relaxation(batch_atoms=1, fmax=0.05), workers=2, device='cpu', shard=2)"
-    (tmp_path / "run.py").write_text(
-        "from tlpot.relax.files import *\nfrom tlpot.relax.settings import *\n"
-        f"if __name__ == '__main__':\n    {call}\n"
-    )
-    process = start(log, tmp_path / "run.py")
-    journals = [Journal(folder / f"shards/{i:06d}.extxyz") for i in range(2)]
-    deadline = time.monotonic() + 200
-    while sum(journal.count() for journal in journals) < 2:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    folder = tmp_path / "out"
+
+    def relax(batch_atoms: int, told: Callable[[int, int], object]) -> RelaxedFolder:
+        settings = Relaxation(batch_atoms=batch_atoms, fmax=0.05)
+        options = {"workers": 2, "device": "cpu", "shard": 2, "on_structure": told}
+        return relax_files(crystals, "mini", folder, settings, **options)
+
+    process = Forked(relax, 1, lambda *now: None)
+    wait_for(process, [Journal(folder / f"shards/{i:06d}.extxyz") for i in range(2)], 2)
     process.kill()
-    process.wait()
+    process.ended()
     seen: list[tuple[int, int]] = []
-    outcome = relax_files(
-        *(crystals, "mini", folder, Relaxation(batch_atoms=500, fmax=0.05)),
-        workers=2,
-        device="cpu",
-        shard=2,
-        on_structure=lambda *now: seen.append(now),
-    )
+    outcome = relax(500, lambda *now: seen.append(now))
     assert seen[0][0] >= 2
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1] == (COUNT, COUNT)

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from tlpot.cli.main import app
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 
 RUNS = """
@@ -178,6 +179,17 @@ def lend(wheel: Path, packages: Path) -> None:
                 (packages / entry).symlink_to(package.locate_file(entry))
 
 
+def lend_kernels(package: Path) -> None:
+    """Those that were compiled here: numba takes them beside sources of the same date.
+
+    That they are compiled where there are none is for tests/engine/test_compiled.py.
+    """
+    for source in (ROOT / "tlpot/engine").glob("*.py"):
+        shutil.copystat(source, package / "engine" / source.name)
+    for kernel in (ROOT / "tlpot/engine/__pycache__").glob("*.nb?"):
+        shutil.copy2(kernel, package / "engine/__pycache__")
+
+
 def requirements_of(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         (about,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
@@ -194,6 +206,7 @@ def install(tmp_path_factory):
     (wheel,), (packages,) = folder.glob("dist/*.whl"), folder.glob("environment/lib/*/*-packages")
     lend(wheel, packages)
     here.well("python", *PIP, "install", "--quiet", "--no-deps", "--no-index", str(wheel))
+    lend_kernels(packages / "tlpot")
     yield Install(folder / "environment/bin", folder)
     shutil.rmtree(folder)
 

@@ -97,7 +97,7 @@ def tested(name: str, python: str, constraints: str, setup: str, pytest: list[st
                 return False
             stamp.write_text(setup)
         started = time.perf_counter()
-        two_cores = ("-n", "2", "--dist", "loadfile")
+        two_cores = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
         run(own, "-m", "pytest", f"--junitxml={report}", *two_cores, *pytest)
         seconds = time.perf_counter() - started
     if not report.is_file():

@@ -1,14 +1,13 @@
 """Sweeps that really train, in real processes."""
 
 import csv
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 import yaml
+from forked import begin, command
 
 from tlpot.ablation.run import ablate
 from tlpot.ablation.sweep import parse_sweep
@@ -84,6 +83,7 @@ def test_what_a_point_gives_is_what_finetune_gives(swept, tmp_path):
     assert outcomes[0].metrics["finetuned"]["test"][ERROR] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_finished_points_are_not_run_again(swept):
     sweep, outcomes, _ = swept
     before = stamps(Path(sweep.output))
@@ -92,6 +92,7 @@ def test_finished_points_are_not_run_again(swept):
     assert [o.metrics for o in again] == [o.metrics for o in outcomes]
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_points_known_from_elsewhere_are_not_run(swept, tmp_path):
     sweep, outcomes, _ = swept
     elsewhere = sweep.model_copy(update={"output": str(tmp_path / "other")})
@@ -102,6 +103,7 @@ def test_points_known_from_elsewhere_are_not_run(swept, tmp_path):
     assert not stamps(tmp_path / "other")
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_point_that_an_earlier_version_finished_is_not_run_again(settings, tmp_path):
     sweep = make(settings, tmp_path / "out")
     (outcome,) = ablate(sweep)
@@ -116,6 +118,7 @@ def test_a_point_that_an_earlier_version_finished_is_not_run_again(settings, tmp
     assert again.metrics == outcome.metrics
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_changed_data_do_not_mix_with_finished_points(settings, tmp_path):
     sweep = make(settings, tmp_path / "out")
     ablate(sweep)
@@ -130,20 +133,17 @@ def test_a_killed_sweep_is_taken_up(settings, tmp_path):
     values = {"base": settings, "seeds": [0, 1, 2], "output": str(tmp_path / "out")}
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-m", "tlpot", "ablate", str(path)]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        try:
-            started = time.monotonic()
-            while not (tmp_path / "out" / "points.csv").exists():
-                assert process.poll() is None, "ended before it was killed"
-                assert time.monotonic() - started < 600
-                time.sleep(0.05)
-        finally:
-            process.kill()
+    process = begin("ablate", path)
+    while not (tmp_path / "out" / "points.csv").exists():
+        assert process.is_alive(), process.ended()
+        time.sleep(0.05)
+    process.kill()
+    process.ended()
     time.sleep(1.0)  # its worker finds itself alone
     before = stamps(tmp_path / "out")
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = command("ablate", path)
+    assert done.code == 0, done.err
     after = stamps(tmp_path / "out")
     assert len(before) < 3 == len(after)
     assert all(after[name] == stamp for name, stamp in before.items())
-    assert "points.csv" in done.stdout
+    assert "points.csv" in done.out

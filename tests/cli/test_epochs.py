@@ -14,6 +14,7 @@ import ase.io
 import pytest
 import yaml
 from ase.build import bulk
+from forked import begin, command
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -23,23 +24,18 @@ from tlpot.cli.training import TrainingDisplay
 EPOCH = r"epoch {}/{} · \d+:\d\d:\d\d left · loss \d\S* · validation \S[^·\n]*"
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "tlpot", *map(str, arguments)]
-
-
 def written(path: Path, values: dict) -> Path:
     path.write_text(yaml.safe_dump(values))
     return path
 
 
 def test_a_pipe_gets_a_line_an_epoch(settings, tmp_path):
-    """In a process of its own, also where colours are forced, as in CI."""
+    """In a process started anew, also where colours are forced, as in CI."""
     settings["training"]["epochs"] = 3
     config = written(tmp_path / "config.yaml", settings)
     forced = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
-    done = subprocess.run(
-        command("finetune", config), capture_output=True, text=True, check=True, env=forced
-    )
+    words = [sys.executable, "-m", "tlpot", "finetune", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=forced)
     lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
     for i, line in enumerate(lines, 1):
         assert re.fullmatch(EPOCH.format(i, 3), line), line
@@ -91,39 +87,32 @@ def test_a_sweep_tells_of_each_epoch_of_each_point(settings, tmp_path):
         "output": str(tmp_path / "out"),
         "axes": {"training.lambda": [0.1, 0.9]},
     }
-    done = subprocess.run(
-        command("ablate", written(tmp_path / "sweep.yaml", sweep)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = command("ablate", written(tmp_path / "sweep.yaml", sweep))
+    assert done.code == 0, done.err
     for share in (0.1, 0.9):
         for i in (1, 2):
             line = rf"training\.lambda={share}, seed 0 · " + EPOCH.format(i, 2)
-            assert len(re.findall(line, done.stderr)) == 1, done.stderr
-    assert re.search(r"point 2/2 · (.* · )?training\.lambda=0\.9, seed 0\n", done.stderr)
+            assert len(re.findall(line, done.err)) == 1, done.err
+    assert re.search(r"point 2/2 · (.* · )?training\.lambda=0\.9, seed 0\n", done.err)
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_terminal_shows_epoch_loss_and_time_whole(settings, tmp_path, width):
+def test_a_terminal_shows_epoch_loss_and_time_whole(settings, tmp_path, width, monkeypatch):
     config = written(tmp_path / "config.yaml", settings)
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    with subprocess.Popen(
-        command("finetune", config),
-        stderr=theirs,
-        stdout=theirs,
-        env=environment | {"TERM": "xterm"},
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 4096):
-                shown += part
-        except OSError:  # the other end is closed
-            pass
-    assert process.returncode == 0
+    for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    process = begin("finetune", config, terminal=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    assert process.ended().code == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     bars = [line for line in re.split(r"[\r\n]+", plain) if re.match(r"epoch\s+\d+/", line)]
     whole = r"epoch 2/2 [━╸╺ ]+ 0:00:00 left loss \d\S* · validation \d\S* meV/atom, .*"

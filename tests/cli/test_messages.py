@@ -267,6 +267,7 @@ def test_numbers_must_be_finite(call, settings, number):
 # --- exit codes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_ablate_tells_of_failed_points(call, settings, capsys):
     settings["training"]["epochs"] = 1
     sweep = {"base": settings, "output": "sweep", "axes": {"training.learning_rate": [1e-4, 1e30]}}

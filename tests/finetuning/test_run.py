@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from forked import Forked, begin
 from safetensors.torch import load_file
 
 import tlpot
@@ -312,16 +312,14 @@ def test_output_below_a_file_is_refused(settings):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_is_one_processes_at_a_time(settings, resume):
     """A second process, real: it is refused while the first trains, and has touched nothing."""
-    again = "import sys, yaml, tlpot; tlpot.finetune(yaml.safe_load(sys.argv[1]), resume={})"
-    said = []
+    ends = []
 
     def intrude(row: dict) -> None:
-        command = [sys.executable, "-c", again.format(resume), yaml.safe_dump(settings)]
-        said.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+        ends.append(Forked(partial(tlpot.finetune, settings, resume=resume)).ended())
 
     settings["training"]["epochs"] = 1
     tlpot.finetune(settings, on_epoch=intrude)
-    assert "another process is at work" in said[0]
+    assert "another process is at work" in ends[0].err
 
 
 def test_without_tensorboard_its_option_is_refused(settings, monkeypatch):
@@ -435,21 +433,18 @@ def whole(long_settings) -> tlpot.finetuning.run.PotentialRun:
 def test_a_killed_run_resumes_bit_for_bit(long_settings, whole, tmp_path, how):
     folder, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(long_settings | {"output": str(folder)}))
-    command = [sys.executable, "-m", "tlpot", "finetune", str(config)]
-    # shells start background jobs deaf to Ctrl-C, and children inherit that
-    hears = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hears) as process:
-        while not (folder / "model.safetensors").exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.005)
-        process.send_signal(how)
-        message = process.stderr.read()
+    process = begin("finetune", config)
+    while not (folder / "model.safetensors").exists():
+        assert process.is_alive(), process.ended()
+        time.sleep(0.005)
+    process.stop(how)
+    end = process.ended()
     if how == signal.SIGKILL:
-        assert process.returncode == -how
+        assert end.code == -how
     else:
-        assert process.returncode == 128 + how
-        assert "continue with --resume" in message
-        assert "Traceback" not in message
+        assert end.code == 128 + how
+        assert "continue with --resume" in end.err
+        assert "Traceback" not in end.err
         ended = "KeyboardInterrupt" if how == signal.SIGINT else "SIGTERM"
         assert f"interrupted ({ended})" in (folder / "run.log").read_text()
     assert not (folder / "report.html").exists(), "it had finished before the kill"

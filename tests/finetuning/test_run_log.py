@@ -122,6 +122,7 @@ def test_relaxation_and_dynamics_keep_one_too(tmp_path, monkeypatch):
     assert sum("finished after" in line for line in lines("md")) == 2
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_sweep_keeps_one_beside_those_of_its_points(settings, tmp_path):
     from tlpot.ablation.run import ablate
     from tlpot.ablation.sweep import Sweep

@@ -2,10 +2,6 @@
 
 import gc
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from forked import Forked
 
 from tlpot.cli.main import main
 from tlpot.data.read import read_frames
@@ -67,22 +64,12 @@ def test_a_long_run_keeps_no_model_of_every_segment(mini, tmp_path):
 def test_a_killed_run_goes_on_bit_for_bit(mini, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings = Dynamics(**QUICK)
-    script = f"""
-from ase.build import molecule
-from tlpot.md.dynamics import run_md
-from tlpot.md.settings import Dynamics
-from tlpot.model.load import load
-run_md(molecule("CH3OH"), load("mini"), 100, {str(cut)!r}, Dynamics(**{QUICK!r}))
-"""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    deadline = time.monotonic() + 300
+    process = Forked(run_md, molecule("CH3OH"), mini, 100, cut, settings)
     while not (cut / "settings.json").exists() or len((cut / "log.csv").read_bytes()) < 1000:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+        assert process.is_alive(), process.ended()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.ended()
     with (cut / "log.csv").open("a") as file:
         file.write("12,half a ro")
     assert 0 < json.loads(str(last(cut)["notes"]))["step"] < 100

@@ -143,7 +143,9 @@ def test_over_dask_workers():
     assert "negative" in str(done[1])
 
 
-def test_a_scheduler_that_does_not_answer_is_named():
-    pytest.importorskip("distributed")
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    client = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda place, timeout: client(place, timeout="1s"))
     with pytest.raises(TlpotError, match=re.escape("tcp://127.0.0.1:1")):
         list(as_done(square, [(1,)], "tcp://127.0.0.1:1"))

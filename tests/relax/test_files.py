@@ -4,15 +4,15 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import ase.io
 import pytest
 from ase.build import molecule
 from ase.spacegroup import crystal
+from forked import Forked
 
 from tlpot.cli.main import main
 from tlpot.data.read import read_frames
@@ -40,18 +40,12 @@ def table(folder: Path) -> list[dict[str, str]]:
 def test_a_killed_run_goes_on_where_it_was(tmp_path, files):
     """A second process is killed after its first shard; what it had done is not done again."""
     folder = tmp_path / "out"
-    call = f"relax_files({str(files)!r}, 'mini', {str(folder)!r}, shard=1)"
-    script = f"from tlpot.relax.files import *\nif __name__ == '__main__':\n    {call}\n"
-    (tmp_path / "killed.py").write_text(script)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    process = subprocess.Popen([sys.executable, tmp_path / "killed.py"], env=environment)
-    deadline = time.monotonic() + 300
+    process = Forked(partial(relax_files, files, "mini", folder, shard=1))
     while not list(folder.glob("shards/*.extxyz")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+        assert process.is_alive(), process.ended()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.ended()
     assert not (folder / "relaxed.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("shards/*.extxyz")}
     with pytest.raises(TlpotError, match="settings"):

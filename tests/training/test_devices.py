@@ -5,8 +5,6 @@ torch's ``meta`` device, and one that the CPU plays (`tests.fixtures.distant`) s
 """
 
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -17,6 +15,7 @@ import torch
 import yaml
 from ase import Atoms
 from ase.build import molecule
+from forked import command
 from safetensors.torch import load_file
 from torch.optim import AdamW
 
@@ -66,10 +65,8 @@ def test_a_run_begun_on_a_gpu_resumes_on_a_cpu(settings, tmp_path, monkeypatch):
     stored.write_text(stored.read_text().replace("device: cpu", "device: cuda"))
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "tlpot", "finetune", str(path), "--resume"]
-    changed = ["training.device=cpu"]
-    done = subprocess.run(command + changed, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = command("finetune", path, "--resume", "training.device=cpu")
+    assert done.code == 0, done.err
     assert same_weights(folder, whole.folder)
 
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
@@ -12,6 +10,7 @@ import pytest
 import torch
 import yaml
 from ase.build import bulk
+from forked import command
 from safetensors.torch import load_file
 
 import tlpot
@@ -23,6 +22,8 @@ from tlpot.powder.classifier import load_classifier
 from tlpot.powder.run import train as train_powder
 from tlpot.property.model import Ensemble
 from tlpot.property.run import train as train_property
+
+pytestmark = pytest.mark.long
 
 
 def stop_after(epoch: int):
@@ -68,7 +69,7 @@ def test_the_best_so_far_is_what_a_run_that_ends_there_leaves(settings, tmp_path
 
 
 def test_what_it_leaves_is_used_and_told_once(settings, tmp_path):
-    """In processes of their own: evaluate, export, relax with a worker; and the calculator."""
+    """Evaluate, export, relax with a worker, each a process; and the calculator."""
     folder, data = stopped(tlpot.finetune, settings, 1), settings["data"]["files"][0]
     exported, relaxed = tmp_path / "model.py", tmp_path / "relaxed"
     ranked = tmp_path / "ranked"
@@ -81,13 +82,12 @@ def test_what_it_leaves_is_used_and_told_once(settings, tmp_path):
         "rank": ["rank", f"{data}@0", "--model", folder, "--output", ranked, *short],
     }
     for verb, arguments in verbs.items():
-        command = [sys.executable, "-m", "tlpot", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode in ((0, 2) if verb in ("relax", "rank") else (0,)), done.stderr
-        assert done.stderr.count("of an unfinished run: epoch 1 of 2") == 1, done.stderr
-        assert "Warning" not in done.stderr
+        done = command(*arguments)
+        assert done.code in ((0, 2) if verb in ("relax", "rank") else (0,)), done.err
+        assert done.err.count("of an unfinished run: epoch 1 of 2") == 1, done.err
+        assert "Warning" not in done.err
         if verb == "evaluate":
-            assert json.loads(done.stdout)["seen"]["train"] > 0
+            assert json.loads(done.out)["seen"]["train"] > 0
     assert exported.exists()
     with pytest.warns(TlpotWarning, match="epoch 1 of 2"):
         calculator = TLPotCalculator(folder)
@@ -160,19 +160,17 @@ def test_the_cosine_goes_on_as_that_of_so_many_epochs(settings, tmp_path):
 def test_the_command_goes_on_in_a_process_of_its_own(settings, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "tlpot", "finetune", str(config)]
-    subprocess.run(command, capture_output=True, check=True)
-    more = [*command, "--resume", "training.epochs=3"]
-    done = subprocess.run(more, capture_output=True, text=True, check=True)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert command("finetune", config).code == 0
+    done = command("finetune", config, "--resume", "training.epochs=3")
+    assert done.code == 0
+    lines = [line for line in done.err.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 1
     assert lines[0].startswith("epoch 3/3")
     assert (Path(settings["output"]) / "run.log").read_text().count("finished after") == 2
-    fewer = [*command, "--resume", "training.epochs=1"]
-    refused = subprocess.run(fewer, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "has done 3 already" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = command("finetune", config, "--resume", "training.epochs=1")
+    assert refused.code == 2
+    assert "has done 3 already" in refused.err
+    assert "Traceback" not in refused.err
 
 
 @pytest.fixture(scope="module")
