@@ -41,7 +41,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tlpot")
 
-pytest_plugins = ("browser", "distant", "forked", "landscapes", "vasp_files")
+pytest_plugins = ("browser", "commands", "distant", "forked", "landscapes", "vasp_files")
 """In tests/fixtures."""
 
 SMALL = Architecture(

@@ -8,22 +8,9 @@ import ase.io
 import pytest
 import yaml
 from ase.build import bulk
+from commands import refused
 
 import tlpot
-from tlpot.cli.main import main
-
-
-@pytest.fixture
-def call(capsys):
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(a) for a in arguments])
-        code = stopped.value.code
-        return int(code or 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -31,17 +18,6 @@ def config(tmp_path, settings) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2, nothing on stdout, one message without a traceback on stderr."""
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    assert err.count("error:") == 1
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
 
 
 @pytest.mark.parametrize(

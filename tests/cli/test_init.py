@@ -12,7 +12,6 @@ import pytest
 import yaml
 from ase.build import bulk
 
-from tlpot.cli.main import main
 from tlpot.config.run import Config, load_config, parse_config
 from tlpot.config.sections import Section, load_section
 from tlpot.config.template import config_template
@@ -21,16 +20,10 @@ from tlpot.property.config import PropertyConfig
 
 
 @pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    """Runs the command line in a folder of its own: exit code, stdout, stderr."""
+def call(call, tmp_path, monkeypatch):
+    """In a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(a) for a in arguments])
-        return int(stopped.value.code or 0), *capsys.readouterr()
-
-    return run
+    return call
 
 
 @pytest.fixture

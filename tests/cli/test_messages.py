@@ -13,7 +13,6 @@ import yaml
 from ase.build import bulk, molecule
 
 import tlpot
-from tlpot.cli.main import main
 from tlpot.csp.scores import read_reference
 from tlpot.data.cells import cell_number, cell_text, table_text
 from tlpot.data.table import read_table
@@ -27,16 +26,10 @@ from tlpot.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Runs the command line in an empty folder: exit code, stdout, stderr."""
+def call(call, monkeypatch, tmp_path):
+    """In an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(a) for a in arguments])
-        return int(stopped.value.code or 0), *capsys.readouterr()
-
-    return run
+    return call
 
 
 # --- nothing is overwritten -----------------------------------------------------------------------

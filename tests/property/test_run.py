@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 from ase.build import bulk
+from commands import refused
 
 import tlpot.training.trainer as trainer
-from tlpot.cli.main import main
 from tlpot.config.sections import load_section
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
@@ -23,26 +23,6 @@ from tlpot.property.model import PropertyModel
 from tlpot.property.prepare import prepare
 from tlpot.property.report import write_report
 from tlpot.property.run import train
-
-
-@pytest.fixture
-def call(capsys):
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(a) for a in arguments])
-        return int(stopped.value.code or 0), *capsys.readouterr()
-
-    return run
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    code, out, err = result
-    assert (code, out, err.count("error:")) == (2, "", 1)
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
 
 
 def test_train_writes_a_whole_run_folder(call, config, settings):
