@@ -1,4 +1,4 @@
-"""`training.replay: auto`: a pool made of the training crystals, labelled as the base labels."""
+"""`training.replay`: structures that keep the base's answers, from files or made (`auto`)."""
 
 import numpy as np
 import pytest
@@ -148,3 +148,58 @@ def test_a_pool_without_an_effect_is_refused(auto, tmp_path, monkeypatch):
     auto["model"] = {"base": "schnet"}
     with pytest.raises(TlpotError, match=r"training\.replay has no effect.*schnet"):
         prepare(parse_config(auto))
+
+
+# --- structures from files ----------------------------------------------------------------------
+
+
+def test_replayed_structures_keep_the_bases_answers(settings, tmp_path):
+    """Training pulls away from the base; replay holds the structures it is given back."""
+    import ase.io
+    from ase.build import molecule
+
+    strangers = [molecule("H2O"), molecule("CH4")]
+    ase.io.write(tmp_path / "replay.extxyz", strangers)
+    settings["training"] |= {"epochs": 20, "learning_rate": 1e-3, "lambda": 0.5}
+    changed = {}
+    for share in (None, 0.7):
+        replay = share and {"files": str(tmp_path / "replay.extxyz"), "share": share}
+        training = settings["training"] | {"replay": replay}
+        config = parse_config(
+            settings | {"training": training, "output": str(tmp_path / f"run-{share}")}
+        )
+        base = prepare(config).base.predict(strangers)
+        tuned = tlpot.finetune(config).potential.predict(strangers)
+        pairs = zip(base, tuned, strict=True)
+        changed[share] = sum(abs(a.forces - b.forces).mean() for a, b in pairs)
+    assert changed[0.7] < 0.6 * changed[None]
+
+
+@pytest.mark.parametrize(
+    ("replay", "says"),
+    [
+        ({"files": []}, "files is empty"),
+        ({"files": "nowhere.xyz"}, "nowhere.xyz"),
+        ({"files": "x.xyz", "share": 1.0}, "replay.share"),
+        ({"files": "x.xyz", "portion": 0.1}, "replay.portion: unknown key"),
+    ],
+)
+def test_replay_that_cannot_be_is_refused(settings, replay, says):
+    settings["training"]["replay"] = replay
+    with pytest.raises(TlpotError, match=says):
+        tlpot.finetune(settings)
+
+
+def test_replayed_structures_need_a_sound_geometry_but_no_label(settings, tmp_path):
+    import ase.io
+    from ase import Atoms
+
+    file = tmp_path / "replay.extxyz"
+    settings["training"] |= {"replay": {"files": str(file)}, "epochs": 1}
+    for distance, says in ((0.15, "overlapping"), (float("nan"), "non-finite")):
+        ase.io.write(file, Atoms("H2", [[0, 0, 0], [0, 0, distance]]))
+        with pytest.raises(TlpotError, match=rf"replay\.files.*{says}"):
+            tlpot.finetune(settings)
+    hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], info={"energy": 1.0, "REF_energy": 2.0})
+    ase.io.write(file, hydrogen)
+    tlpot.finetune(settings)
