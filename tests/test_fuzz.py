@@ -39,7 +39,7 @@ from tlpot.model.load import load
 from tlpot.powder.classifier import load_classifier
 from tlpot.powder.pattern import read_pattern
 from tlpot.property.model import PropertyModel
-from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.soundness import find_flaw
 
 EXAMPLES = int(os.environ.get("TLPOT_FUZZ", "12"))

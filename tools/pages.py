@@ -18,8 +18,9 @@ from pydantic.fields import FieldInfo
 from tlpot.ablation.sweep import Sweep
 from tlpot.cli.main import EXIT_CODES, app
 from tlpot.config.reading import dumped
-from tlpot.config.run import PRESETS, Config
+from tlpot.config.run import Config
 from tlpot.config.sections import Needs, Section
+from tlpot.config.training import PRESETS
 from tlpot.powder.config import PowderConfig
 from tlpot.property.config import PropertyConfig
 

@@ -27,7 +27,7 @@ from tlpot import load
 from tlpot.ablation.sweep import parse_sweep, points
 from tlpot.evaluation.calibration import rms
 from tlpot.evaluation.metrics import metrics
-from tlpot.evaluation.plots import (
+from tlpot.evaluation.panels import (
     force_components,
     panels_of,
     relative_energies,

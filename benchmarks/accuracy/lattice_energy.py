@@ -31,7 +31,8 @@ from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import X23, crystal_points
 from tlpot import load, read_frames
 from tlpot.model.potential import Potential
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.units import KJ_PER_MOL
 
 RECIPES = ("default", "thesis")

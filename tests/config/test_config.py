@@ -5,17 +5,10 @@ import yaml
 
 from tlpot.cli.main import main
 from tlpot.config.data import Data, Split
-from tlpot.config.run import (
-    PRESETS,
-    Config,
-    Model,
-    Training,
-    load_config,
-    parse_config,
-    parse_elements,
-)
+from tlpot.config.run import Config, Model, Training, load_config, parse_config, parse_elements
 from tlpot.config.sections import as_section
 from tlpot.config.template import config_template
+from tlpot.config.training import PRESETS
 from tlpot.errors import TlpotError
 
 FILES = {"data": {"files": ["a.xyz"]}}

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 import tlpot
 from tlpot.cli.shared import out
 from tlpot.cli.show.potential import print_prepared
-from tlpot.config.run import Replay, Training, parse_config
+from tlpot.config.run import Training, parse_config
+from tlpot.config.training import Replay
 from tlpot.errors import TlpotError
 from tlpot.finetuning.prepare import prepare
 from tlpot.finetuning.replay import EACH, POOL_WEIGHT, REPLAYED, pool

@@ -5,8 +5,8 @@ from ase.data import covalent_radii
 
 from tlpot.data.crystals import read_crystals
 from tlpot.structure.bonds import BONDED, UNBONDED, bond_changes, bonds
-from tlpot.structure.frames import neighbour_pairs
 from tlpot.structure.molecules import find_molecules
+from tlpot.structure.neighbours import neighbour_pairs
 
 
 def test_a_bond_broken_and_one_made():

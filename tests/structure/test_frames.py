@@ -6,7 +6,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from tlpot.structure.frames import Batch, Frame, heights, neighbour_pairs
+from tlpot.structure.frames import Batch, Frame
+from tlpot.structure.neighbours import heights, neighbour_pairs
 
 CUTOFF = 4.05
 CELLS = {

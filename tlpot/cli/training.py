@@ -14,7 +14,7 @@ from tlpot.ablation.run import OnEpoch
 from tlpot.ablation.sweep import Outcome, Point
 from tlpot.ablation.table import brief
 from tlpot.cli.console import COMPARED, Bar
-from tlpot.evaluation.plots import short
+from tlpot.evaluation.panels import short
 from tlpot.training.trainer import Row
 
 VALIDATED = {

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from tlpot.config.reading import dumped
-from tlpot.config.run import PRESETS, Config
+from tlpot.config.run import Config
 from tlpot.config.sections import Needs, Section
+from tlpot.config.training import PRESETS
 from tlpot.files import expanded, free_path, write_new
 
 BY_PRESET = {f"training.{key}" for preset in PRESETS.values() for key in preset}

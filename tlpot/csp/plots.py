@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tlpot.csp.ranking import Ranked
 from tlpot.data.crystals import stem
-from tlpot.evaluation.plots import panels_of, parity_panel, shared_limits, short
+from tlpot.evaluation.panels import panels_of, parity_panel, shared_limits, short
 from tlpot.evaluation.report import formula
 from tlpot.palette import AFTER, BEFORE, FAINT
 

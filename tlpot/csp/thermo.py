@@ -12,7 +12,7 @@ from scipy.linalg import null_space
 
 from tlpot.csp.landscape import Energies
 from tlpot.optional import require
-from tlpot.structure.frames import heights
+from tlpot.structure.neighbours import heights
 from tlpot.structure.units import SPRING_QUANTUM, THZ
 
 DISPLACEMENT = 0.02

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tlpot.data.spacegroups import Operators
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.soundness import LEAST_VOLUME
 
 SAME_SITE = 0.2

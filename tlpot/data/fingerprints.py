@@ -14,7 +14,8 @@ from ase import Atoms
 from scipy.spatial import KDTree
 
 from tlpot.files import sha256
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs
 
 CUTOFF = 6.0
 """Å, of the pairs that a fingerprint sums over."""

@@ -6,7 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from tlpot.structure.frames import Frame, heights
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import heights
 
 SAME_PLACE = 1e-5
 """Å within which positions and cells are the same."""

@@ -16,7 +16,8 @@ from tlpot.config.bases import BASES
 from tlpot.config.run import Config
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
-from tlpot.evaluation.plots import History, png, short
+from tlpot.evaluation.panels import short
+from tlpot.evaluation.plots import History, png
 from tlpot.files import write_whole
 from tlpot.structure.units import KJ_PER_MOL, MEV
 

@@ -10,8 +10,9 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config.bases import untrained
-from tlpot.config.run import Config, Replay
+from tlpot.config.run import Config
 from tlpot.config.sections import no_effect
+from tlpot.config.training import Replay
 from tlpot.data.fingerprints import TrainingSet, fingerprints, overlap, teacher_lines, twins
 from tlpot.data.read import read_structures
 from tlpot.errors import TlpotError

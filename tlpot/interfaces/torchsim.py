@@ -18,7 +18,8 @@ from tlpot.errors import TlpotError
 from tlpot.model.calculator import placed
 from tlpot.model.potential import Potential
 from tlpot.optional import require
-from tlpot.structure.frames import Batch, search_pairs
+from tlpot.structure.frames import Batch
+from tlpot.structure.neighbours import search_pairs
 
 if TYPE_CHECKING:
     from torch_sim.state import SimState

@@ -18,7 +18,7 @@ from tlpot.config.hints import hint
 from tlpot.config.run import Label
 from tlpot.errors import TlpotError
 from tlpot.optional import require
-from tlpot.structure.frames import heights
+from tlpot.structure.neighbours import heights
 
 XTB = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
 GAMMA_ONLY = 10.0

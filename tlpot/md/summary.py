@@ -18,7 +18,7 @@ from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
 from tlpot.files import write_whole
 from tlpot.md.dynamics import LOG, STOPPED, SUMMARY, TRAJECTORY
-from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.units import GRAM_PER_CM3
 
 RDF_REACH, RDF_BINS = 8.0, 160

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tlpot.config.data import Action, Split
-from tlpot.config.run import Optimisation, WholeRun
+from tlpot.config.run import WholeRun
 from tlpot.config.sections import EXPANDED, NEW, Needs, Section, WithFiles
+from tlpot.config.training import Optimisation
 
 
 class PropertyData(WithFiles):

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from tlpot.structure.frames import box_of, search_pairs
+from tlpot.structure.neighbours import box_of, search_pairs
 
 NEIGHBOURS, RADIUS, GAUSSIAN_STEP = 12, 8.0, 0.2
 """Neighbours of an atom; Å within which they are looked for; Å between two Gaussians."""

@@ -12,15 +12,8 @@ from matplotlib.figure import Figure
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.errors import WORST, is_made_by_one
 from tlpot.evaluation.metrics import PARTS
-from tlpot.evaluation.plots import (
-    learning_curve,
-    panels_of,
-    parity_panel,
-    read_history,
-    shared_limits,
-    short,
-    write,
-)
+from tlpot.evaluation.panels import panels_of, parity_panel, shared_limits, short
+from tlpot.evaluation.plots import learning_curve, read_history, write
 from tlpot.evaluation.report import environment, epoch_lines, inline
 from tlpot.files import write_whole
 from tlpot.model.card import card, card_rows

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.neighbours import neighbour_pairs
 
 BONDED = 1.25
 """Times the sum of covalent radii (Cordero et al. 2008) below which two atoms are bonded. Crystals

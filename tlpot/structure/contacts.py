@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from tlpot.structure.frames import neighbour_pairs
+from tlpot.structure.neighbours import neighbour_pairs
 
 CONTACT_REACH = 4.0
 """Å up to which contacts are looked for."""

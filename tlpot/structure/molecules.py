@@ -17,7 +17,8 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from tlpot.errors import TlpotError
 from tlpot.structure.bonds import bonds
 from tlpot.structure.electrons import open_shell
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.units import GRAM_PER_CM3
 
 MISMATCH = 0.1

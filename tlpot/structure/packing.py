@@ -16,8 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from tlpot.errors import TlpotError
 from tlpot.structure.bonds import BONDED
-from tlpot.structure.frames import neighbour_pairs
 from tlpot.structure.molecules import find_molecules
+from tlpot.structure.neighbours import neighbour_pairs
 
 CLOSEST = 0.65
 """Closeness down to which molecules are packed: a short hydrogen bond; no bond is made."""

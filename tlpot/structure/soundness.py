@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from tlpot.errors import TlpotError
-from tlpot.structure.frames import Frame, neighbour_pairs, uncountable
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs, uncountable
 
 SHORTEST = 0.5
 """Å below which two atoms cannot be meant to be there both, and the default of every setting that

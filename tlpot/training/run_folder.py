@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlpot.config.run import Optimisation
 from tlpot.config.sections import AnySection, Section, load_section
+from tlpot.config.training import Optimisation
 from tlpot.engine.device import usable
 from tlpot.engine.threads import limited_threads
 from tlpot.errors import TlpotError, storage

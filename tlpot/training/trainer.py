@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from tlpot.config.run import Optimisation
+from tlpot.config.training import Optimisation
 from tlpot.data.cells import table_text
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole

@@ -11,7 +11,8 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 
 from tlpot.model.prediction import Prediction
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.soundness import find_flaw
 from tlpot.trust.scales import Cause, magnitude
 

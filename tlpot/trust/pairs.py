@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from tlpot.model.prediction import Prediction
-from tlpot.structure.frames import Frame, neighbour_pairs
+from tlpot.structure.frames import Frame
+from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.trust.scales import magnitude
 
 FARTHEST_PAIR = 5.0

@@ -8,8 +8,9 @@ from math import ceil
 import numpy as np
 from ase import Atoms
 
-from tlpot.structure.frames import Frame, bare, heights
+from tlpot.structure.frames import Frame, bare
 from tlpot.structure.molecules import VOLUMES, find_unit
+from tlpot.structure.neighbours import heights
 from tlpot.structure.packing import deformed, facing, packing, squeeze, turned, whole_molecules
 from tlpot.trust.settings import Stress
 

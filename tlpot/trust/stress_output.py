@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from tlpot.data.cells import table_text
 from tlpot.data.write import to_text
-from tlpot.evaluation.plots import panels_of, write
+from tlpot.evaluation.panels import panels_of
+from tlpot.evaluation.plots import write
 from tlpot.files import write_whole
 from tlpot.palette import AFTER, BEFORE, MUTED
 from tlpot.structure.frames import Frame

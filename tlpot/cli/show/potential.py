@@ -14,8 +14,9 @@ from tlpot.cli.show.data import checked_table, print_lines, print_seen, suspect_
 from tlpot.data.check import FRAMES_LISTED
 from tlpot.data.fingerprints import base_lines
 from tlpot.evaluation.metrics import PARTS, Metrics
+from tlpot.evaluation.panels import short
 from tlpot.evaluation.phonons import PhononErrors
-from tlpot.evaluation.plots import read_history, short
+from tlpot.evaluation.plots import read_history
 from tlpot.evaluation.report import (
     FRAME_ROWS,
     MAIN_ROWS,

@@ -10,7 +10,8 @@ from rich.table import Table
 from tlpot.cli.show.data import print_seen
 from tlpot.data.fingerprints import base_lines, model_lines
 from tlpot.evaluation.metrics import PARTS
-from tlpot.evaluation.plots import read_history, short
+from tlpot.evaluation.panels import short
+from tlpot.evaluation.plots import read_history
 from tlpot.evaluation.report import epoch_lines
 from tlpot.property.evaluate import Metrics, flat
 from tlpot.property.model import PropertyModel

@@ -14,7 +14,7 @@ from tlpot.ablation.table import ERRORS, by_labels, cell
 from tlpot.csp.ranking import Ranked
 from tlpot.data.crystals import stem
 from tlpot.data.identity import short_names
-from tlpot.evaluation.plots import short
+from tlpot.evaluation.panels import short
 from tlpot.labelling.label import Summary
 from tlpot.relax.files import RelaxedFolder
 from tlpot.trust.stress import VERDICTS, failures
