@@ -136,38 +136,49 @@ def finetune(
     job = Job(config, resume, on_start, on_epoch, MEND)
     with job.at_work() as device:
         prepared = prepare(job.config, frames, device, on_compared)
-        config = prepared.config
         manifest = own_part(prepared, in_memory=frames is not None)
         warnings = [*prepared.checked.remarks, *_suspicions(prepared)]
         job.begin(prepared, device, manifest, _remarks(prepared), warnings, "frames")
         trained = compact(prepared.potential, prepared.present, device)
         task = _task(prepared, trained, prepared.parts["validation"])
         whole = partial(_whole, prepared.potential, trained)
-        train = prepared.parts["train"]
-        domain = {"contacts": shortest_contacts(frame.atoms for frame in train)}
+        train = (frame.atoms for frame in prepared.parts["train"])
+        domain = {"contacts": shortest_contacts(train)}
         columns = trained.backbone.trained_columns()
         writer = job.fit(task, whole, {"domain": domain}, columns)
         potential = whole()
         if not writer:
             return PotentialRun(job.folder, potential, {}, job.manifest)
-        judgement = _judge(prepared, potential, trained, task)
-        test = judgement.metrics["finetuned"]["test"]
-        about: dict[str, dict[str, Any]] = {
-            "domain": training_domain(
-                train,
-                judgement.predictions["finetuned"]["train"],
-                Density.fit(trained.backbone, task.train[: len(train)], task.validation),
-            ),
-            "test": {k: v for k, v in test.items() if k[:3] != "by_"},
-        }
-        odd = _unfitted(config, judgement, trained)
-        for line in suspect_lines(odd):
-            log.warning("look at %s", line)
-        metrics: dict[str, Any] = {**judgement.metrics, "unfitted": suspect_rows(odd)}
-        if config.evaluation.stress:
-            metrics["stress"] = _stressed(prepared, trained, about["domain"])
-        report = partial(_report, config, judgement)
-        return PotentialRun(**vars(job.finish(potential, metrics, about, report)))
+        return _finish(job, prepared, potential, trained, task)
+
+
+def _finish(
+    job: Job,
+    prepared: PreparedPotential,
+    potential: Potential,
+    trained: Potential,
+    task: PotentialTask,
+) -> PotentialRun:
+    """Judge what was trained, and write what is known of it."""
+    config, train = prepared.config, prepared.parts["train"]
+    judgement = _judge(prepared, potential, trained, task)
+    test = judgement.metrics["finetuned"]["test"]
+    about: dict[str, dict[str, Any]] = {
+        "domain": training_domain(
+            train,
+            judgement.predictions["finetuned"]["train"],
+            Density.fit(trained.backbone, task.train[: len(train)], task.validation),
+        ),
+        "test": {k: v for k, v in test.items() if k[:3] != "by_"},
+    }
+    odd = _unfitted(config, judgement, trained)
+    for line in suspect_lines(odd):
+        log.warning("look at %s", line)
+    metrics: dict[str, Any] = {**judgement.metrics, "unfitted": suspect_rows(odd)}
+    if config.evaluation.stress:
+        metrics["stress"] = _stressed(prepared, trained, about["domain"])
+    report = partial(_report, config, judgement)
+    return PotentialRun(**vars(job.finish(potential, metrics, about, report)))
 
 
 def _task(
