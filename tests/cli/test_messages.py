@@ -121,7 +121,7 @@ def test_one_place_writes_tables():
     room = Path(tlpot.__file__).parent
     writers = re.compile(r"csv\.(writer|DictWriter)|to_csv|savetxt")
     found = [f.name for f in room.rglob("*.py") if writers.search(f.read_text())]
-    assert found == ["files.py"]
+    assert found == ["cells.py"]
 
 
 # --- validate -------------------------------------------------------------------------------------
