@@ -22,12 +22,12 @@ Content = str | bytes | memoryview
 
 
 def expanded(name: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` written out.
+    """A path with ``~`` and ``$VARIABLES`` expanded.
 
     Raises
     ------
     TlpotError
-        Naming a variable that is not set.
+        If a variable is not set.
     """
     path = os.path.expanduser(os.path.expandvars(name))
     if unset := re.search(r"\$(\w+|\{\w+\})", path):
@@ -36,14 +36,21 @@ def expanded(name: str) -> str:
 
 
 def write_whole(path: str | Path, content: Content, settled: bool = True) -> Path:
-    """Write a file atomically: whoever reads it finds the old one or the new one.
+    """Write a file atomically: a reader finds either the old file or the new one.
 
-    `settled`, it is on the disk when this returns.
+    Parameters
+    ----------
+    path
+        The file, which is replaced if it exists.
+    content
+        All that it will hold.
+    settled
+        Whether the content must be on the disk when this returns.
 
     Raises
     ------
     StorageError
-        If it cannot be written; what was there stays.
+        If the file cannot be written; what was there stays.
     """
     path = Path(path)
     partial = path.with_name(path.name + PART)
@@ -63,12 +70,12 @@ def write_whole(path: str | Path, content: Content, settled: bool = True) -> Pat
 
 
 def write_new(contents: Mapping[Path, Content], mend: str) -> None:
-    """Write files where none are, or the same: all of them, or where one cannot be written none.
+    """Write several files that do not exist or are the same; if one fails, none is left.
 
     Raises
     ------
     TlpotError
-        As `require_absent` and `write_whole`.
+        As `require_absent` and `write_whole` do.
     """
     new = [path for path in contents if not path.exists()]
     for path in contents.keys() - new:  # of the same command, which was stopped later
@@ -86,12 +93,12 @@ def write_new(contents: Mapping[Path, Content], mend: str) -> None:
 
 
 def append(path: Path, content: Content, settled: bool = True) -> None:
-    """Add to the end of a file; `settled`, it is on the disk when this returns.
+    """Append to a file; if `settled`, the content is on the disk when this returns.
 
     Raises
     ------
     StorageError
-        If it cannot be written; the file ends where it did.
+        If it cannot be written; the file then ends where it did before.
     """
     rest = memoryview(_bytes(content))
     with storage(path), path.open("ab", buffering=0) as file:
@@ -108,7 +115,7 @@ def append(path: Path, content: Content, settled: bool = True) -> None:
 
 
 def figure_bytes(figure: Any, kind: str = "png", **options: Any) -> bytes:
-    """A matplotlib figure as the content of a file; `options` as for its ``savefig``."""
+    """A matplotlib figure as the content of a file; `options` are those of its ``savefig``."""
     content = io.BytesIO()
     figure.savefig(content, format=kind, **options)
     return content.getvalue()
@@ -119,17 +126,17 @@ def _bytes(content: Content) -> bytes | memoryview:
 
 
 def sha256(path: str | Path) -> str:
-    """What identifies a file's content."""
+    """SHA-256 of a file's content."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def require_absent(path: str | Path, mend: str = "name another file") -> Path:
-    """A path to write to, where nothing is yet.
+    """Return a path at which nothing exists.
 
     Raises
     ------
     TlpotError
-        If there is something; it is never overwritten.
+        If something exists there, since nothing is ever overwritten.
     """
     if Path(path).exists():
         raise TlpotError(f"{path} exists already; {mend}")
@@ -137,26 +144,28 @@ def require_absent(path: str | Path, mend: str = "name another file") -> Path:
 
 
 def free_path(path: str | Path) -> Path:
-    """The path, or where something is there already the first free ``name-2``, ``name-3``."""
+    """The path, or the first of ``name-2``, ``name-3`` … at which nothing exists."""
     path = Path(path)
     numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
     return next(free for free in chain([path], numbered) if not free.exists())
 
 
 def require_unshadowed(name: str, meaning: str, path: str | Path | None = None) -> None:
-    """Refuse a word that means something to tlpot where it also names a file.
+    """Refuse a word with a meaning for tlpot that is also the name of a file here.
 
     Parameters
     ----------
+    name
+        The word.
     meaning
-        What the word stands for.
+        What it means.
     path
-        The file that it could mean; left out, the one of this name.
+        The file that it could also mean; by default the file of this name.
 
     Raises
     ------
     TlpotError
-        Saying how to name either.
+        Saying how to name either of them.
     """
     path = Path(name if path is None else path)
     if path.is_file():
@@ -167,12 +176,12 @@ def require_unshadowed(name: str, meaning: str, path: str | Path | None = None) 
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it.
+    """Make a folder and those above it.
 
     Raises
     ------
     TlpotError
-        If it cannot be made or written to.
+        If the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -54,24 +54,22 @@ def rank(
     Parameters
     ----------
     files
-        CIF, POSCAR, RES, extended XYZ …, as for `tlpot.data.crystals.read_crystals`.
-    settings
-        What to look for and how.
-    progress
-        Shows the stages.
+        CIF, POSCAR, RES, extended XYZ and other files, as for `tlpot.data.crystals.read_crystals`.
+    settings, progress
+        What is computed and how, and what shows how far each stage is.
     evaluated
-        Who relaxes the crystals and computes their energies; left out: this process.
-
-    Notes
-    -----
-    Lattice energy is E(crystal)/Z less that of the gas molecules of a formula unit, relaxed
-    alone with the same model: kJ/mol of formula units, negative. Under pressure it is the
-    enthalpy, with pV/Z. Zero-point energy is in the free energies only.
+        What relaxes the crystals and gives their energies; by default this process does.
 
     Raises
     ------
     TlpotError
-        If nothing can be ranked, or the settings ask for what cannot be.
+        If nothing can be ranked, or if the settings ask for something that cannot be computed.
+
+    Notes
+    -----
+    The lattice energy (kJ/mol of formula units, negative) is E(crystal)/Z less the energy of the
+    gas molecules of a formula unit, relaxed alone with the same model. Under pressure it is an
+    enthalpy with pV/Z. Only free energies include the zero-point energy.
     """
     settings = settings or Ranking()
     settings.require_libraries()

@@ -28,7 +28,7 @@ MISTAKEN = re.compile(
 def table_text(
     columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits: int | None = None
 ) -> str:
-    """Rows by column as CSV, each cell as `cell_text` has it."""
+    """A table as CSV, with cells as `cell_text` writes them."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
@@ -37,10 +37,10 @@ def table_text(
 
 
 def cell_text(value: Any, digits: int | None = None) -> str:
-    """A value in a CSV: what is unknown, None or NaN, is an empty cell.
+    """A value as a cell of a CSV; None and NaN are an empty cell.
 
-    Text that a spreadsheet would make something else of (`is_mistaken`) gets an apostrophe before
-    it; `tlpot.data.table.read_table` takes it away again.
+    Text that a spreadsheet would turn into something else (`is_mistaken`) begins with an
+    apostrophe, which `tlpot.data.table.read_table` removes.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -59,5 +59,5 @@ def is_mistaken(text: str) -> bool:
 
 
 def cell_number(text: str) -> float:
-    """The number in a cell of a CSV; NaN where it is empty."""
+    """The number in a cell of a CSV, or NaN if the cell is empty."""
     return float(text or "nan")

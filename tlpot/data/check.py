@@ -70,7 +70,7 @@ MENDS = {
 
 @dataclass(frozen=True)
 class Rejection:
-    """One frame that is not used: the `reason` (a key of `MENDS`) and what was seen."""
+    """A frame that is not used, with its reason (a key of `MENDS`) and what was seen."""
 
     frame: Frame
     reason: str
@@ -78,12 +78,12 @@ class Rejection:
 
     @property
     def mend(self) -> str:
-        """What a user can do about it."""
+        """What the user can do about it."""
         return hint(MENDS[self.reason], "leave the frame out")
 
 
 class RefusedFramesError(TlpotError):
-    """Frames that cannot be used; the message shows a few, `rejected` holds them all."""
+    """Error about frames that cannot be used; its message names a few, and `rejected` holds all."""
 
     def __init__(self, message: str, rejected: Sequence[Rejection]) -> None:
         super().__init__(message)
@@ -92,18 +92,18 @@ class RefusedFramesError(TlpotError):
 
 @dataclass(frozen=True)
 class Checked:
-    """Outcome of `check_frames`.
+    """Result of `check_frames`.
 
     Attributes
     ----------
     frames
-        Frames to use, in file order.
+        Frames to use, in the order of the files.
     rejected
-        Frames that failed a check or repeat another, in file order.
+        Frames that failed a check or repeat another frame, in the order of the files.
     surplus
-        Good frames that `data.max_frames` left out.
+        Good frames beyond ``data.max_frames``.
     remarks
-        What to know about the frames that are used.
+        What a user should know about the frames to use.
     """
 
     frames: list[Frame]
@@ -122,12 +122,12 @@ class Checked:
         }
 
     def plausible(self) -> list[Frame]:
-        """Frames to use, and those whose labels alone are odd: another unit, perhaps."""
+        """Frames to use, and frames of which only the labels are odd, perhaps by their unit."""
         odd = ("force too large", "implausible energy", "contradicting labels")
         return self.frames + [r.frame for r in self.rejected if r.reason in odd]
 
     def by_reason(self) -> dict[str, list[Rejection]]:
-        """What was refused, by reason in the order of `MENDS`."""
+        """Rejected frames by reason, in the order of `MENDS`."""
         groups: dict[str, list[Rejection]] = defaultdict(list)
         for rejection in self.rejected:
             groups[rejection.reason].append(rejection)
@@ -137,24 +137,24 @@ class Checked:
 def check_frames(
     frames: Sequence[Frame], settings: Data, supported: Collection[str] | None = None
 ) -> Checked:
-    """Leave out, or refuse, the frames that no potential should learn from.
+    """Drop or refuse the frames that no potential should learn from.
 
     Parameters
     ----------
     frames
-        As read; each fails for the first reason of `MENDS` that holds.
+        Frames as they were read. Each is rejected for the first reason of `MENDS` that holds.
     settings
-        `bad_frames` and `duplicates` say whether to drop or refuse; `max_force` (eV/Å),
-        `min_distance` (Å, periodic images included) and `max_frames` (picked by `split.seed`)
-        set the bounds.
+        ``bad_frames`` and ``duplicates`` say whether to drop or to refuse; ``max_force`` (eV/Å),
+        ``min_distance`` (Å, with periodic images) and ``max_frames`` (drawn with ``split.seed``)
+        set the limits.
     supported
-        Element symbols that the model knows; None skips that check.
+        Elements that the model knows; None accepts all elements.
 
     Raises
     ------
     TlpotError
-        Naming the first bad frames, the reasons and the mends, if the settings say refuse; or if
-        no frame is left; or if frames were labelled at different levels of theory.
+        If the settings refuse bad frames, naming the first of them with reasons and mends; if no
+        frame is left; or if frames were labelled at different levels of theory.
     """
     require_one_level(frames)
     checked = sort_frames(frames, settings, supported)
@@ -178,7 +178,7 @@ def check_frames(
 
 
 def refused_table(rejected: Sequence[Rejection]) -> str:
-    """Every frame that is not used as CSV: file, index, formula, reason, what was seen, mend."""
+    """CSV with a row for each frame that is not used: file, index, formula, reason, seen, mend."""
     rows = [
         {
             "file": r.frame.source,
@@ -196,7 +196,7 @@ def refused_table(rejected: Sequence[Rejection]) -> str:
 def sort_frames(
     frames: Sequence[Frame], settings: Data, supported: Collection[str] | None = None
 ) -> Checked:
-    """As `check_frames`, but only sorts good from bad and never refuses."""
+    """Check frames as `check_frames` does, but without refusing any."""
     flaws = {
         i: seen for i, frame in enumerate(frames) if (seen := _flaw(frame, settings, supported))
     }

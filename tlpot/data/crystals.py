@@ -40,26 +40,29 @@ class Refused:
 def read_crystals(
     files: Files, supported: Collection[str] | None = None
 ) -> tuple[list[Frame], list[Refused]]:
-    """Read crystals from CIF, POSCAR, RES, extended XYZ or anything else that tlpot knows.
+    """Read crystals from CIF, POSCAR, RES, extended XYZ or any other format that tlpot reads.
 
-    See `tlpot.data.cif` and `tlpot.data.shelx` for what a structure must agree with.
+    `tlpot.data.cif` and `tlpot.data.shelx` say what a structure must agree with.
 
     Parameters
     ----------
     files
         As for `tlpot.data.read.read_frames`.
     supported
-        Elements that the model knows; None: any.
+        Elements that the model knows; None accepts all elements.
 
     Returns
     -------
-    Frames in file order, with energies where the files have them, and what was refused: broken or
-    empty files, disorder, overlapping atoms, unknown elements, structures that are no crystals.
+    frames : list of Frame
+        Crystals in the order of the files, with their energies if the files have any.
+    refused : list of Refused
+        What cannot be used: broken or empty files, disorder, overlapping atoms, unknown elements
+        and structures that are not crystals.
 
     Raises
     ------
     TlpotError
-        If a file that is named does not exist, or nothing usable is left (with the first reason).
+        If a named file does not exist, or if no crystal is left; the message has the first reason.
     """
     frames: list[Frame] = []
     frames_read, refused = read_each(files)

@@ -24,9 +24,10 @@ LETTERS = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S"}
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> Path:
-    """Write `frames` in order, atomically; `tlpot.data.read.read_frames` reads the same back.
+    """Write frames as extended XYZ, atomically; `tlpot.data.read.read_frames` reads the same back.
 
-    Energy (eV), forces (eV/Å), stress (eV/Å³), kind of labels, weight, and the notes in ``info``.
+    Written are energy (eV), forces (eV/Å), stress (eV/Å³), the kind of labels, the weight and the
+    notes in ``info``.
 
     Raises
     ------

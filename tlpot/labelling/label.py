@@ -127,20 +127,20 @@ def label_frames(
     on_frame: Callable[[Summary], None] = lambda summary: None,
     scheduler: str = LOCAL,
 ) -> Summary:
-    """Label each frame's geometry and write it to `output` as soon as it is done.
+    """Compute labels of geometries, and write each frame as soon as it is done.
 
-    Called again with the same output it goes on: what is there is kept, what failed is tried
-    again. A frame that fails, or crashes the engine, fails alone.
+    Called again with the same output, it continues: labelled frames are kept, and frames that
+    failed are tried again. A frame that fails or crashes the engine does not disturb the others.
 
     Parameters
     ----------
     frames
-        Geometries; labels they have are not used. Equal geometries are labelled once.
+        Geometries; their labels are not used. Equal geometries are labelled once.
     settings
-        The config's ``label`` section.
+        The config's section ``label``.
     output
-        ``.extxyz`` file. Each frame's ``info`` keeps its notes and gains ``engine`` (with
-        version), ``settings`` and ``geometry`` (file and place it came from).
+        An ``.extxyz`` file. The ``info`` of each frame keeps its notes and gains ``engine`` (with
+        its version), ``settings`` and ``geometry`` (file and place that it came from).
     workers, scheduler
         As for `tlpot.parallel.processes.as_done`; local processes have one thread each unless
         ``OMP_NUM_THREADS`` says otherwise.
@@ -150,8 +150,9 @@ def label_frames(
     Raises
     ------
     TlpotError
-        If the engine is not at hand or refuses its settings, `output` holds frames of another
-        level or another process is at it, or a frame has a note that no file can keep.
+        If the engine is not installed or refuses its settings, if `output` holds frames of another
+        level of theory, if another process is at work on it, or if a frame has a note that no file
+        can keep.
     """
     require_scheduler(scheduler)
     engine = Engine(settings)

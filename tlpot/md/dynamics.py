@@ -65,32 +65,35 @@ def run_md(
     on_progress: Callable[[Pace], None] = lambda progress: None,
     ended: bool = False,
 ) -> str | None:
-    """Run molecular dynamics and write a folder; call again to go on, or to go further.
+    """Run molecular dynamics and write a folder; called again, it continues or extends the run.
 
     Parameters
     ----------
     start
-        One structure; velocities are drawn anew, without motion of the whole. Atoms and
-        components that are fixed (`tlpot.data.constraints`) stay where they are.
+        The structure. Its velocities are drawn anew, without motion of the whole. Fixed atoms and
+        components (`tlpot.data.constraints`) stay where they are.
     steps
-        In all. More than an earlier call had continues its run.
+        Number of steps in all. More steps than an earlier call had extend its run.
     output
-        Folder: ``trajectory.extxyz`` (positions, velocities, energy, forces), ``log.csv``,
-        ``restart.npz``. When a guard stops the run also ``stopped.txt``, ``last_good.extxyz`` and
-        ``doubtful.extxyz``, the last frames seen, to be labelled.
+        The folder: ``trajectory.extxyz`` (positions, velocities, energy, forces), ``log.csv`` and
+        ``restart.npz``. If a guard stops the run, also ``stopped.txt``, ``last_good.extxyz`` and
+        ``doubtful.extxyz``, the last frames seen, which are worth labelling.
+    settings
+        Ensemble, temperature, time step, guards and intervals of output.
     ended
-        A run that is there to its end is no error.
+        Whether to accept a run that has all its steps already.
 
     Returns
     -------
-    Why a guard stopped the run, or None.
+    str or None
+        Why a guard stopped the run, or None.
 
     Raises
     ------
     TlpotError
-        If the model does not know the structure, or npt is to move fixed atoms, or the folder
-        holds something else, or another run, or this one with as many steps already; or another
-        process is at work in it.
+        If the model does not know the structure, if npt would move fixed atoms, if the folder holds
+        something else, another run, or this one with as many steps, or if another process is at
+        work in it.
     """
     settings, folder = settings or Dynamics(), Path(output)
     if reason := unfit(start, potential):

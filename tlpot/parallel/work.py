@@ -28,21 +28,24 @@ Stage = Literal["new", "begun", "finished", "other"]
 
 
 def stage(folder: Path, notes: Collection[str], product: str, remains: str = "") -> Stage:
-    """What is there, and is it finished? The one rule of all verbs that fill a folder.
+    """Tell how far the work in a folder is; this is the one rule of all verbs that fill a folder.
 
     Parameters
     ----------
+    folder
+        The folder, which may not exist.
     notes
-        What the verb writes before anything else: where all are, it began.
+        Files that the verb writes before anything else; if all are there, the work has begun.
     product
-        What it writes last.
+        The file that it writes last.
     remains
-        What it takes away when all is written: where that is, it did not end.
+        A file that it removes when all is written; while that is there, the work has not ended.
 
     Returns
     -------
-    ``new``, nothing is there but a log and what a cut off `write_whole` left; ``begun``;
-    ``finished``; or ``other``, somebody else's files.
+    Stage
+        ``new`` if there is nothing but a log and what an interrupted `write_whole` left; ``begun``;
+        ``finished``; or ``other`` if the files are somebody else's.
     """
     if not folder.exists():
         return "new"
@@ -55,9 +58,10 @@ def stage(folder: Path, notes: Collection[str], product: str, remains: str = "")
 
 
 def foreign(folder: Path) -> list[str]:
-    """Names in a folder but for a log and what a cut off `write_whole` left; itself, if a file.
+    """Names in a folder, except for a log and what an interrupted `write_whole` left.
 
-    None where there is no folder yet: of several processes one makes it.
+    The list is empty if there is no folder (of several processes only one makes it), and holds the
+    path's own name if it is a file.
     """
     if not folder.is_dir():
         return [folder.name] if folder.exists() else []
@@ -66,12 +70,12 @@ def foreign(folder: Path) -> list[str]:
 
 
 def require_free(folder: Path, product: str = "") -> None:
-    """Refuse a folder that holds anything but interrupted work (`begun`).
+    """Refuse a folder that holds anything but interrupted work.
 
     Raises
     ------
     TlpotError
-        Saying what is there.
+        Saying what the folder holds.
     """
     now = stage(folder, (NOTE,), product, NOTE)
     if now == "begun" and not _noted(folder):
@@ -93,19 +97,21 @@ def _noted(folder: Path) -> dict[str, Any]:
 
 
 def begin_work(folder: Path, identity: Mapping[str, Any], more: bool = False) -> None:
-    """Note what the work is before its first file, or make sure that it is the work to go on with.
+    """Note in a folder what its work is, or make sure that it is the work to continue.
 
     Parameters
     ----------
+    folder
+        The folder of the work.
     identity
-        What makes two calls the same, in parts.
+        What makes two calls the same, by part.
     more
-        A part of work that was begun, not work of its own.
+        Whether this is a part of work that was begun before, and not work of its own.
 
     Raises
     ------
     TlpotError
-        If what was begun here differs in anything that `identity` names, or as `require_free`.
+        If the work in the folder differs in anything that `identity` names, or as `require_free`.
     """
     require_free(folder)
     there = _noted(folder)
@@ -126,7 +132,7 @@ def begin_work(folder: Path, identity: Mapping[str, Any], more: bool = False) ->
 
 
 def end_work(folder: Path) -> None:
-    """Take away what was only needed to go on; the note is the last to go."""
+    """Remove what was only needed to continue the work; the note goes last."""
     shutil.rmtree(folder / SHARDS, ignore_errors=True)
     with storage(folder / NOTE):
         (folder / NOTE).unlink(missing_ok=True)
@@ -138,14 +144,15 @@ _held: set[Path] = set()
 
 @contextmanager
 def locked(place: Path) -> Iterator[None]:
-    """Keep other processes from a folder or file that ask likewise; one that dies lets go.
+    """Keep other processes out of a folder or file, if they ask in the same way.
 
-    May be nested. Where the system or file system has no such locks, nobody is kept out.
+    The lock may be nested, and a process that dies loses it. Without locks in the operating or file
+    system nobody is kept out.
 
     Raises
     ------
     TlpotError
-        If another process holds it.
+        If another process holds the lock.
     """
     key = place.resolve()
     if fcntl is None or key in _held:
@@ -171,12 +178,12 @@ def locked(place: Path) -> Iterator[None]:
 
 @contextmanager
 def at_work(folder: Path, product: str = "") -> Iterator[None]:
-    """Make a folder that is free and keep it, and a log, for one work; empty, it goes again.
+    """Make a folder that is free, and keep it and its log for one work; an empty folder is removed.
 
     Raises
     ------
     TlpotError
-        As of `require_free`, `make_folder` and `locked`.
+        As `require_free`, `make_folder` and `locked` do.
     """
     require_free(folder, product)
     new = not folder.exists()

@@ -34,18 +34,19 @@ RELAXED_SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class RelaxedFolder:
-    """What is in the folder when all is done.
+    """What `relax_files` leaves when all structures are done.
 
     Attributes
     ----------
     folder
-        With ``relaxed.extxyz``, ``quarantine.extxyz``, ``relaxed.csv`` and ``summary.json``.
+        The folder with ``relaxed.extxyz``, ``quarantine.extxyz``, ``relaxed.csv`` and
+        ``summary.json``.
     relaxed
-        How many structures are good.
+        Number of relaxed structures.
     quarantine
-        ``(name, reason)`` of the others.
+        Name and reason of each structure that was set aside.
     held
-        How many of the good ones have fixed atoms.
+        Number of relaxed structures that have fixed atoms.
     """
 
     folder: Path
@@ -65,30 +66,32 @@ def relax_files(
     shard: int = SHARD,
     on_structure: Callable[[int, int], None] = lambda done, total: None,
 ) -> RelaxedFolder:
-    """Relax what the files hold and write a folder; call again to go on after an interruption.
+    """Relax the structures in files and write a folder; a second call continues what was stopped.
 
     Parameters
     ----------
     files
         As for `tlpot.data.read.read_frames`. A file that cannot be read is set aside by itself.
     model
-        As for `tlpot.model.load.load`; workers load it themselves.
+        As for `tlpot.model.load.load`. Each worker loads it.
     output
-        New, or left by an interrupted call with the same files, model and settings.
+        A new folder, or one that an interrupted call with the same files, model and settings left.
+    settings
+        How to relax; by default positions and cell at zero pressure.
     scheduler, workers
         As for `tlpot.parallel.processes.as_done`.
     device
         As for `tlpot.model.load.load_onto`.
     shard
-        Structures to a piece of work. A process that dies costs the piece that it had.
+        Number of structures in a piece of work, which is what a worker that dies loses.
     on_structure
-        Called with the number of structures done and of all.
+        Called as ``on_structure(done, total)``, in structures.
 
     Raises
     ------
     TlpotError
-        If there is nothing to relax, the folder holds something else, or a shard failed for
-        another reason than its structures; what is done is kept.
+        If there is nothing to relax, if the folder holds something else, or if a piece of work
+        failed for another reason than its structures; what is done is kept.
     """
     settings, folder = settings or Relaxation(), Path(output)
     settings.require_libraries()

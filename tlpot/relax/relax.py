@@ -70,29 +70,31 @@ def relax(
     on_structure: Callable[[int], None] = lambda done: None,
     extra: Calculator | None = None,
 ) -> list[Relaxed]:
-    """Relax positions and cell, or either, of unlike structures.
+    """Relax the positions, the cell, or both, of structures that may be unlike.
 
     Parameters
     ----------
     structures
-        Crystals and molecules mixed as they come; of molecules only positions change.
+        Crystals and molecules in any order. Of molecules only the positions are relaxed.
     potential
-        Computes on the device it is on.
+        The potential, which computes on its own device.
     settings
-        Default: positions and cell at no pressure.
+        How to relax; by default positions and cell at zero pressure.
     on_structure
-        Called with the number of structures done.
+        Called with the number of structures that are done.
     extra
-        A calculator that is added to the potential (dispersion), one structure after the other
-        with ASE; energies and forces of the result are those of the potential alone.
+        An ASE calculator whose energy is added to the potential's, such as a dispersion correction.
+        The structures are then relaxed one after the other with ASE. Energies and forces of the
+        result are those of the potential alone.
 
     Returns
     -------
-    One for each structure, in order. Set aside, with a reason, is what the model does not know
-    (elements, contacts or an ensemble's spread beyond its training), what explodes, does not
-    converge, or breaks or makes bonds; it does not disturb the others. Atoms and components that
-    are fixed (`tlpot.data.constraints`) keep their place, in a cell that changes their place in
-    it; forces on them do not count.
+    list of Relaxed
+        One result for each structure, in order. A structure is set aside with a reason, without
+        disturbing the others, if the model does not know it (its elements, or contacts or a spread
+        of the ensemble beyond the training's), if it explodes, does not converge, or breaks or
+        forms bonds. Fixed atoms and components (`tlpot.data.constraints`) keep their fractional
+        position when the cell changes; forces on them do not count.
 
     Raises
     ------

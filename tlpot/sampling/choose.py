@@ -33,16 +33,34 @@ def choose(
     seed: int = 0,
     existing: Sequence[Frame] = (),
 ) -> list[Frame]:
-    """The `number` frames most worth labelling or training on, first pick first.
+    """Choose the frames that are most worth labelling or training on.
 
-    ``committee`` takes those of the largest ensemble spread per √N, ``farthest`` those most
-    unlike each other, and unlike those of `existing`, in descriptor space, ``random`` any (by
-    `seed`). The spread that decided is noted in ``info["committee_eV"]``.
+    Parameters
+    ----------
+    frames
+        Frames to choose from.
+    by
+        ``committee`` takes the frames of the largest spread of the ensemble per √N, and notes it in
+        ``info["committee_eV"]``; ``farthest`` takes those most unlike each other and unlike
+        `existing` in descriptor space; ``random`` draws them with `seed`.
+    number
+        Number of frames to choose.
+    model
+        The potential; not needed for ``random``.
+    seed
+        Of ``random``.
+    existing
+        Frames that are labelled already.
+
+    Returns
+    -------
+    list of Frame
+        The chosen frames, the first choice first.
 
     Raises
     ------
     TlpotError
-        If there are too few frames, or the model is no committee.
+        If there are too few frames, or if the model is a single network.
     """
     if number > len(frames):
         raise TlpotError(f"{number} frames are asked for, but the files hold {len(frames)}")
@@ -64,27 +82,29 @@ def choose(
 
 
 def choose_from_ranking(folder: str | Path, number: int, window: float = WINDOW) -> list[Frame]:
-    """The ranked structures whose DFT energies would tell most about the top of a ranking.
+    """Choose the ranked structures whose DFT energies would tell most about the top of the ranking.
 
     Parameters
     ----------
     folder
-        As `tlpot rank` wrote it.
+        A folder that `tlpot rank` wrote.
     number
-        How many, at most all.
+        Number of structures to choose, at most all.
     window
-        kJ/mol of formula units above the lowest that counts as the top
-        (`tlpot.sampling.scores.doubt_near_top`).
+        Energy above the lowest, in kJ/mol of formula units, up to which a structure counts as the
+        top (`tlpot.sampling.scores.doubt_near_top`).
 
     Returns
     -------
-    Frames without the ranking's energies, first pick first; ``info["doubt_near_top_kJ_mol"]`` is
-    the score that decided.
+    list of Frame
+        Without the ranking's energies, the first choice first; ``info["doubt_near_top_kJ_mol"]``
+        holds the score.
 
     Raises
     ------
     TlpotError
-        If the folder holds no ranking or a model without spread made it, or it has too few.
+        If the folder holds no ranking, if a model without a spread made it, or if it has too few
+        structures.
     """
     file = Path(folder) / "structures.extxyz"
     if not file.is_file():

@@ -31,28 +31,30 @@ def propose(
     seed: int = 0,
     on_structure: Callable[[int], None] = lambda done: None,
 ) -> list[Frame]:
-    """New geometries around those of `frames`, shared out evenly over them.
+    """Generate geometries around given structures, in equal numbers around each.
 
     Parameters
     ----------
     frames
-        Where to start; labels do not matter.
+        Structures to start from; their labels are not used.
     method
-        ``modes`` (relaxes, then normal modes at `temperature`), ``md`` (Langevin snapshots), or
-        ``rattle`` (random strain and shifts, see `tlpot.sampling.geometries`; needs no `model`).
+        ``modes`` relaxes and then displaces along normal modes at `temperature`; ``md`` takes
+        snapshots of Langevin dynamics; ``rattle`` strains and shifts at random and needs no `model`
+        (see `tlpot.sampling.geometries`).
     number
-        How many in all.
+        Number of geometries in all.
     temperature, strain, rattle, min_distance
-        K; standard deviations of the strain and of the shifts (Å); shortest distance allowed, Å.
+        Temperature (K), standard deviations of the strain and of the shifts (Å), and the shortest
+        distance between atoms that is allowed (Å).
     seed
-        The same seed, structures and model give the same geometries; what one structure gives
-        does not depend on the others.
+        Makes the geometries reproducible; those around one structure do not depend on the others.
     on_structure
-        Called with the number of structures done.
+        Called with the number of structures that are done.
 
     Returns
     -------
-    Frames without labels; `info` says the method, its settings and the structure it began from.
+    list of Frame
+        Without labels; ``info`` holds the method, its settings and the structure it started from.
 
     Raises
     ------

@@ -25,12 +25,12 @@ Part = Literal["train", "validation", "test"]
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions, cell and periodicity, and nothing else."""
+    """Copy of a structure with elements, positions, cell and periodicity, and nothing else."""
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def movable(atoms: Atoms) -> np.ndarray:
-    """``(n, 3)``, false where a coordinate is held fast (`FixAtoms`, `FixCartesian`)."""
+    """Which coordinates, ``(n, 3)``, are free of a constraint (`FixAtoms`, `FixCartesian`)."""
     free = np.ones((len(atoms), 3), dtype=bool)
     for constraint in atoms.constraints:
         if isinstance(constraint, FixAtoms):
@@ -142,27 +142,29 @@ class Frame:
 
 @dataclass
 class Batch:
-    """Many structures as one long list of atoms; nothing of unequal cells is padded.
+    """Several structures as one list of atoms, without padding for unequal sizes.
 
     Attributes
     ----------
     numbers
-        ``Tensor[atoms]`` atomic numbers (int64).
+        ``Tensor[atoms]``, int64, atomic numbers.
     frame
-        ``Tensor[atoms]`` index of the structure that each atom belongs to.
+        ``Tensor[atoms]``, index of the structure that each atom belongs to.
     pairs
-        ``Tensor[2, pairs]`` atoms i, j of each neighbour pair, each pair once.
+        ``Tensor[2, pairs]``, atoms i and j of each pair of neighbours, each pair once.
     vectors
-        ``Tensor[pairs, 3]`` r_j − r_i through the right image, Å, float64. Geometry reaches a
-        backbone through these alone, so forces and virial follow from ∂E/∂vectors.
+        ``Tensor[pairs, 3]``, float64, r_j − r_i in Å for the periodic image concerned. Backbones
+        see the geometry only through these, so that forces and virial follow from ∂E/∂vectors.
     volumes
-        ``Tensor[frames]`` Å³; NaN for structures that are not periodic in three directions.
+        ``Tensor[frames]`` in Å³; NaN for structures that are not periodic in three directions.
     energy, forces, stress
-        Labels, NaN where missing: ``[frames]`` eV, ``[atoms, 3]`` eV/Å, ``[frames, 3, 3]`` eV/Å³.
+        Labels, NaN where there is none: ``[frames]`` in eV, ``[atoms, 3]`` in eV/Å and ``[frames,
+        3, 3]`` in eV/Å³.
     weight
-        ``Tensor[frames]`` of the squared errors in the loss.
+        ``Tensor[frames]``, factors on the squared errors in the loss.
     counts
-        Atoms of each atomic number, so that no device need be asked; unless given, counted.
+        Number of atoms of each atomic number, kept on the host so that no device must be asked;
+        counted if it is not given.
     """
 
     numbers: Tensor
@@ -187,7 +189,7 @@ class Batch:
 
     @property
     def n_atoms(self) -> Tensor:
-        """``Tensor[frames]`` atoms in each structure."""
+        """Number of atoms in each structure, ``Tensor[frames]``."""
         return torch.bincount(self.frame, minlength=self.n_frames)
 
     def sum_frames(self, atomic: Tensor) -> Tensor:

@@ -10,7 +10,10 @@ from tlpot.errors import TlpotError
 
 
 def heights(cells: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces, Å: ``(..., 3)`` of cells ``(..., 3, 3)``, rows vectors."""
+    """Distances between opposite faces of cells, in Å.
+
+    Cells have shape ``(..., 3, 3)`` with the cell vectors as rows; the result has ``(..., 3)``.
+    """
     return 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
@@ -22,7 +25,7 @@ MOST_IMAGES, MOST_NEIGHBOURS = 1e5, 1e5
 
 
 def uncountable(atoms: Atoms, cutoff: float) -> str | None:
-    """Why neighbours within `cutoff` (Å) cannot be listed in the cell, or None."""
+    """Why the neighbours within `cutoff` (Å) cannot be listed in this cell, or None if they can."""
     cell = atoms.cell.complete().array
     if not atoms.pbc.any():
         return None
@@ -64,17 +67,19 @@ def _reach(positions: np.ndarray, box: np.ndarray, cutoff: float) -> float:
 
 
 def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of atoms within `cutoff` once, images included (any cell, any size).
+    """Find all pairs of atoms within a cutoff, once each, in any cell with its periodic images.
 
     Returns
     -------
-    pairs : ``(2, pairs)`` int64
-    vectors : ``(pairs, 3)`` float64, r_j − r_i in Å
+    pairs : np.ndarray
+        ``(2, pairs)``, int64, the atoms i and j of each pair.
+    vectors : np.ndarray
+        ``(pairs, 3)``, float64, r_j − r_i in Å.
 
     Raises
     ------
     TlpotError
-        If there is no end of them (`uncountable`).
+        If the neighbours cannot be listed (`uncountable`).
     """
     if flaw := uncountable(atoms, cutoff):
         raise TlpotError(flaw)
@@ -83,7 +88,7 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
 
 
 def box_of(atoms: Atoms) -> np.ndarray:
-    """``(3, 3)`` Å: the cell, with directions that are not periodic filled up; none: zeros."""
+    """The cell in Å, ``(3, 3)``, completed where it is not periodic; zeros for a molecule."""
     return atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
 
 
@@ -95,13 +100,23 @@ def search_pairs(
     quantities: str,
     both: bool = False,
 ) -> list[np.ndarray]:
-    """What vesin says of the pairs within `cutoff`, each once, or from `both` ends.
+    """Find pairs of atoms within a cutoff with vesin.
 
     Parameters
     ----------
+    positions
+        ``(n, 3)`` in Å.
+    box
+        As `box_of` gives it.
+    periodic
+        Whether the structure is periodic, or whether it is in each of the three directions.
+    cutoff
+        Largest distance in Å.
     quantities
-        Letters for what is returned: ``i`` and ``j`` or both as ``P``, ``d`` distances, ``D``
-        vectors, ``S`` shifts by cells.
+        What is returned, by vesin's letters: ``i`` and ``j`` or both as ``P``, ``d`` for distances,
+        ``D`` for vectors, ``S`` for shifts by cells.
+    both
+        Whether each pair is listed from both its ends.
     """
     reach = _reach(positions, box, cutoff)
     finder = NeighborList(cutoff=reach, full_list=both)
