@@ -217,6 +217,7 @@ def test_help_answers_without_loading_torch():
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.drawn
 def test_elements_ranks_donors_without_weights(call, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHANI_DATA_DIR", str(tmp_path / "empty"))
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went to the network"))
@@ -237,6 +238,7 @@ def test_elements_of_any_model_as_json(call, tmp_path, base_model):
         assert json.loads(out)["elements"]["Si"]["suggested"] == "C"
 
 
+@pytest.mark.drawn
 def test_pictures_without_a_name_never_replace_others(call, tmp_path, settings, monkeypatch):
     """A second call in the same folder answers too, and leaves the first one's pictures."""
     monkeypatch.chdir(tmp_path)

@@ -102,6 +102,7 @@ def test_nobody_trains_on_predictions_without_knowing(call, labelled, tmp_path):
     assert label_of("dft_energy") == label_of("ref_energy") == "energy"
 
 
+@pytest.mark.drawn
 def test_the_parity_picture(call, labelled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     judged(call, "mini", labelled)

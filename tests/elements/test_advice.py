@@ -49,6 +49,7 @@ def test_the_page_says_what_to_write():
     assert "model.elements: {Si: C}" in text
 
 
+@pytest.mark.drawn
 def test_the_map_shows_what_was_asked_for(tmp_path):
     for name, asked in (("one", ["Si"]), ("two", ["Si", "Cu"]), ("none", ["C"])):
         advise(asked, ANI2X, "ani2x").draw(tmp_path / f"{name}.png")

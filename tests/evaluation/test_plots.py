@@ -9,6 +9,8 @@ from tlpot.evaluation.metrics import judge, metrics
 from tlpot.model.uncertainty import Calibration, Scale
 from tlpot.structure.frames import Frame
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def pair(frames, noisy):

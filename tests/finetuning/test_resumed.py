@@ -2,15 +2,16 @@
 
 import csv
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from forked import Forked, begin
+from forked import begin
 from safetensors.torch import load_file
 
 import tlpot
@@ -27,14 +28,17 @@ def history(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_is_one_processes_at_a_time(settings, resume):
     """A second process, real: it is refused while the first trains, and has touched nothing."""
-    ends = []
+    again = "import sys, yaml, tlpot; tlpot.finetune(yaml.safe_load(sys.argv[1]), resume={})"
+    complaints = []
 
     def intrude(row: dict) -> None:
-        ends.append(Forked(partial(tlpot.finetune, settings, resume=resume)).ended())
+        command = [sys.executable, "-c", again.format(resume), yaml.safe_dump(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        complaints.append(done.stderr)
 
     settings["training"]["epochs"] = 1
     tlpot.finetune(settings, on_epoch=intrude)
-    assert "another process is at work" in ends[0].err
+    assert "another process is at work" in complaints[0]
 
 
 def interrupt(row: dict) -> None:
