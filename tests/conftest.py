@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads would only spin
@@ -21,7 +20,6 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 from hypothesis import settings as hypothesis_settings
-from matplotlib.figure import Figure
 from rich.progress import Progress
 
 from tlpot.backbones.aev import Architecture
@@ -91,27 +89,6 @@ def one_bar_at_a_time(monkeypatch) -> None:
 
     monkeypatch.setattr(Progress, "start", checked_start)
     monkeypatch.setattr(Progress, "stop", checked_stop)
-
-
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
-)
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request, monkeypatch) -> None:
-    """Figures are made and not drawn, half the time of a short run, where no test looks at them."""
-    if request.node.get_closest_marker("drawn") or "look" in request.fixturenames:
-        return
-    savefig = Figure.savefig
-
-    def save(figure: Figure, file: object, **options: object) -> None:
-        if options.get("format") == "png":
-            file.write(PIXEL)
-        else:
-            savefig(figure, file, **options)
-
-    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(scope="session")

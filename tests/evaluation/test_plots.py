@@ -25,6 +25,7 @@ def test_parity_is_written_with_four_panels(pair, tmp_path):
     figure = plots.parity(*pair)
     plots.write(figure, tmp_path / "parity.png")
     assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
+    assert plots.png(figure) is plots.png(figure), "it is drawn once"
     assert len(figure.axes) == 4
 
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -176,9 +177,15 @@ def _doubts(axis: Axes, errors: np.ndarray, spreads: np.ndarray) -> None:
     axis.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
+_drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()
+"""What is in a file is on a page too: a figure is drawn once."""
+
+
 def png(figure: Figure) -> bytes:
-    """As PNG, on white, at 150 dots an inch."""
-    return figure_bytes(figure, dpi=150, facecolor="white")
+    """A figure as PNG, on white, at 150 dots per inch, as it is when first asked for."""
+    if figure not in _drawn:
+        _drawn[figure] = figure_bytes(figure, dpi=150, facecolor="white")
+    return _drawn[figure]
 
 
 def write(figure: Figure, path: str | Path) -> None:
