@@ -59,7 +59,7 @@ def read_xyz(
     try:
         read = ase.io.read(source, ":", format=kind, do_not_split_by_at_sign=True)
     except Exception:
-        lines = (plain.read_text("utf-8", "replace") if text is None else text).splitlines()
+        lines = (plain.read_text("utf-8", "replace") if text is None else text).split("\n")
         for frame, place in enumerate(_comments(path, lines)):
             block = "\n".join(lines[place - 1 : place + 1 + int(lines[place - 1])])
             with refusing(f"{path}#{frame}", kind, meaning):
