@@ -84,7 +84,11 @@ finetune(sys.argv[1], on_epoch=lambda row: print(
     f"Epoch {row['epoch']}: RMSE_E_per_atom={row['validation_energy_rmse_meV_per_atom']} meV, "
     f"RMSE_F={row['validation_force_rmse_meV_per_A_component']}", flush=True))
 """
-PACKAGES = {"mace": ("mace-torch", "torch", "e3nn"), "graph-pes": ("graph-pes", "torch")}
+PACKAGES = {
+    "mace": ("mace-torch", "torch", "e3nn"),
+    "graph-pes": ("graph-pes", "torch"),
+    "sevennet": ("sevenn", "torch", "e3nn"),
+}
 
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
