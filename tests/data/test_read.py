@@ -191,7 +191,7 @@ def test_other_files_of_vasp_point_to_those_with_labels(tmp_path: Path, name: st
     assert "reads OUTCAR and vasprun.xml" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.extxyz", "OUTCAR", "a.cif", "vasprun.xml"])
+@pytest.mark.parametrize("name", ["a.extxyz", "OUTCAR", "POSCAR", "vasprun.xml"])
 def test_text_of_windows_in_utf_16_is_called_so(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("3\n\nH 0 0 0\n", encoding="utf-16")
     assert "UTF-16" in refusal(tmp_path / name)

@@ -67,6 +67,8 @@ VASP_FILES = (
     r"([._-].*)?"
 )
 """Those without labels that tlpot reads."""
+DECODED = ("CIF", "SHELX")
+"""Kinds that are read in any encoding."""
 CIF_HEAD = rb"(\xef\xbb\xbf)?\s*data_\S*\s"
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".bundle", ".trj")
 
@@ -249,17 +251,23 @@ def _read_any(path: Path) -> Sequence[Atoms | Unreadable]:
     ):
         if is_one:
             with refusing(path, kind):
+                if kind not in DECODED:
+                    _require_narrow(path, head)
                 return read(path)
+    _require_narrow(path, head)
     with unpacked(path) as plain:
         return _read_ase(path, plain)
+
+
+def _require_narrow(path: Path, head: bytes) -> None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TlpotError(f"{path}: text in UTF-16, as Windows writes it; save it as UTF-8")
 
 
 def _no_data(head: bytes) -> str:
     """What stands in the place of a file that never came, where `head` is the begin of one."""
     if head.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "text in UTF-16, as Windows writes it; save it as UTF-8"
     if re.match(rb"\s*(<!doctype html|<html)", head, re.I):
         return "a web page, not data; the download went wrong, repeat it"
     return ""
