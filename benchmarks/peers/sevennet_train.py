@@ -20,7 +20,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.neighborlist import neighbor_list
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 CUTOFF = 5.0
 BATCH = 2
 HUBER = 0.01
-STRESS_WEIGHT, KBAR = 0.01, 1602.1766208
+STRESS_WEIGHT, KBAR = 0.01, 10 / units.GPa
 KEPT, CLIP, WARMUP = 0.99, 5.0, 50
 Graph = dict[str, Any]
 
