@@ -64,6 +64,7 @@ def test_numbers_of_a_group(files: list[str]) -> None:
     np.testing.assert_allclose(group.forces(), np.repeat(np.sqrt(3) * shifts, 3), atol=1e-7)
 
 
+@pytest.mark.drawn
 def test_pictures_are_written_and_not_blank(files: list[str], tmp_path: Path) -> None:
     inspection = inspect_files(files, tmp_path / "new" / "folder", Data(files=files))
     assert [picture.name for picture in inspection.pictures] == ["energies.png", "forces.png"]
