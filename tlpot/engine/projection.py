@@ -66,6 +66,16 @@ class Covariances:
             self._sums[element] += some.sum(0)
             self._products[element] += some.T @ some
 
+    @classmethod
+    def joined(cls, parts: Sequence[Covariances]) -> Covariances:
+        """Of all batches of some others."""
+        whole = cls(*parts[0]._sums.shape)
+        for part in parts:
+            whole.counts += part.counts
+            whole._sums += part._sums
+            whole._products += part._products
+        return whole
+
     def mean(self, element: int) -> Tensor:
         """``[columns]``."""
         return self._sums[element] / self.counts[element]

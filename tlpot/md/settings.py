@@ -52,6 +52,6 @@ class Dynamics(Section):
     max_distance: float = Field(
         3.0,
         gt=0,
-        description="times as far from training, by descriptors, as 95 % of validation frames",
+        description="times as far from training, by descriptors, as 95 % of frames held out",
     )
     bonds: bool = Field(True, description="stop when a bond breaks or forms")

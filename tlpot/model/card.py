@@ -280,7 +280,7 @@ def _domain(domain: Mapping[str, Any]) -> Iterator[str]:
     if density := domain.get("density"):
         yield (
             f"density of descriptors of {' '.join(density['elements'])}, "
-            f"calibrated on {density['frames']} validation frames"
+            f"calibrated on {density['frames']} frames"
         )
     elif domain:
         yield "no density of descriptors"

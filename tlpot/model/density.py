@@ -5,15 +5,17 @@ Where no atom of training was, the descriptors say by themselves. Each element h
 descriptors and their `DIRECTIONS` principal directions; all further directions share one variance
 (probabilistic principal components, Tipping and Bishop 1999, J. R. Stat. Soc. B 61, 611), and the
 distance is Mahalanobis's. What is far is set by frames that the Gaussians were not fitted to, by
-split conformal prediction: of n validation frames like those to come, the one of rank
-(n + 1)·`INSIDE` is exceeded by 5 % of them; of fewer than nineteen the largest, by 1 of n + 1.
+conformal prediction: of n frames like those to come, the one of rank (n + 1)·`INSIDE` is exceeded
+by 5 % of them; of fewer than nineteen the largest, by 1 of n + 1. So few often validate: training
+frames are asked too, each against Gaussians of the other `FOLDS` (cross-conformal, Vovk 2015, Ann.
+Math. Artif. Intell. 74, 9). Where validation frames lie farther, being of other runs, they decide.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,9 @@ from tlpot.structure.frames import Batch
 
 DIRECTIONS = 8
 INSIDE = 0.95
-"""Share of validation frames that are not far."""
+"""Share of frames like the validation's that are not far."""
+FOLDS = 5
+"""Parts of the training frames, each judged by the others."""
 ATOMS_EACH = 10
 """Atoms of an element from which a component of its own is known."""
 FLOOR = 1e-4
@@ -85,7 +89,7 @@ class Density:
     largest
         Distance of a frame's farthest atom that `INSIDE` of frames like the validation's keep to.
     frames
-        Validation frames behind it.
+        Those behind it: of validation, and of training.
     """
 
     symbols: tuple[str, ...]
@@ -105,30 +109,37 @@ class Density:
             For the elements that occur, no more.
         """
         present = torch.cat([batch.numbers for batch in train]).unique().cpu()
-        sums: Covariances | None = None
-        for batch in train:
+        folds: list[Covariances] = []
+        for k, batch in enumerate(train):
             try:
                 with torch.no_grad():
                     values, _ = backbone.features(batch)
             except TlpotError:
                 return None
-            sums = sums or Covariances(len(present), values.shape[1])
-            sums.add(torch.searchsorted(present, batch.numbers.cpu()), values)
-        if sums is None:
+            if len(folds) < FOLDS:
+                folds.append(Covariances(len(present), values.shape[1]))
+            folds[k % FOLDS].add(torch.searchsorted(present, batch.numbers.cpu()), values)
+        symbols = [chemical_symbols[number] for number in present.tolist()]
+
+        def of(parts: Sequence[Covariances]) -> Density:
+            return cls(backbone.symbols, _gaussians(symbols, parts), 1.0, 0)
+
+        density = of(folds)
+        own = density._scores(backbone, validation)
+        others = []
+        for k in range(len(folds)) if len(folds) > 1 else ():
+            apart = of([fold for i, fold in enumerate(folds) if i != k])
+            others += apart._scores(backbone, train[k::FOLDS])
+        calibrating = [scores for scores in (own, own + others) if scores]
+        if not calibrating:
             return None
-        gaussians = {
-            chemical_symbols[number]: Gaussian.of(
-                sums.mean(i).numpy(), sums.of(i).numpy(), float(sums.counts[i])
-            )
-            for i, number in enumerate(present.tolist())
-        }
-        density = cls(backbone.symbols, gaussians, 1.0, 0)
-        scores = [float(density.distances(backbone, batch).max()) for batch in validation]
-        scores = [score for score in scores if np.isfinite(score)]
-        if not scores:
-            return None
-        largest = float(np.quantile(scores, INSIDE, method="weibull"))
-        return cls(backbone.symbols, gaussians, largest, len(scores))
+        largest = max(float(np.quantile(s, INSIDE, method="weibull")) for s in calibrating)
+        return replace(density, largest=largest, frames=len(own + others))
+
+    def _scores(self, backbone: Backbone, batches: Sequence[Batch]) -> list[float]:
+        """Distance of the farthest atom of each; none of frames with an element that is new."""
+        scores = [float(self.distances(backbone, batch).max()) for batch in batches]
+        return [score for score in scores if np.isfinite(score)]
 
     def distances(self, backbone: Backbone, batch: Batch) -> np.ndarray:
         """``(atoms,)`` in units of `largest`; inf of elements that training had none of.
@@ -174,6 +185,16 @@ class Density:
             rows = np.array(directions).reshape(len(variances) - 1, len(mean))
             gaussians[symbol] = Gaussian(mean, rows, variances)
         return cls(tuple(about["symbols"]), gaussians, float(about["largest"]), about["frames"])
+
+
+def _gaussians(symbols: Sequence[str], parts: Sequence[Covariances]) -> dict[str, Gaussian]:
+    """Of the elements that some frames hold."""
+    sums = Covariances.joined(parts)
+    return {
+        symbol: Gaussian.of(sums.mean(i).numpy(), sums.of(i).numpy(), float(sums.counts[i]))
+        for i, symbol in enumerate(symbols)
+        if sums.counts[i]
+    }
 
 
 def _encoded(rows: np.ndarray) -> str:

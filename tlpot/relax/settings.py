@@ -44,7 +44,7 @@ class Relaxation(Section):
     max_distance: float = Field(
         3.0,
         gt=0,
-        description="times as far from training, by descriptors, as 95 % of validation frames",
+        description="times as far from training, by descriptors, as 95 % of frames held out",
     )
     bonds: bool = Field(True, description="set aside structures in which a bond breaks or forms")
 
