@@ -27,7 +27,7 @@ from tlpot.model.potential import Potential
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.contacts import shortest_contacts
-from tlpot.structure.frames import Frame
+from tlpot.structure.frames import Batch, Frame, neighbour_pairs
 
 UREA = Path(__file__).parents[2] / "datasets/urea/urea.extxyz"
 
@@ -86,7 +86,8 @@ def test_a_model_file_says_what_it_was_trained_on(finished):
     assert domain["contacts"]["H-O"] < 1.1
     assert domain["spread"] > 0
     about = card(finished.folder)["domain"]["density"]
-    assert about["frames"] == len(finished.manifest["split"]["validation"])
+    split = finished.manifest["split"]
+    assert about["frames"] == len(split["validation"]) + len(split["train"])
     assert about["elements"] == ["C", "H", "N", "O"]
     assert load(finished.folder).domain.density is not None
 
@@ -108,6 +109,40 @@ def test_frames_like_those_of_training_are_inside(home, parts):
     """One in twenty is not: of twenty, with a chance of 1.6 % more than three (binomial)."""
     outside = [p.outside for p in home.predict(parts["test"], domain=True)]
     assert sum(outside) <= 3
+
+
+def test_one_in_twenty_is_outside_where_few_frames_validate(mini, monkeypatch):
+    """Of four validation frames the largest distance is exceeded by one frame in five.
+
+    Five deals of 80 frames, 36 test frames each; the deals share frames, so twice the wanted share
+    is allowed.
+    """
+    small = mini.for_elements("CHNO").backbone
+    batches = [Batch.of_frame(Frame(atoms), small.cutoff) for atoms in ase.io.read(UREA, ":")]
+    features = {id(batch): small.features(batch) for batch in batches}
+    monkeypatch.setattr(small, "features", lambda batch: features[id(batch)])
+    shares = []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(batches))
+        train, validation, test = ([batches[i] for i in part] for part in np.split(order, [40, 44]))
+        density = Density.fit(small, train, validation)
+        shares.append(np.mean([density.distances(small, batch).max() > 1 for batch in test]))
+    assert 0.0 < np.mean(shares) < 0.10
+
+
+def test_validation_frames_of_another_run_say_what_is_far(mini, parts):
+    """Training frames tell nothing of them: where they lie farther, they decide."""
+    small = mini.for_elements("CHNO").backbone
+    other = [Frame(scaled(frame.atoms, 1.08)) for frame in parts["validation"]]
+    train, validation, like, unlike = (
+        [Batch.of_frame(frame, small.cutoff) for frame in some]
+        for some in (parts["train"], parts["validation"], other[:10], other[10:])
+    )
+    outside = []
+    for some in (validation, like):
+        density = Density.fit(small, train, some)
+        outside.append(np.mean([density.distances(small, b).max() > 1 for b in unlike]))
+    assert outside[0] > 0.5 > 0.3 > outside[1]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +243,27 @@ def test_the_calculator_warns_when_a_structure_comes_to_lie_outside(home, parts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         far.get_potential_energy()
+
+
+def test_to_warn_costs_no_neighbour_list(home, parts, monkeypatch):
+    """Each is built once, and none while atoms move less than the skin allows."""
+    built = []
+
+    def counted(*of):
+        built.append(of)
+        return neighbour_pairs(*of)
+
+    for room in ("frames", "contacts"):
+        monkeypatch.setattr(f"tlpot.structure.{room}.neighbour_pairs", counted)
+    atoms = parts["test"][0].atoms.copy()
+    atoms.calc = TLPotCalculator(home, warn_outside=True)
+    atoms.get_potential_energy()
+    assert len(built) == 1
+    atoms.rattle(1e-3)
+    atoms.get_potential_energy()
+    assert len(built) == 1
+    home.predict(atoms, domain=True)
+    assert len(built) == 2
 
 
 def test_the_calculator_refuses_to_warn_without_knowing(mini):

@@ -195,7 +195,7 @@ class TLPotCalculator(Calculator):
             "energy_std": self._compact.spread(output.energy, "energy").item(),
         }
         self._warn(self.atoms)
-        self._judge(self.atoms)
+        self._judge(self.atoms, batch)
         if self.atoms.pbc.all():
             virial = output.virial.mean(dim=0)[0].cpu().numpy()
             self.results["stress"] = voigt(virial / self.atoms.get_volume())
@@ -218,11 +218,11 @@ class TLPotCalculator(Calculator):
                 stacklevel=3,
             )
 
-    def _judge(self, atoms: Atoms) -> None:
+    def _judge(self, atoms: Atoms, batch: Batch) -> None:
         """Say that the structure is outside of the training, when it comes to."""
         if self._domain is None:
             return
-        reason = self._domain.reason(atoms, self.results["energy_std"])
+        reason = self._domain.reason(atoms, self.results["energy_std"], batch)
         self.results |= {"outside": reason is not None, "reason": reason}
         was, self._outside = self._outside, reason is not None
         if self._outside and not was:

@@ -15,7 +15,7 @@ from tlpot.backbones.base import Backbone
 from tlpot.errors import TlpotError
 from tlpot.model.density import INSIDE, Density
 from tlpot.model.prediction import Prediction
-from tlpot.structure.contacts import shortest_contacts
+from tlpot.structure.contacts import CONTACT_REACH, contacts_of, shortest_contacts
 from tlpot.structure.frames import Batch, Frame
 
 OVERLAP = 0.5
@@ -25,8 +25,8 @@ NEAR = 0.9
 """Times the shortest contact in training: the shortest allowed."""
 
 DOUBT = 3.0
-"""Times the largest spread per √N on the training frames, and times the farthest surroundings of
-validation frames: where a guard stops."""
+"""Times the largest spread per √N on the training frames, and times the distance that
+frames held out keep to: where a guard stops."""
 
 
 def training_domain(
@@ -81,18 +81,23 @@ class Domain:
             )
         return self._whole.with_elements(self.density.symbols)
 
-    def distances(self, atoms: Atoms) -> np.ndarray:
+    def distances(self, atoms: Atoms, batch: Batch | None = None) -> np.ndarray:
         """``(n,)`` how far each atom's surroundings lie from training's.
 
-        In units of the distance that `tlpot.model.density.INSIDE` of validation frames keep to;
-        inf for all if training had none of an element, zero of a model without a density.
+        In units of the distance that `tlpot.model.density.INSIDE` of frames held out keep to; inf
+        for all if training had none of an element, zero of a model without a density.
+
+        Parameters
+        ----------
+        batch
+            The structure with its neighbours within the backbone's cutoff, if they are at hand.
         """
         if self.density is None:
             return np.zeros(len(atoms))
         if set(atoms.symbols) - self.density.gaussians.keys():
             return np.full(len(atoms), np.inf)
-        batch = Batch.of_frame(Frame(atoms), self._backbone.cutoff).to(self._backbone.device)
-        return self.density.distances(self._backbone, batch)
+        batch = batch or Batch.of_frame(Frame(atoms), self._backbone.cutoff)
+        return self.density.distances(self._backbone, batch.to(self._backbone.device))
 
     def doubts(
         self,
@@ -100,6 +105,7 @@ class Domain:
         energy_std: float,
         max_spread: float | None = None,
         max_distance: float = DOUBT,
+        batch: Batch | None = None,
     ) -> Iterator[str]:
         """Why the model is not to be trusted with a structure: by its spread, by its descriptors.
 
@@ -111,6 +117,8 @@ class Domain:
             eV per √N; None: `DOUBT` times the largest in training.
         max_distance
             Largest of `distances`.
+        batch
+            As `distances`'.
         """
         if max_spread is None and self.spread is not None:
             max_spread = DOUBT * self.spread
@@ -120,7 +128,7 @@ class Domain:
                 f"the ensemble's spread is {1e3 * spread:.1f} meV per √N, "
                 f"more than {1e3 * max_spread:.1f}"
             )
-        distances = self.distances(atoms)
+        distances = self.distances(atoms, batch)
         farthest = int(distances.argmax())
         if distances[farthest] == np.inf > max_distance:
             assert self.density
@@ -130,23 +138,30 @@ class Domain:
             yield (
                 f"the surroundings of {atoms.symbols[farthest]} atom {farthest} are "
                 f"{distances[farthest]:.1f} times as far from training's as those of {INSIDE:.0%} "
-                "of validation frames"
+                "of frames held out"
             )
 
-    def reason(self, atoms: Atoms, energy_std: float) -> str | None:
+    def reason(self, atoms: Atoms, energy_std: float, batch: Batch) -> str | None:
         """Why a structure lies outside: contacts, spread, surroundings; None: it does not."""
-        close = too_close(atoms, self.contacts)
-        doubts = self.doubts(atoms, energy_std, max_distance=1.0)
+        near = None
+        if self._whole.cutoff >= CONTACT_REACH:
+            near = contacts_of(
+                atoms.numbers, batch.pairs.cpu().numpy(), batch.vectors.cpu().numpy()
+            )
+        close = too_close(atoms, self.contacts, near)
+        doubts = self.doubts(atoms, energy_std, max_distance=1.0, batch=batch)
         return "; ".join(filter(None, (close, *doubts))) or None
 
-    def judged(self, atoms: Atoms, prediction: Prediction) -> Prediction:
+    def judged(self, atoms: Atoms, prediction: Prediction, batch: Batch) -> Prediction:
         """With `Prediction.outside`, and why."""
-        reason = self.reason(atoms, prediction.energy_std)
+        reason = self.reason(atoms, prediction.energy_std, batch)
         outside = reason is not None if self.stated or reason else None
         return replace(prediction, outside=outside, reason=reason)
 
 
-def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
+def too_close(
+    atoms: Atoms, contacts: dict[str, float], near: dict[str, float] | None = None
+) -> str | None:
     """The worst contact shorter than the model knows, or None.
 
     Parameters
@@ -154,9 +169,11 @@ def too_close(atoms: Atoms, contacts: dict[str, float]) -> str | None:
     contacts
         As `shortest_contacts` of the training frames; a pair of elements that is not among them
         may come as close as `OVERLAP` times its covalent radii.
+    near
+        The structure's own, if they are at hand.
     """
     worst = (1.0, "")
-    for pair, distance in shortest_contacts([atoms]).items():
+    for pair, distance in (shortest_contacts([atoms]) if near is None else near).items():
         radii = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair.split("-"))
         closest = contacts.get(pair)
         allowed = OVERLAP * radii if closest is None else NEAR * closest

@@ -239,13 +239,16 @@ class Potential:
             structures = [structures]
         frames = [_as_frame(structure, i) for i, structure in enumerate(structures)]
         with short_of_memory("use a smaller structure, or another device (device=…, --device)"):
-            batches = (self.batch(chunk) for chunk in chunks(frames))
-            predictions = [p for batch in batches for p in self._predict(batch, members)]
-        if not domain:
-            return predictions
-        home = self.domain
-        pairs = zip(frames, predictions, strict=True)
-        return [home.judged(frame.atoms, prediction) for frame, prediction in pairs]
+            if not domain:
+                batches = (self.batch(chunk) for chunk in chunks(frames))
+                return [p for batch in batches for p in self._predict(batch, members)]
+            home, judged = self.domain, []
+            for chunk in chunks(frames):
+                each = [self.batch([frame]) for frame in chunk]
+                predictions = self._predict(Batch.join(each), members)
+                own = zip(chunk, predictions, each, strict=True)
+                judged += [home.judged(frame.atoms, p, batch) for frame, p, batch in own]
+            return judged
 
     def predict_batches(self, batches: Sequence[Batch], members: bool = False) -> list[Prediction]:
         """Predict as `predict` does, from batches of one structure each."""

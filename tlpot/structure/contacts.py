@@ -18,13 +18,17 @@ def shortest_contacts(structures: Iterable[Atoms]) -> dict[str, float]:
     """Shortest distance (Å) of each pair of elements within `CONTACT_REACH`, ``{"C-H": 1.06}``."""
     shortest: dict[str, float] = {}
     for atoms in structures:
-        pairs, vectors = neighbour_pairs(atoms, CONTACT_REACH)
-        low, high = np.sort(atoms.numbers[pairs], axis=0)
-        distances = np.linalg.norm(vectors, axis=1)
-        kinds, kind = np.unique(low * 128 + high, return_inverse=True)
-        least = np.full(len(kinds), np.inf)
-        np.minimum.at(least, kind, distances)
-        for code, distance in zip(kinds.tolist(), least.tolist(), strict=True):
-            name = "-".join(sorted(chemical_symbols[z] for z in divmod(code, 128)))
-            shortest[name] = min(round(distance, 4), shortest.get(name, np.inf))
+        own = contacts_of(atoms.numbers, *neighbour_pairs(atoms, CONTACT_REACH))
+        for name, distance in own.items():
+            shortest[name] = min(distance, shortest.get(name, np.inf))
     return dict(sorted(shortest.items()))
+
+
+def contacts_of(numbers: np.ndarray, pairs: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
+    """The same of one structure's neighbour pairs, as `neighbour_pairs` has them."""
+    low, high = np.sort(numbers[pairs], axis=0)
+    kinds, kind = np.unique(low * 128 + high, return_inverse=True)
+    least = np.full(len(kinds), np.inf)
+    np.minimum.at(least, kind, np.linalg.norm(vectors, axis=1))
+    names = ("-".join(sorted(chemical_symbols[z] for z in divmod(k, 128))) for k in kinds.tolist())
+    return {name: round(distance, 4) for name, distance in zip(names, least.tolist(), strict=True)}
