@@ -115,6 +115,19 @@ def test_label_for_vasp(tmp_path, monkeypatch):
     check(tmp_path, monkeypatch, arguments, {"out", "0000", "0001", "README.txt"})
 
 
+def test_evaluate(tmp_path, monkeypatch, labelled, write_frames):
+    frames = write_frames(tmp_path / "in.extxyz", labelled(2))
+    arguments = ["evaluate", "mini", frames, "--output", "new/out.extxyz"]
+    arguments += ["--refused", "new.csv"]
+    expected = {"new", "out.extxyz", "out-parity.png", "new.csv"}
+    check(tmp_path, monkeypatch, arguments, expected)
+
+
+def test_export(tmp_path, monkeypatch):
+    arguments = ["export", "mini", "--to", "torchani", "--output", "new/out.py"]
+    check(tmp_path, monkeypatch, arguments, {"new", "out.py", "out.safetensors"})
+
+
 def test_relax(tmp_path, monkeypatch):
     pytest.importorskip("torch_sim")
     ase.io.write(tmp_path / "in.extxyz", [molecule("H2O"), molecule("NH3")])

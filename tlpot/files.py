@@ -53,24 +53,35 @@ def write_whole(path: str | Path, content: Content, settled: bool = True) -> Pat
         If the file cannot be written; what was there stays.
     """
     path = Path(path)
-    partial = path.with_name(path.name + PART)
     with storage(path):
         try:
-            with partial.open("wb") as file:
-                file.write(_bytes(content))
-                if settled:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(partial, path)
+            _write_part(path, content, settled)
+            os.replace(part_of(path), path)
         except OSError:
             with suppress(OSError):
-                partial.unlink()
+                part_of(path).unlink()
             raise
     return path
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(path.name + PART)
+
+
+def _write_part(path: Path, content: Content, settled: bool = True) -> None:
+    with part_of(path).open("wb") as file:
+        file.write(_bytes(content))
+        if settled:
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def write_new(contents: Mapping[Path, Content], mend: str) -> None:
     """Write several files that do not exist or are the same; if one fails, none is left.
+
+    All are written before the first gets its name, and the first of `contents` gets it last. Who is
+    killed between two names leaves a `part_of` it: then the same command goes on.
 
     Raises
     ------
@@ -81,12 +92,18 @@ def write_new(contents: Mapping[Path, Content], mend: str) -> None:
     for path in contents.keys() - new:  # of the same command, which was stopped later
         if not path.is_file() or path.read_bytes() != _bytes(contents[path]):
             require_absent(path, mend)
+    named: list[Path] = []
     try:
         for path in new:
             make_folder(path.parent)
-            write_whole(path, contents[path])
+            with storage(path):
+                _write_part(path, contents[path])
+        for path in reversed(new):
+            with storage(path):
+                os.replace(part_of(path), path)
+            named.append(path)
     except TlpotError:
-        for path in new:
+        for path in (*named, *map(part_of, new)):
             with suppress(OSError):
                 path.unlink()
         raise

@@ -56,13 +56,27 @@ class _RunLog(logging.Handler):
         with suppress(OSError):
             self.begun = self.begun or bool(self._there() - self.before)
             if self.begun:
-                with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-                    file.writelines(f"{line}\n" for line in self.waiting)
-                self.waiting = []
+                self.write()
+
+    def write(self) -> None:
+        """Add what waits, in one piece: who is killed leaves whole lines."""
+        with self.path.open("ab", buffering=0) as file:
+            file.write(
+                "".join(f"{line}\n" for line in self.waiting).encode(errors="surrogateescape")
+            )
+        self.begun, self.waiting = True, []
 
     def _there(self) -> set[str]:
         folder = self.path.parent
         return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def begin_log(folder: Path) -> None:
+    """Write the log of a folder, if it is open, before anything else is made there."""
+    handler = _open.get()
+    if handler is not None and handler.path.parent == folder:
+        with suppress(OSError):
+            handler.write()
 
 
 @contextmanager

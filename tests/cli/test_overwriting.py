@@ -62,8 +62,10 @@ READ = {
 OTHERWISE = {
     ("stress", "output"): "its folder goes on",
     ("label", "output"): "a file of its own goes on",
-    ("finetune", "refused"): "goes on, and then writes the same",
-    ("sample learn", "refused"): "goes on, and then writes the same",
+    **{
+        (verb, "refused"): "a command that was stopped finds its own, and writes the same"
+        for verb in ("evaluate", "finetune", "init", "inspect", "sample learn", "validate")
+    },
 }
 """Options that name a file or folder to write and follow the rule by other means."""
 

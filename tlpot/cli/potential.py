@@ -22,7 +22,6 @@ from tlpot.cli.shared import (
     Overrides,
     RefusedTable,
     Resume,
-    SameTable,
     StressKey,
     Verbs,
     Writes,
@@ -36,7 +35,7 @@ from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Config, load_config
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
-from tlpot.files import Content, free_path, require_absent, write_new
+from tlpot.files import Content, free_path, part_of, require_absent, write_new
 
 app = Verbs()
 
@@ -67,7 +66,7 @@ def finetune(
     config: ConfigPath,
     overrides: Overrides = None,
     resume: Resume = False,
-    refused: SameTable = None,
+    refused: RefusedTable = None,
 ) -> None:
     """Fine-tune a potential and write its run folder."""
     settings = load_config(config, overrides)
@@ -176,7 +175,9 @@ def _evaluate_frames(
 
     if output and not parity:
         beside = output.with_name(f"{output.stem}-parity.png")
-        parity = require_absent(beside, "name another picture with --parity")
+        if not part_of(output).exists():
+            require_absent(beside, "name another picture with --parity")
+        parity = beside
     potential = load_onto(model, device)
     settings = Data(files=files, keys=keys, energy_only=True, bad_frames="drop")
     with refused_listed(refused, err) as listed:

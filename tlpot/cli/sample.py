@@ -15,7 +15,7 @@ from tlpot.cli.shared import (
     ConfigPath,
     FileNames,
     Overrides,
-    SameTable,
+    RefusedTable,
     Verbs,
     Writes,
     err,
@@ -205,7 +205,7 @@ def learn(
     number: Annotated[
         int | None, typer.Option(min=1, help="at most so many frames", show_default=False)
     ] = None,
-    refused: SameTable = None,
+    refused: RefusedTable = None,
 ) -> None:
     """Choose labelled frames by training: add the worst, round by round, until few are in doubt.
 

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from tlpot.config.hints import ALL, Sets, settable
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
-from tlpot.files import expanded, require_absent
+from tlpot.files import expanded, part_of, require_absent
 from tlpot.run_log import Terminated
 
 Note = TypeVar("Note")
@@ -48,8 +48,8 @@ EPOCHS = "the last checkpoint and the best model so far are kept: continue with 
 class Writes:
     """In the annotation of an option: a file that the verb writes, where nothing may be yet.
 
-    It is refused before anything is read. Verbs that fill a folder begin with
-    `tlpot.files.stage`; `write_new` lets a command that was stopped write the same again.
+    It is refused before anything is read, unless `write_new` was cut off there. Verbs that fill a
+    folder begin with `tlpot.files.stage`.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ class Writes:
             require_absent(path, mend)
 
 
-REFUSED_OPTION = typer.Option(
-    "--refused", help="CSV to write: file, index and reason of every frame refused"
-)
-RefusedTable = Annotated[Path | None, REFUSED_OPTION, Writes()]
-SameTable = Annotated[Path | None, REFUSED_OPTION]
-"""Of a verb that may go on where it was stopped, and then writes the same again (`write_new`)."""
+RefusedTable = Annotated[
+    Path | None,
+    typer.Option("--refused", help="CSV to write: file, index and reason of every frame refused"),
+]
+"""Written as soon as frames are checked, by verbs with work after that: a command that was stopped
+may find its own (`write_new`)."""
 
 
 WITHIN_PARAGRAPH = re.compile(r"(?<=\S)\n(?=\S)")
@@ -112,9 +112,13 @@ class Verb(TyperCommand):
 
     def refuse_to_overwrite(self, ctx: Any) -> None:
         """Refuse files to write (`Writes`) that are there already."""
-        for name, notes in notes_of(self, Writes).items():
-            for note in notes if (path := ctx.params.get(name)) is not None else ():
-                note.require_free(Path(path), flag_of(ctx, name), bool(ctx.params.get(note.folder)))
+        writes = {name: notes for name, notes in notes_of(self, Writes).items() if notes}
+        paths = {name: Path(path) for name in writes if (path := ctx.params.get(name)) is not None}
+        if any(part_of(path).exists() for path in paths.values()):
+            return  # `write_new` was cut off, and compares what is there
+        for name, path in paths.items():
+            for note in writes[name]:
+                note.require_free(path, flag_of(ctx, name), bool(ctx.params.get(note.folder)))
 
 
 class Verbs(typer.Typer):

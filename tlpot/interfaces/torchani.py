@@ -101,8 +101,8 @@ def export_torchani(potential: Potential, path: Path) -> Path:
     classes = (AngularColumns, MomentColumns, AEVWithMoments) if full.moments else (AngularColumns,)
     columns = "\n\n".join(map(inspect.getsource, classes))
     contents: dict[Path, Content] = {
-        path.with_suffix(".safetensors"): save(state, {"torchani": json.dumps(about)}),
         loader: LOADER.format(name=path.stem, stem=path.stem, columns=columns),
+        path.with_suffix(".safetensors"): save(state, {"torchani": json.dumps(about)}),
     }
     write_new(contents, "name another file")
     return loader
