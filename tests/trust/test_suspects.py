@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import yaml
 from ase import units
+from ase.build import molecule
+from ase.collections import g2
 from ase.constraints import FixAtoms
 
 from tlpot.cli.main import main
@@ -301,3 +303,49 @@ def test_what_a_stand_in_misses_is_learned_from_the_file():
     named = suspects(frames, predict, ["Si"])
     assert [suspect.frame.index for suspect in named] == [11, 30, 40, 52]
     assert not any(suspect.certain for suspect in named), "the base's opinion is weak there"
+
+
+@pytest.fixture(scope="module")
+def molecules(predict) -> list[Frame]:
+    """Neutral molecules of G2, one each, with energies as of another method: no labels but these.
+
+    It has other atoms, and differs from the base by 0.1 eV, half of it by the square root of N.
+    """
+    random = np.random.default_rng(0)
+    frames = []
+    for name in g2.names:
+        atoms = molecule(name)
+        if set(atoms.symbols) <= set("CHNO") and len(atoms) > 2 and not atoms.numbers.sum() % 2:
+            frames.append(Frame(atoms, source="g2.extxyz", index=len(frames), labels="energy"))
+    zero = {"H": -13.6, "C": -1036.0, "N": -1488.0, "O": -2044.0}
+    return [
+        replace(
+            frame,
+            energy=guess.energy
+            + sum(zero[symbol] for symbol in frame.atoms.symbols)
+            + 0.1 * random.normal() * np.sqrt(len(frame) / 8),
+        )
+        for frame, guess in zip(frames, predict(frames), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("put", "cause"),
+    [
+        (lambda frame: frame.energy / len(frame), "it is per atom"),
+        (lambda frame: frame.energy / units.Hartree, "Hartree"),
+        (lambda frame: -frame.energy, "the sign is flipped"),
+        (lambda frame: frame.energy + 8.0, "energy unlike the others', no cause known"),
+    ],
+)
+def test_an_energy_among_those_of_other_molecules(molecules, predict, put, cause):
+    wrong = (3, 11, 20)
+    faulty = [replace(f, energy=put(f)) if f.index in wrong else f for f in molecules]
+    named = suspects(faulty, predict)
+    assert [suspect.frame.index for suspect in named] == list(wrong)
+    assert all(cause in suspect.cause for suspect in named)
+
+
+def test_right_energies_of_molecules_are_no_suspects(molecules, predict):
+    assert len(molecules) > 40
+    assert suspects(molecules, predict) == []

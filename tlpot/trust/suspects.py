@@ -25,6 +25,7 @@ from tlpot.trust.geometry import (
 from tlpot.trust.odd import Finding, find_odd
 from tlpot.trust.pairs import PairTerms, learned
 from tlpot.trust.scales import magnitude
+from tlpot.trust.unlike import unlike_energies
 from tlpot.trust.whole import copies, elsewhere, explain_block, of_copy, placeholders
 
 ODD_BASE = 1.8
@@ -149,13 +150,18 @@ def _by_others(
     few: list[int] = []
     for block in blocks(frames):
         if len(block) < FEWEST_LIKE:
-            few += [k for k in block if frames[k].forces is not None and (terms or not weak[k])]
+            few += block
             continue
         own = [frames[k] for k in block]
         base, better = ([each[k] for k in block] for each in (guesses, corrected))
         for k, finding in find_odd(own, base, better, stress).items():
             yield block[k], _of_finding(own[k], finding, weak[block[k]])
-    for k, suspect in _by_base(frames, corrected, sorted(few), _with(terms, predict)):
+    few.sort()
+    own, base, strange = ([each[k] for k in few] for each in (frames, guesses, weak))
+    for k, finding in unlike_energies(own, base, strange):
+        yield few[k], _of_finding(own[k], finding, strange[k])
+    few = [k for k in few if frames[k].forces is not None and (terms or not weak[k])]
+    for k, suspect in _by_base(frames, corrected, few, _with(terms, predict)):
         yield k, replace(suspect, certain=suspect.certain and not weak[k])
 
 
