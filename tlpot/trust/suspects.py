@@ -12,6 +12,7 @@ from ase import units
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.trust.causes import explain_forces
+from tlpot.trust.copies import copies, of_copies
 from tlpot.trust.expectation import FEWEST_LIKE, blocks, displacements
 from tlpot.trust.geometry import (
     BOHR_MEND,
@@ -26,7 +27,7 @@ from tlpot.trust.odd import Finding, find_odd
 from tlpot.trust.pairs import PairTerms, learned
 from tlpot.trust.scales import magnitude
 from tlpot.trust.unlike import unlike_energies
-from tlpot.trust.whole import copies, elsewhere, explain_block, of_copy, placeholders
+from tlpot.trust.whole import explain_block, placeholders
 
 ODD_BASE = 1.8
 """Times the usual error of the base from which a cause is looked for."""
@@ -132,8 +133,9 @@ def find_suspects(
         judged = _by_others(own, guesses, better, terms, doubtful, predict, stress)
         named |= {rest[k]: suspect for k, suspect in judged}
     for group in groups:
-        for i, suspect in _copied([frames[i] for i in group], [corrected[i] for i in group]):
-            named.setdefault(group[i], suspect)
+        own = [frames[i] for i in group]
+        for i, cause, seen in of_copies(own, [corrected[i] for i in group]):
+            named.setdefault(group[i], Suspect(own[i], cause.text, seen, cause.mend, True))
     return [named[i] for i in sorted(named)]
 
 
@@ -172,20 +174,6 @@ def _with(terms: PairTerms | None, predict: Predict) -> Predict:
     return lambda frames: [
         terms.added(frame, guess) for frame, guess in zip(frames, predict(frames), strict=True)
     ]
-
-
-def _copied(group: Sequence[Frame], guesses: Sequence[Prediction]) -> Iterator[tuple[int, Suspect]]:
-    """Frames with one's labels, but for the one that these fit best."""
-    errors = [
-        magnitude(np.asarray(frame.forces) - guess.forces)
-        for frame, guess in zip(group, guesses, strict=True)
-    ]
-    best = int(np.argmin(errors))
-    for i, (frame, error) in enumerate(zip(group, errors, strict=True)):
-        if elsewhere(frame, group[best]):
-            cause = of_copy(frame, group[best])
-            seen = f"to the last digit; {error:.2g} eV/Å off, there {errors[best]:.2g}"
-            yield i, Suspect(frame, cause.text, seen, cause.mend, True)
 
 
 def _files(frames: Sequence[Frame]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame, movable
 from tlpot.trust.causes import ORDER_MEND, explain_forces, usual_orders
 from tlpot.trust.consistency import near_pairs
-from tlpot.trust.expectation import FEWEST_LIKE, displacements
+from tlpot.trust.expectation import FEWEST_LIKE
 from tlpot.trust.geometry import BOHR_MEND, STRETCHED, Predict, explain_geometry, spacing
 from tlpot.trust.scales import Cause, force_unit, magnitude
 
@@ -41,8 +41,6 @@ RATIO = 1.6
 """Their ratio up to which they belong together."""
 EXPECTED = 0.05
 """eV/Å (RMS) that a base expects where zeros are none."""
-OTHER_PLACE = 1e-3
-"""Å up to which geometries are one."""
 ZERO_MEND = (
     "set {data.relaxed}: true if these are DFT minima; leave the frames out, or compute the forces"
 )
@@ -69,37 +67,6 @@ def placeholders(
             listed = ", ".join(map(str, atoms[:6])) + (" …" if len(atoms) > 6 else "")
             text = f"forces of exactly zero on {len(atoms)} atoms ({listed}), as of atoms held fast"
             yield i, Cause(text, HELD_MEND, size)
-
-
-def copies(frames: Sequence[Frame]) -> list[list[int]]:
-    """Frames, by number, that have the very labels of each other, and other geometries."""
-    groups: dict[bytes, list[int]] = {}
-    for i, frame in enumerate(frames):
-        if frame.forces is None or not frame.forces.any() or len(frame) < 2:
-            continue
-        labels = np.asarray(frame.forces, dtype=float).tobytes() + repr(frame.energy).encode()
-        groups.setdefault(labels, []).append(i)
-    return [
-        group
-        for group in groups.values()
-        if any(elsewhere(frames[group[0]], frames[i]) for i in group[1:])
-    ]
-
-
-def elsewhere(first: Frame, second: Frame) -> bool:
-    """Whether two frames have other geometries, images aside."""
-    if first.atoms.numbers.tobytes() != second.atoms.numbers.tobytes():
-        return True
-    cells = first.atoms.cell.array - second.atoms.cell.array
-    moves = displacements([first, second])
-    return bool(max(np.abs(cells).max(), np.abs(moves).max()) > OTHER_PLACE)
-
-
-def of_copy(frame: Frame, right: Frame) -> Cause:
-    """That a frame has the labels of another, which they fit better."""
-    where = f"#{right.index}" if right.source == frame.source else right.name
-    text = f"the very energy and forces of {where}, at another geometry"
-    return Cause(text, "put each frame's labels back to its geometry", 0.0)
 
 
 def explain_block(
