@@ -10,6 +10,7 @@ import numpy as np
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.trust.pairs import densities
+from tlpot.trust.scales import usual_errors
 
 FEWEST_LIKE = 8
 """Frames of one order of atoms from which each is judged by the others."""
@@ -114,10 +115,8 @@ def expect(labels: np.ndarray, base: np.ndarray, kernel: np.ndarray) -> Expectat
     target = labels - base
     results = [_leave_one_out(target, kernel, ridge) for ridge in RIDGES]
     errors, oddness = min(results, key=lambda result: np.median(_size(result[0])))
-    sizes, scale = _size(errors), _size(labels - errors)
-    usual = np.median(sizes)
-    share = np.median(sizes / np.maximum(scale, 1e-12))
-    level = np.hypot(usual, share * scale)
+    sizes = _size(errors)
+    level = usual_errors(sizes, _size(labels - errors))
     level *= np.sqrt(np.maximum(np.diag(_unit(kernel)), 1.0))
     relative = sizes / np.maximum(level, 1e-12)
     relative /= max(float(np.median(relative)), 1e-12)

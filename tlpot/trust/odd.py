@@ -48,7 +48,7 @@ class Finding:
     what
         ``forces``, ``energy`` or ``stress``.
     cause
-        None where none is labelled that would explain it.
+        None where no cause that is tried explains it.
     error, usual
         RMS, and what it usually is, in the unit of the label.
     """

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.structure.neighbours import neighbour_pairs
-from tlpot.trust.scales import magnitude
+from tlpot.trust.scales import magnitude, usual_errors
 
 FARTHEST_PAIR = 5.0
 """Å of a pair potential."""
@@ -124,7 +124,7 @@ def _fit(
         added = [design @ w for design, w in zip(designs, terms, strict=True)]
         errors = np.array([magnitude(t - a) for t, a in zip(targets, added, strict=True)])
         sizes = np.array([magnitude(a + d[:, -1]) for a, d in zip(added, designs, strict=True)])
-        levels = np.hypot(np.median(errors), np.median(errors / np.maximum(sizes, 1e-12)) * sizes)
+        levels = usual_errors(errors, sizes)
         odd = errors / levels / np.median(errors / levels)
         shares = np.minimum(1.0, UNUSUAL / np.maximum(odd, 1e-12)) * np.median(levels) / levels
     if np.median(errors) > np.median([magnitude(target) for target in targets]):

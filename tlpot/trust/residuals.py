@@ -9,7 +9,7 @@ import numpy as np
 from tlpot.model.prediction import Prediction
 from tlpot.structure.frames import Frame
 from tlpot.trust.geometry import Predict
-from tlpot.trust.scales import magnitude
+from tlpot.trust.scales import magnitude, usual_errors
 from tlpot.trust.suspects import Suspect, find_suspects
 
 UNFIT = {"forces": 4.0, "energy": 8.0}
@@ -52,8 +52,7 @@ def _far_off(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Iter
     errors = np.array([magnitude(guess - labels) for _, labels, guess in pairs])
     sizes = np.array([magnitude(labels) for _, labels, _ in pairs])
     if len(pairs) >= FEWEST_FITTED:
-        share = float(np.median(errors / np.maximum(sizes, 1e-12)))
-        usual = np.hypot(np.median(errors), share * sizes)
+        usual = usual_errors(errors, sizes)
         for k in _outliers(errors, usual, "forces"):
             seen = f"{errors[k]:.2g} eV/Å off, usual are {usual[k]:.2g}"
             yield Suspect(

@@ -45,6 +45,12 @@ def magnitude(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
+def usual_errors(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """``(m,)`` of ``m`` frames: the median error, and the median share of what is predicted."""
+    share = np.median(errors / np.maximum(sizes, 1e-12))
+    return np.asarray(np.hypot(np.median(errors), share * sizes))
+
+
 def force_unit(factor: float) -> str:
     """What forces are that become ours by a factor; empty: nothing known."""
     return _unit(factor, FORCE_UNITS, "the sign is flipped (gradients)", NEAR_UNIT)
