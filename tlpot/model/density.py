@@ -7,8 +7,8 @@ descriptors and their `DIRECTIONS` principal directions; all further directions 
 distance is Mahalanobis's. What is far is set by frames that the Gaussians were not fitted to, by
 conformal prediction: of n frames like those to come, the one of rank (n + 1)·`INSIDE` is exceeded
 by 5 % of them; of fewer than nineteen the largest, by 1 of n + 1. So few often validate: training
-frames are asked too, each against Gaussians of the other `FOLDS` (cross-conformal, Vovk 2015, Ann.
-Math. Artif. Intell. 74, 9). Where validation frames lie farther, being of other runs, they decide.
+frames are asked too, each against Gaussians of the other `CROSS_FOLDS` (cross-conformal, Vovk 2015,
+Ann. Math. Artif. Intell. 74, 9). Where those of validation, of other runs, lie farther, they decide.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tlpot.structure.frames import Batch
 DIRECTIONS = 8
 INSIDE = 0.95
 """Share of frames like the validation's that are not far."""
-FOLDS = 5
+CROSS_FOLDS = 5
 """Parts of the training frames, each judged by the others."""
 ATOMS_EACH = 10
 """Atoms of an element from which a component of its own is known."""
@@ -116,9 +116,9 @@ class Density:
                     values, _ = backbone.features(batch)
             except TlpotError:
                 return None
-            if len(folds) < FOLDS:
+            if len(folds) < CROSS_FOLDS:
                 folds.append(Covariances(len(present), values.shape[1]))
-            folds[k % FOLDS].add(torch.searchsorted(present, batch.numbers.cpu()), values)
+            folds[k % CROSS_FOLDS].add(torch.searchsorted(present, batch.numbers.cpu()), values)
         symbols = [chemical_symbols[number] for number in present.tolist()]
 
         def of(parts: Sequence[Covariances]) -> Density:
@@ -129,7 +129,7 @@ class Density:
         others = []
         for k in range(len(folds)) if len(folds) > 1 else ():
             apart = of([fold for i, fold in enumerate(folds) if i != k])
-            others += apart._scores(backbone, train[k::FOLDS])
+            others += apart._scores(backbone, train[k::CROSS_FOLDS])
         calibrating = [scores for scores in (own, own + others) if scores]
         if not calibrating:
             return None

@@ -20,7 +20,7 @@ SPREADS = 3.0
 """Times its ensemble's spread that the base may err by."""
 LEVERAGE = 0.5
 """Share of a frame in its own fit from which it has no others to be compared with."""
-ROUNDS = 20
+UNLIKE_ROUNDS = 20
 """Times that frames far from what was expected of them are given less weight."""
 
 
@@ -63,7 +63,7 @@ def _fitted(
     """Errors of robust least squares, what they usually are, and the frames' leverages."""
     levels, shares = np.hypot(np.median(spreads), spreads), np.ones(len(targets))
     levels = levels if levels.any() else shares
-    for _ in range(ROUNDS):
+    for _ in range(UNLIKE_ROUNDS):
         weights = np.sqrt(shares) / levels
         design = counts * weights[:, None]
         errors = targets - counts @ np.linalg.lstsq(design, targets * weights, rcond=1e-10)[0]
