@@ -8,7 +8,8 @@ distance is Mahalanobis's. What is far is set by frames that the Gaussians were 
 conformal prediction: of n frames like those to come, the one of rank (n + 1)·`INSIDE` is exceeded
 by 5 % of them; of fewer than nineteen the largest, by 1 of n + 1. So few often validate: training
 frames are asked too, each against Gaussians of the other `CROSS_FOLDS` (cross-conformal, Vovk 2015,
-Ann. Math. Artif. Intell. 74, 9). Where those of validation, of other runs, lie farther, they decide.
+Ann. Math. Artif. Intell. 74, 9). Where those of validation lie farther, being of other runs, they
+decide.
 """
 
 from __future__ import annotations

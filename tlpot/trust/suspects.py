@@ -159,9 +159,9 @@ def _by_others(
         for k, finding in find_odd(own, base, better, stress).items():
             yield block[k], _of_finding(own[k], finding, weak[block[k]])
     few.sort()
-    own, base, strange = ([each[k] for k in few] for each in (frames, guesses, weak))
-    for k, finding in unlike_energies(own, base, strange):
-        yield few[k], _of_finding(own[k], finding, strange[k])
+    own, base = [frames[k] for k in few], [guesses[k] for k in few]
+    for k, finding in unlike_energies(own, base, [weak[k] for k in few]):
+        yield few[k], _of_finding(own[k], finding, weak[few[k]])
     few = [k for k in few if frames[k].forces is not None and (terms or not weak[k])]
     for k, suspect in _by_base(frames, corrected, few, _with(terms, predict)):
         yield k, replace(suspect, certain=suspect.certain and not weak[k])
