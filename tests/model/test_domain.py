@@ -27,7 +27,8 @@ from tlpot.model.potential import Potential
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation
 from tlpot.structure.contacts import shortest_contacts
-from tlpot.structure.frames import Batch, Frame, neighbour_pairs
+from tlpot.structure.frames import Batch, Frame
+from tlpot.structure.neighbours import neighbour_pairs
 
 UREA = Path(__file__).parents[2] / "datasets/urea/urea.extxyz"
 
