@@ -64,7 +64,7 @@ OTHERWISE = {
     ("label", "output"): "a file of its own goes on",
     **{
         (verb, "refused"): "a command that was stopped finds its own, and writes the same"
-        for verb in ("evaluate", "finetune", "init", "inspect", "sample learn", "validate")
+        for verb in ("evaluate", "finetune", "init", "sample learn", "validate")
     },
 }
 """Options that name a file or folder to write and follow the rule by other means."""

@@ -54,7 +54,7 @@ def inspect(
         typer.Option(help="model to judge labels by; left out: ani2x, without its weights mini"),
     ] = None,
     device: Device = "auto",
-    refused: RefusedTable = None,
+    refused: Annotated[RefusedTable, Writes()] = None,
 ) -> None:
     """Show what is in the data, what would be refused and why, and labels that do not fit."""
     from tlpot.cli.console import compared_bar

@@ -75,8 +75,7 @@ RefusedTable = Annotated[
     Path | None,
     typer.Option("--refused", help="CSV to write: file, index and reason of every frame refused"),
 ]
-"""Written as soon as frames are checked, by verbs with work after that: a command that was stopped
-may find its own (`write_new`)."""
+"""Verbs with work to do after it may find their own where they were stopped (`write_new`)."""
 
 
 WITHIN_PARAGRAPH = re.compile(r"(?<=\S)\n(?=\S)")
