@@ -71,14 +71,6 @@ class _RunLog(logging.Handler):
         return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
-def begin_log(folder: Path) -> None:
-    """Write the log of a folder, if it is open, before anything else is made there."""
-    handler = _open.get()
-    if handler is not None and handler.path.parent == folder:
-        with suppress(OSError):
-            handler.write()
-
-
 @contextmanager
 def logged(folder: str | Path, wanted: bool = True, begun: bool = False) -> Iterator[None]:
     """Keep what happens meanwhile in the folder's ``run.log``, warnings too, and how it ended.

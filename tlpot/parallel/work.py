@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tlpot.errors import TlpotError, storage
 from tlpot.files import PART, make_folder, write_whole
-from tlpot.run_log import RUN_LOG, begin_log, logged
+from tlpot.run_log import RUN_LOG, logged
 
 try:
     import fcntl
@@ -128,7 +128,6 @@ def begin_work(folder: Path, identity: Mapping[str, Any], more: bool = False) ->
     now = {"by": "tlpot", **there, **identity}
     if there != now:
         make_folder(folder)
-        begin_log(folder)
         write_whole(folder / NOTE, json.dumps(now, indent=2) + "\n")
 
 
