@@ -179,7 +179,7 @@ def test_evaluate_drops_what_is_bad_and_says_so(call, tmp_path, finished, labell
     frames[0].forces[:] = 1e6
     data = write_frames(tmp_path / "bad.extxyz", frames)
     code, out, err = call("evaluate", finished.folder, data, "--json")
-    assert code == 0
+    assert code == 1
     assert json.loads(out)["n_frames"] == 3
     assert "force too large" in err
     refused(call("evaluate", "ani9", data), "ani9")

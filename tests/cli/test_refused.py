@@ -91,7 +91,7 @@ def test_inspect_and_evaluate_list_them_by_the_same_option(call, config, tmp_pat
     assert code == 2, "nothing could be read"
     assert "not read: broken.extxyz" in output
     code, _, error = call("evaluate", "mini", "data.extxyz", "--refused", "e.csv")
-    assert code == 0, error
+    assert code == 1, error
     assert len(rows("e.csv")) == 9
     code, _, error = call("evaluate", "mini", "data.extxyz", "--refused", "i.csv")
     assert code == 2

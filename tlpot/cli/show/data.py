@@ -58,7 +58,7 @@ def refused_listed(
 
     def write(rejected: Sequence[Rejection]) -> None:
         if path is not None:
-            write_new({path: refused_table(rejected)}, "name another table with --refused")
+            write_new({path: refused_table(rejected)}, "name another file with --refused")
             print_lines([f"wrote {path}: {len(rejected)} frames refused"], console)
 
     try:
