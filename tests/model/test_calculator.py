@@ -21,15 +21,15 @@ from tlpot.structure.frames import Frame
 @pytest.fixture
 def count_lists(monkeypatch):
     """How many neighbour lists were built since."""
-    from tlpot.structure import frames
+    from tlpot.structure import neighbours
 
-    built, finder = [], frames.NeighborList
+    built, finder = [], neighbours.NeighborList
 
     def counted(*args, **kwargs):
         built.append(1)
         return finder(*args, **kwargs)
 
-    monkeypatch.setattr(frames, "NeighborList", counted)
+    monkeypatch.setattr(neighbours, "NeighborList", counted)
     return lambda: len(built)
 
 

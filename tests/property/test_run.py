@@ -199,7 +199,7 @@ def test_elements_of_no_training_crystal_are_told(call, finished, folder, settin
     assert "W" not in base.metadata["elements"]
     code, out, err = call("property", "predict", tmp_path, "--model", finished.folder)
     assert (code, len(out.splitlines())) == (0, 2)
-    assert "W: in no training crystal; what is said of" in err
+    assert "W: in no training crystal; the prediction for" in err
     table = tmp_path / "more.csv"
     table.write_text("W,0\nSi,1.1\n")
     shutil.copy(folder / "Si.cif", tmp_path)
