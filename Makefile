@@ -74,7 +74,7 @@ bench-pages: $(STAMP)
 fuzz: $(STAMP)
 	TLPOT_FUZZ=2000 $(BIN)/python -m pytest tests/test_fuzz.py -n 2
 
-# Each verb killed a hundred times at random and at every change of its files, hours; the suite does it once.
+# Each verb killed a hundred times at random and at every change of its files, a quarter of an hour; the suite kills each five times.
 kills: $(STAMP)
 	TLPOT_KILLS=100 $(BIN)/python -m pytest tests/test_interrupted.py -n 2 -rP
 

@@ -109,6 +109,11 @@ def write_new(contents: Mapping[Path, Content], mend: str) -> None:
         raise
 
 
+def is_cut_off(path: Path) -> bool:
+    """Whether `write_new` was stopped with this its first file, and is to compare what is there."""
+    return part_of(path).exists()
+
+
 def append(path: Path, content: Content, settled: bool = True) -> None:
     """Append to a file; if `settled`, the content is on the disk when this returns.
 

@@ -35,7 +35,7 @@ from tlpot.config.hints import ALL, Sets
 from tlpot.config.run import Config, load_config
 from tlpot.config.sections import Needs
 from tlpot.errors import TlpotError
-from tlpot.files import Content, free_path, part_of, require_absent, write_new
+from tlpot.files import Content, free_path, is_cut_off, require_absent, write_new
 
 app = Verbs()
 
@@ -175,7 +175,7 @@ def _evaluate_frames(
 
     if output and not parity:
         beside = output.with_name(f"{output.stem}-parity.png")
-        if not part_of(output).exists():
+        if not is_cut_off(output):
             require_absent(beside, "name another picture with --parity")
         parity = beside
     potential = load_onto(model, device)

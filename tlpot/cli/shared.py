@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from tlpot.config.hints import ALL, Sets, settable
 from tlpot.config.sections import Needs, no_effect
 from tlpot.errors import TlpotError
-from tlpot.files import expanded, part_of, require_absent
+from tlpot.files import expanded, is_cut_off, require_absent
 from tlpot.run_log import Terminated
 
 Note = TypeVar("Note")
@@ -113,8 +113,8 @@ class Verb(TyperCommand):
         """Refuse files to write (`Writes`) that are there already."""
         writes = {name: notes for name, notes in notes_of(self, Writes).items() if notes}
         paths = {name: Path(path) for name in writes if (path := ctx.params.get(name)) is not None}
-        if any(part_of(path).exists() for path in paths.values()):
-            return  # `write_new` was cut off, and compares what is there
+        if any(map(is_cut_off, paths.values())):
+            return
         for name, path in paths.items():
             for note in writes[name]:
                 note.require_free(path, flag_of(ctx, name), bool(ctx.params.get(note.folder)))

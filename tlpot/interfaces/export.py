@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tlpot.errors import TlpotError
-from tlpot.files import require_absent
+from tlpot.files import is_cut_off, require_absent
 from tlpot.model.load import load
 
 Format = Literal["metatomic", "torchani"]
@@ -40,8 +40,9 @@ def export(
     """
     if output.suffix != SUFFIX[to]:
         raise TlpotError(f"{output}: a model for {to} is written as {SUFFIX[to]}; name such a file")
-    for path in {output, output.with_suffix(".safetensors") if to == "torchani" else output}:
-        require_absent(path)
+    if not is_cut_off(output):
+        for path in {output, output.with_suffix(".safetensors") if to == "torchani" else output}:
+            require_absent(path)
     potential = load(model)
     if elements:
         if strange := sorted(set(elements) - set(potential.elements)):
