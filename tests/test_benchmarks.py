@@ -137,3 +137,14 @@ def test_a_part_that_fails_costs_itself_alone(monkeypatch, tmp_path) -> None:
     page = gpu.page(results | {"machine": machine()})
     for words in ("no luck today", "its time was over", "nothing", "well done"):
         assert words in page
+
+
+def test_points_of_committed_sweeps_are_known_again(monkeypatch) -> None:
+    """Else the whole of a sweep would be trained anew, and its page forget what it has."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.lib.sweep import by_settings
+
+    for name in ("crystals", "ablation_data", "ablation_recipe"):
+        results = json.loads((RESULTS / f"{name}.json").read_text())
+        finished = [row for row in results["points"] if row["status"] == "done"]
+        assert len(by_settings(results)) == len(finished) > 0, name

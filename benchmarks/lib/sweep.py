@@ -35,6 +35,8 @@ from tlpot.config.run import parse_config
 SEEDS = {"reduced": [0, 1], "full": [0, 1, 2]}
 SHOWN = 3
 """Data files that a page names one by one."""
+GONE = {"training": ("keep_gb",)}
+"""Settings of earlier versions that changed no result."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,11 @@ def _only_data(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(row: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(row["config"])
+    config = json.loads(row["config"])
+    for section, names in GONE.items():
+        for name in names:
+            config[section].pop(name, None)
+    return config
 
 
 def _files(row: Mapping[str, Any]) -> list[str]:
