@@ -231,7 +231,7 @@ def test_the_calculator_warns_when_a_structure_comes_to_lie_outside(home, parts)
     atoms = parts["test"][0].atoms.copy()
     atoms.calc = TLPotCalculator(home, warn_outside=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", TlpotWarning)
         atoms.get_potential_energy()
     assert atoms.calc.results["outside"] is False
     far = scaled(atoms, 1.2)
@@ -242,7 +242,7 @@ def test_the_calculator_warns_when_a_structure_comes_to_lie_outside(home, parts)
     assert atoms.calc.results["reason"] == home.predict(far, domain=True).reason
     far.rattle(1e-3)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", TlpotWarning)
         far.get_potential_energy()
 
 
