@@ -236,8 +236,13 @@ def predict(peer: str, venv: Path, folder: Path) -> list[Prediction]:
     model = {"mace": "mace_stagetwo.model", "graph-pes": "graph-pes/model.pt"}[peer]
     command = [venv / "bin/python", HERE / "predict.py", peer, model, "test.xyz", "test.json"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return answered(folder / "test.json")
+
+
+def answered(path: Path) -> list[Prediction]:
+    """A peer's energies and forces, from its file."""
     nothing = {"stress": None, "energy_std": 0.0, "energies": np.empty(0)}
-    answers = json.loads((folder / "test.json").read_text())
+    answers = json.loads(path.read_text())
     return [Prediction(x["energy"], np.array(x["forces"]), **nothing) for x in answers]
 
 

@@ -18,21 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine_lines
 from benchmarks.lib.page import ENERGY, ERRORS, FORCE, fill, table
 from benchmarks.lib.study import RESULTS, Results, Study
 from benchmarks.lib.x23 import full_base
-from benchmarks.peers.peers import MACE, follow, installed, write_labelled
+from benchmarks.peers.peers import MACE, answered, follow, installed, write_labelled
 from tlpot.config.run import parse_config
 from tlpot.errors import TlpotError
 from tlpot.evaluation.metrics import metrics
 from tlpot.files import write_whole
 from tlpot.finetuning.prepare import prepare
-from tlpot.model.prediction import Prediction
 
 TRAINER = Path(__file__).with_name("sevennet_train.py")
 
@@ -69,11 +66,6 @@ def train(crystal: str, seed: int, epochs: int, folder: Path, venv: Path) -> dic
     command = [str(venv / "bin/python"), str(TRAINER), *files, "test.json", *options]
     print("training", folder, flush=True)
     curve = follow(command, folder, MACE)
-    nothing = {"stress": None, "energy_std": 0.0, "energies": np.empty(0)}
-    answers = [
-        Prediction(answer["energy"], np.array(answer["forces"]), **nothing)
-        for answer in json.loads((folder / "test.json").read_text())
-    ]
     row = {
         "crystal": crystal,
         "seed": seed,
@@ -81,7 +73,7 @@ def train(crystal: str, seed: int, epochs: int, folder: Path, venv: Path) -> dic
         "epochs": epochs,
         "cpu_seconds": curve[-1][1],
         "validation": dict(zip((ENERGY, FORCE), curve[-1][2:], strict=True)),
-        "test": metrics(prepared.parts["test"], answers),
+        "test": metrics(prepared.parts["test"], answered(folder / "test.json")),
     }
     write_whole(kept, json.dumps(row))
     return row
