@@ -118,7 +118,9 @@ class SweepStudy(Study):
         by_name = {o.point.name: o for o in [*committed, *here]}
         now = {key: given.machine[key] for key in ("commit", "date")}
         done = [
-            rows.get(p.name) or {**tidy(by_name[p.name]), "config": settings(p.config), **now}
+            relabelled(rows[p.name], p)
+            if p.name in rows
+            else {**tidy(by_name[p.name]), "config": settings(p.config), **now}
             for p in wanted
             if p.name in by_name
         ]
@@ -162,6 +164,13 @@ def by_settings(results: Results) -> dict[str, dict[str, Any]]:
             except TlpotError:  # it had settings that are gone
                 continue
     return named
+
+
+def relabelled(row: Mapping[str, Any], point: Point) -> dict[str, Any]:
+    """A row under the labels that its settings have in the sweep of today."""
+    keys = list(row)
+    measured = {key: row[key] for key in keys[keys.index("seed") :]}
+    return {"point": point.name, **point.labels, **measured}
 
 
 def outcome(row: Mapping[str, Any], point: Point | None = None) -> Outcome:

@@ -2,13 +2,14 @@
 
 Batch size, learning curves, λ, the form of the loss, the layers that train, and the default recipe
 with one choice changed at a time: six sweeps. On ANI-2x (``--full``) two of the eight networks
-train: what a setting changes shows in a quarter of the time.
+train: what a setting changes shows in a quarter of the time; those after the thesis on three
+crystals.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.lib.page import ENERGY, FORCE
+from benchmarks.lib.page import ENERGY, FORCE, table
 from benchmarks.lib.sweep import Question, SweepStudy
 from benchmarks.lib.x23 import crystals, full_base, reduced_base, x23
 from tlpot.ablation.sweep import Outcome
@@ -101,6 +102,35 @@ def exponents(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
+def beside(choice: str) -> Callable[[Sequence[Outcome]], list[str]]:
+    """Remarks: errors of each setting over those of a `choice`, over all crystals and seeds."""
+
+    def lines(outcomes: Sequence[Outcome]) -> list[str]:
+        errors: dict[str, dict[tuple[str, int], tuple[float, ...]]] = {}
+        for o in outcomes:
+            if o.metrics is not None:
+                setting, *crystal = o.point.labels.values()
+                test = o.metrics["finetuned"]["test"]
+                mine = errors.setdefault(setting, {})
+                mine["".join(crystal), o.point.seed] = (test[ENERGY], test[FORCE])
+        against = errors.get(choice, {})
+        rows = [
+            (setting, len(both), *geometric_mean([np.divide(mine[k], against[k]) for k in both]))
+            for setting, mine in errors.items()
+            if (both := mine.keys() & against.keys())
+        ]
+        text = f"Over the errors of {choice}, geometric means over the same crystals and seeds:"
+        head = ["setting", "pairs of runs", "energy", "force"]
+        return ["", text, "", *table(head, [(s, n, f"{e:.2f}", f"{f:.2f}") for s, n, e, f in rows])]
+
+    return lines
+
+
+def geometric_mean(ratios: Sequence[Any]) -> Any:
+    """Of each column."""
+    return np.exp(np.mean(np.log(ratios), 0))
+
+
 THESIS = full_base(preset="thesis")
 LAMBDAS = {"training.lambda": [0.0, 0.01, 0.03, 0.1, 0.5, 0.9, 1.0]}
 HUBER = {f"Huber {delta:g}": {"training.huber": delta} for delta in (0.01, 0.1)}
@@ -115,6 +145,8 @@ CURVE = {
     },
 }
 CRYSTALS = {n: {"data.files": x23(n)} for n in ("21_urea", "06_benzene", "17_pyrazole")}
+CHOSEN = {n: {"data.files": x23(n)} for n in ("21_urea", "06_benzene", "11_formamide")}
+"""Few hydrogen bonds, none, and many for so few frames."""
 
 STUDY = SweepStudy(
     __file__,
@@ -123,8 +155,9 @@ STUDY = SweepStudy(
         "ablation_lambda": Question(
             "What does λ do in L = λ·MSE(F) + (1−λ)·MSE(E/N) (thesis Table 4.5)?",
             {"base": reduced_base(stress_weight=0.0), "axes": LAMBDAS},
-            {"base": THESIS, "axes": LAMBDAS},
+            {"base": THESIS, "axes": LAMBDAS | {"crystal": CHOSEN}},
             FEW,
+            remarks=beside("0.9"),
         ),
         "ablation_loss": Question(
             "Energies per atom, per √N or per frame; Huber or squares?",
@@ -136,14 +169,16 @@ STUDY = SweepStudy(
             "What does the batch size do, at one learning rate or one scaled with it "
             "(thesis Table 4.3)?",
             {"base": reduced_base(), "axes": {"batch": batches(1e-3)}},
-            {"base": THESIS, "axes": {"batch": batches(1e-4)}},
+            {"base": THESIS, "axes": {"batch": batches(1e-4), "crystal": CHOSEN}},
             FEW,
+            remarks=beside("2"),
         ),
         "ablation_transfer": Question(
             "What do pretrained weights bring, and which layers need to change (thesis Table 4.2)?",
             {"base": reduced_base(fit="mean"), "axes": {"trained": layers()}},
-            {"base": THESIS, "axes": {"trained": layers()}},
+            {"base": THESIS, "axes": {"trained": layers(), "crystal": CHOSEN}},
             FEW,
+            remarks=beside("all layers free"),
         ),
         "ablation_recipe": Question(
             "What does each choice of the default recipe bring? One of them changed at a time.",
