@@ -29,10 +29,10 @@ from tests.golden.test_golden import FILES
 from tlpot.config.data import Group
 from tlpot.config.run import load_config
 from tlpot.config.template import config_template
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.data.read import read_frames, read_structures
-from tlpot.data.table import read_table
-from tlpot.data.tabulated import read_tabulated
+from tlpot.data.tables.table import read_table
+from tlpot.data.tables.tabulated import read_tabulated
 from tlpot.errors import TlpotError
 from tlpot.model.card import card, card_rows
 from tlpot.model.load import load

@@ -36,7 +36,7 @@ from tlpot.config.run import Training
 from tlpot.csp.dispersion import dispersion
 from tlpot.csp.landscape import centred_spread, spread_of_differences
 from tlpot.csp.scores import SCORES, score
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.model.potential import Potential
 from tlpot.sampling.choose import WINDOW
 from tlpot.sampling.scores import doubt_near_top, worst

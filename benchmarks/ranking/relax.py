@@ -30,7 +30,7 @@ from benchmarks.lib.runs import once, trained
 from benchmarks.lib.study import Results, Study
 from benchmarks.lib.x23 import DATA
 from tlpot import load
-from tlpot.data.crystals import read_each
+from tlpot.data.crystals.read import read_each
 from tlpot.model.potential import Potential
 from tlpot.relax.relax import relax
 from tlpot.relax.settings import Relaxation

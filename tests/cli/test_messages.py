@@ -14,8 +14,8 @@ from ase.build import bulk, molecule
 
 import tlpot
 from tlpot.csp.scores import read_reference
-from tlpot.data.cells import cell_number, cell_text, table_text
-from tlpot.data.table import read_table
+from tlpot.data.tables.cells import cell_number, cell_text, table_text
+from tlpot.data.tables.table import read_table
 from tlpot.errors import TlpotError
 from tlpot.finetuning.run import validate
 from tlpot.model.load import BUNDLED, load, load_base, supported_elements

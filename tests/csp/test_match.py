@@ -3,7 +3,7 @@ import pytest
 
 from tlpot.csp.landscape import Candidate
 from tlpot.csp.match import Matcher, find_duplicates, find_experimental
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 
 
 def candidate(name, atoms, energy):

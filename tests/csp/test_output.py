@@ -9,7 +9,7 @@ import pytest
 from tlpot.csp.output import COLUMNS, ranges, table, write_ranking
 from tlpot.csp.rank import rank
 from tlpot.csp.settings import Ranking
-from tlpot.data.crystals import Refused, stem
+from tlpot.data.crystals.read import Refused, stem
 from tlpot.errors import TlpotError
 from tlpot.sampling.choose import choose_from_ranking
 

@@ -11,7 +11,7 @@ from tlpot.csp.rank import rank
 from tlpot.csp.ranking import Ranked
 from tlpot.csp.scores import score
 from tlpot.csp.settings import Ranking
-from tlpot.data.crystals import Refused
+from tlpot.data.crystals.read import Refused
 from tlpot.structure.molecules import Unit
 
 UNIT = Unit((("CH4N2O", 1),))

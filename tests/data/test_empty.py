@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tlpot.cli.main import app
 from tlpot.config.data import Data
 from tlpot.data.check import check_frames, sort_frames
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.data.inspect import inspect_files
 from tlpot.data.read import read_frames
 from tlpot.data.write import to_text

@@ -11,7 +11,7 @@ from tlpot.data.check import check_frames
 from tlpot.data.inspect import inspect_files
 from tlpot.data.levels import FACTS, named_levels, other_levels, require_one_level
 from tlpot.data.read import read_frames
-from tlpot.data.vasp_tags import UNNAMED
+from tlpot.data.vasp.tags import UNNAMED
 from tlpot.data.write import write_frames
 from tlpot.errors import TlpotError
 

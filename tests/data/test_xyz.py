@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.data.read import read_frames, read_structures
 from tlpot.errors import TlpotError
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from tlpot.data.hessian import read_hessian
 from tlpot.data.phonon_run import read_phonon_run
+from tlpot.data.vasp.hessian import read_hessian
 from tlpot.errors import TlpotError
 from tlpot.evaluation.phonons import PHONON_FILES, judge_phonons, write_phonons
 from tlpot.structure.frames import Frame

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from tlpot.data.crystals import read_each
+from tlpot.data.crystals.read import read_each
 from tlpot.errors import TlpotError
 from tlpot.property.config import PropertyData
 from tlpot.property.data import read_labelled_crystals, read_unlabelled

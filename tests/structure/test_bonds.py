@@ -3,7 +3,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
 
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.structure.bonds import BONDED, UNBONDED, bond_changes, bonds
 from tlpot.structure.molecules import find_molecules
 from tlpot.structure.neighbours import neighbour_pairs

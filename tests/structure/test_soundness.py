@@ -10,7 +10,7 @@ from typer.main import get_command
 from tlpot.cli.main import app
 from tlpot.config.data import Data
 from tlpot.data.check import sort_frames
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.labelling.label import _unfit
 from tlpot.property.data import read_unlabelled

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tlpot.ablation.sweep import Outcome
-from tlpot.data.cells import table_text
+from tlpot.data.tables.cells import table_text
 from tlpot.files import figure_bytes, write_whole
 
 ERRORS = {

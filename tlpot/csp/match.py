@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.csp.landscape import Candidate
-from tlpot.data.crystals import pymatgen_structure
+from tlpot.data.crystals.read import pymatgen_structure
 from tlpot.optional import require
 
 COMPARING = "comparing crystals"

@@ -16,9 +16,9 @@ from tlpot.csp.landscape import SYMPREC, Candidate
 from tlpot.csp.page import page
 from tlpot.csp.plots import landscape, reference_parity
 from tlpot.csp.ranking import Ranked
-from tlpot.data.cells import table_text
-from tlpot.data.cif_write import cif_text
-from tlpot.data.crystals import stem
+from tlpot.data.crystals.cif_write import cif_text
+from tlpot.data.crystals.read import stem
+from tlpot.data.tables.cells import table_text
 from tlpot.data.write import write_frames
 from tlpot.evaluation.plots import write
 from tlpot.files import make_folder, write_whole

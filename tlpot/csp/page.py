@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tlpot.csp.ranking import Ranked
-from tlpot.data.crystals import stem
-from tlpot.data.identity import short_names
+from tlpot.data.crystals.read import stem
+from tlpot.data.tables.identity import short_names
 from tlpot.evaluation.report import environment, formula, inline
 
 OPTIONAL_COLUMNS = {

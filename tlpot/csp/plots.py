@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tlpot.csp.ranking import Ranked
-from tlpot.data.crystals import stem
+from tlpot.data.crystals.read import stem
 from tlpot.evaluation.panels import panels_of, parity_panel, shared_limits, short
 from tlpot.evaluation.report import formula
 from tlpot.palette import AFTER, BEFORE, FAINT

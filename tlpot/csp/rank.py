@@ -17,7 +17,7 @@ from tlpot.csp.ranking import Ranked
 from tlpot.csp.scores import read_reference
 from tlpot.csp.settings import Ranking
 from tlpot.csp.thermo import FREQUENCY_NOISE
-from tlpot.data.crystals import Refused, origin, read_crystals, require_some
+from tlpot.data.crystals.read import Refused, origin, read_crystals, require_some
 from tlpot.data.fingerprints import TrainingSet, model_lines, overlap
 from tlpot.errors import TlpotError
 from tlpot.model.potential import Potential
@@ -54,7 +54,8 @@ def rank(
     Parameters
     ----------
     files
-        CIF, POSCAR, RES, extended XYZ and other files, as for `tlpot.data.crystals.read_crystals`.
+        CIF, POSCAR, RES, extended XYZ and other files, as for
+        `tlpot.data.crystals.read.read_crystals`.
     settings, progress
         What is computed and how, and what shows how far each stage is.
     evaluated

@@ -18,7 +18,7 @@ from tlpot.csp.landscape import (
 from tlpot.csp.match import Match
 from tlpot.csp.scores import score
 from tlpot.csp.settings import Ranking
-from tlpot.data.crystals import Refused
+from tlpot.data.crystals.read import Refused
 from tlpot.model.uncertainty import Scale
 from tlpot.powder.classifier import Opinion
 from tlpot.structure.molecules import Unit

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from tlpot.data.crystals import origin
-from tlpot.data.identity import shown
-from tlpot.data.tabulated import matched_rows
+from tlpot.data.crystals.read import origin
+from tlpot.data.tables.identity import shown
+from tlpot.data.tables.tabulated import matched_rows
 from tlpot.errors import TlpotError
 from tlpot.files import require_unshadowed
 from tlpot.structure.frames import Frame

@@ -11,11 +11,11 @@ import numpy as np
 
 from tlpot.config.data import Data
 from tlpot.config.hints import hint
-from tlpot.data.cells import table_text
 from tlpot.data.fingerprints import find_leaks
 from tlpot.data.levels import loose_differences, require_one_level
 from tlpot.data.remarks import remarks_on
 from tlpot.data.repeats import find_repeats
+from tlpot.data.tables.cells import table_text
 from tlpot.errors import TlpotError
 from tlpot.structure.electrons import open_shell
 from tlpot.structure.frames import Frame

@@ -11,7 +11,7 @@ from ase.units import GPa
 
 from tlpot.config.data import NAMED, Data, Group, Keys, Labelled
 from tlpot.data.read import read_frames
-from tlpot.data.tabulated import read_tabulated, require_one_zero
+from tlpot.data.tables.tabulated import read_tabulated, require_one_zero
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame, Part
 
@@ -36,14 +36,14 @@ def read_data(
 
     Or take the frames that are `given`.
 
-    `on_remark` is told what to know of tables (`tlpot.data.tabulated.read_tabulated`).
+    `on_remark` is told what to know of tables (`tlpot.data.tables.tabulated.read_tabulated`).
 
     Raises
     ------
     TlpotError
-        As `tlpot.data.read.read_frames` and `tlpot.data.tabulated.read_tabulated`; if relative
-        energies contradict total ones; or if frames are given with settings that say how files
-        are to be read, which each frame says itself (`Frame.labels`, `Frame.weight`).
+        As `tlpot.data.read.read_frames` and `tlpot.data.tables.tabulated.read_tabulated`; if
+        relative energies contradict total ones; or if frames are given with settings that say how
+        files are to be read, which each frame says itself (`Frame.labels`, `Frame.weight`).
     """
     if given is not None:
         for name, default in _READING.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from tlpot.data.vasp_tags import UNNAMED, Tags
+from tlpot.data.vasp.tags import UNNAMED, Tags
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 

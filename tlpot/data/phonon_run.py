@@ -13,8 +13,8 @@ from ase import Atoms
 from tlpot.config.data import Keys
 from tlpot.data.compression import SUFFIXES, unpacked
 from tlpot.data.displaced import DisplacedSet, displaced_sets, displacements_from
-from tlpot.data.hessian import Hessian, read_hessian
 from tlpot.data.read import read_frames
+from tlpot.data.vasp.hessian import Hessian, read_hessian
 from tlpot.errors import TlpotError, refusing
 from tlpot.optional import require
 from tlpot.structure.frames import Frame

@@ -17,13 +17,13 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from tlpot.config.data import Keys
-from tlpot.data.cif import Unreadable, read_cif
 from tlpot.data.compression import open_binary, plain_name, unpacked
+from tlpot.data.crystals.cif import Unreadable, read_cif
+from tlpot.data.crystals.shelx import read_shelx
 from tlpot.data.labels import EnergyKind, make_frames
-from tlpot.data.outcar import read_outcar
-from tlpot.data.shelx import read_shelx
-from tlpot.data.vasp import is_outcar, is_vasprun
-from tlpot.data.vasprun import read_vasprun
+from tlpot.data.vasp.outcar import read_outcar
+from tlpot.data.vasp.output import is_outcar, is_vasprun
+from tlpot.data.vasp.vasprun import read_vasprun
 from tlpot.data.xyz import read_xyz
 from tlpot.errors import TlpotError, refusing, storage
 from tlpot.files import expanded

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tlpot.data.displaced import displaced_sets
-from tlpot.data.vasp_tags import RESPONSE
+from tlpot.data.vasp.tags import RESPONSE
 from tlpot.structure.electrons import odd_without_metal
 from tlpot.structure.frames import Frame
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
-from tlpot.data.contents import ISOTOPES
+from tlpot.data.crystals.contents import ISOTOPES
 from tlpot.errors import TlpotError, refusing
 
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}

@@ -15,8 +15,8 @@ from ase.units import invcm
 from matplotlib.figure import Figure
 from scipy.linalg import null_space
 
-from tlpot.data.cells import table_text
 from tlpot.data.phonon_run import PhononRun
+from tlpot.data.tables.cells import table_text
 from tlpot.evaluation import plots
 from tlpot.files import Content, require_absent, write_new
 from tlpot.optional import MissingLibraryError, require

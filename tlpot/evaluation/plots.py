@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tlpot.data.cells import cell_number
+from tlpot.data.tables.cells import cell_number
 from tlpot.evaluation.calibration import deviations, rms
 from tlpot.evaluation.errors import is_known
 from tlpot.evaluation.metrics import Judgement, by_element

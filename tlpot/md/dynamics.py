@@ -21,8 +21,8 @@ from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 
 from tlpot import __version__
-from tlpot.data.cells import cell_text
 from tlpot.data.constraints import anchor, fixed_components, hold
+from tlpot.data.tables.cells import cell_text
 from tlpot.data.write import to_text
 from tlpot.errors import TlpotError, short_of_memory, storage
 from tlpot.files import append, make_folder, write_whole

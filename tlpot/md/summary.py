@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from tlpot.data.cells import cell_number
 from tlpot.data.read import read_frames
+from tlpot.data.tables.cells import cell_number
 from tlpot.errors import TlpotError
 from tlpot.evaluation.plots import write
 from tlpot.files import write_whole

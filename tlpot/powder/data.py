@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tlpot.data.crystals import Refused, read_crystals, require_some, stem
-from tlpot.data.identity import Names
-from tlpot.data.table import MISSING, read_table
+from tlpot.data.crystals.read import Refused, read_crystals, require_some, stem
+from tlpot.data.tables.identity import Names
+from tlpot.data.tables.table import MISSING, read_table
 from tlpot.errors import MachineError, TlpotError
 from tlpot.powder.config import PowderData
 from tlpot.powder.lines import SYSTEMS, Lines, crystal_system, lines_of

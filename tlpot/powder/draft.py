@@ -9,7 +9,7 @@ from typing import Any
 
 from tlpot.config.sections import parse_section
 from tlpot.config.template import Draft, as_named, begun, few_shares
-from tlpot.data.crystals import Refused, read_crystals, require_some
+from tlpot.data.crystals.read import Refused, read_crystals, require_some
 from tlpot.errors import MachineError, TlpotError
 from tlpot.powder.config import PowderConfig, PowderData
 from tlpot.powder.data import note_system, read_systems

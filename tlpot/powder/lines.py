@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 from ase import Atoms
 
-from tlpot.data.crystals import pymatgen_structure
+from tlpot.data.crystals.read import pymatgen_structure
 from tlpot.errors import TlpotError
 from tlpot.optional import require
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tlpot.config.sections import no_effect
 from tlpot.data.compression import plain_name
-from tlpot.data.crystals import read_crystals
+from tlpot.data.crystals.read import read_crystals
 from tlpot.errors import TlpotError
 from tlpot.powder.classifier import Classifier, Opinion, load_classifier
 from tlpot.powder.lines import lines_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tlpot.data.crystals import Refused
+from tlpot.data.crystals.read import Refused
 from tlpot.data.fingerprints import TrainingSet
 from tlpot.data.split import split_unseen
 from tlpot.errors import TlpotError

@@ -11,10 +11,10 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config.sections import no_effect
-from tlpot.data.cif import Unreadable
 from tlpot.data.compression import plain_name
+from tlpot.data.crystals.cif import Unreadable
 from tlpot.data.read import Files, find_files, read_entries
-from tlpot.data.table import Line, read_table
+from tlpot.data.tables.table import Line, read_table
 from tlpot.errors import MachineError, TlpotError
 from tlpot.property.config import PropertyData
 from tlpot.property.graph import Graph

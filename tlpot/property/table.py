@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlpot.data.cells import table_text
+from tlpot.data.tables.cells import table_text
 from tlpot.property.data import by_id
 from tlpot.property.model import Ensemble
 from tlpot.structure.frames import Frame

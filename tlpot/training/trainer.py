@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tlpot.config.training import Optimisation
-from tlpot.data.cells import table_text
+from tlpot.data.tables.cells import table_text
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
 from tlpot.training.checkpoint import load_checkpoint, save_checkpoint

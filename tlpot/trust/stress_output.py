@@ -12,7 +12,7 @@ import numpy as np
 from ase.visualize.plot import plot_atoms
 from matplotlib.figure import Figure
 
-from tlpot.data.cells import table_text
+from tlpot.data.tables.cells import table_text
 from tlpot.data.write import to_text
 from tlpot.evaluation.panels import panels_of
 from tlpot.evaluation.plots import write

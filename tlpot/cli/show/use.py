@@ -12,8 +12,8 @@ from rich.table import Table
 from tlpot.ablation.sweep import Outcome
 from tlpot.ablation.table import ERRORS, by_labels, cell
 from tlpot.csp.ranking import Ranked
-from tlpot.data.crystals import stem
-from tlpot.data.identity import short_names
+from tlpot.data.crystals.read import stem
+from tlpot.data.tables.identity import short_names
 from tlpot.evaluation.panels import short
 from tlpot.labelling.label import Summary
 from tlpot.relax.files import RelaxedFolder

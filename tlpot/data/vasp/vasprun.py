@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from tlpot.data.compression import open_binary
-from tlpot.data.vasp import (
+from tlpot.data.vasp.output import (
     CUT_SHORT,
     STEP_ERRORS,
     UNFINISHED,
@@ -26,7 +26,7 @@ from tlpot.data.vasp import (
     numbers,
     require_labels,
 )
-from tlpot.data.vasp_tags import Tags, potcar_element
+from tlpot.data.vasp.tags import Tags, potcar_element
 from tlpot.errors import TlpotError
 from tlpot.structure.units import KBAR
 
@@ -49,7 +49,7 @@ DISPERSED = 1e-3
 def read_vasprun(path: Path) -> list[Atoms]:
     """All ionic steps of a vasprun.xml, also of several runs that follow each other in one file.
 
-    Returns and raises as `tlpot.data.outcar.read_outcar`. A step whose XML is broken is
+    Returns and raises as `tlpot.data.vasp.outcar.read_outcar`. A step whose XML is broken is
     `incomplete`; those behind it are read.
     """
     steps: list[Atoms] = []

@@ -11,12 +11,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from tlpot.data.asymmetric import Site, cell_of, images, whole_cell
-from tlpot.data.cif import Unreadable, element_of
-from tlpot.data.cif_text import decode
 from tlpot.data.compression import open_binary
-from tlpot.data.contents import Contents
-from tlpot.data.spacegroups import Operators
+from tlpot.data.crystals.asymmetric import Site, cell_of, images, whole_cell
+from tlpot.data.crystals.cif import Unreadable, element_of
+from tlpot.data.crystals.cif_text import decode
+from tlpot.data.crystals.contents import Contents
+from tlpot.data.crystals.spacegroups import Operators
 from tlpot.errors import TlpotError
 
 CENTRING = {

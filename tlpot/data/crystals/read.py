@@ -42,7 +42,7 @@ def read_crystals(
 ) -> tuple[list[Frame], list[Refused]]:
     """Read crystals from CIF, POSCAR, RES, extended XYZ or any other format that tlpot reads.
 
-    `tlpot.data.cif` and `tlpot.data.shelx` say what a structure must agree with.
+    `tlpot.data.crystals.cif` and `tlpot.data.crystals.shelx` say what a structure must agree with.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlpot.data.compression import SUFFIXES
-from tlpot.data.crystals import stem
+from tlpot.data.crystals.read import stem
 from tlpot.errors import TlpotError
 
 SHOWN_NAMES = 3
@@ -82,7 +82,7 @@ class Names:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """What to call each structure: `tlpot.data.crystals.stem`, with folders where it takes them."""
+    """What to call each structure: `stem`, with folders where it takes them."""
     paths = {name: [*_folders(name)[:-1], stem(name)] for name in names}
     short = dict.fromkeys(paths, "")
     for depth in range(1, max(map(len, paths.values()), default=0) + 1):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tlpot.data.table import read_table
+from tlpot.data.tables.table import read_table
 from tlpot.errors import TlpotError
 
 IDS = {"u0", "u1", "u2", "007"}

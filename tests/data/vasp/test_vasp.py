@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-import tlpot.data.outcar
-from tlpot.data.outcar import read_outcar
+import tlpot.data.vasp.outcar
 from tlpot.data.read import read_frames
-from tlpot.data.vasp import is_outcar, is_vasprun
-from tlpot.data.vasprun import read_vasprun
+from tlpot.data.vasp.outcar import read_outcar
+from tlpot.data.vasp.output import is_outcar, is_vasprun
+from tlpot.data.vasp.vasprun import read_vasprun
 from tlpot.errors import TlpotError
 
 GOOD, UNCONVERGED, LEARNED, INCOMPLETE = "good", "unconverged", "learned", "incomplete"
@@ -301,4 +301,4 @@ def test_learned_steps_are_kept_apart_from_their_dft(tlpot_data: Path) -> None:
     assert labelled == [0, 1, 2, 5]
     assert all(f.info.get("machine_learned") for f in frames if f.index not in labelled)
     assert frames[5].energy == -24.12697674
-    assert tlpot.data.outcar.NO_POSITIONS not in str([frame.info for frame in frames])
+    assert tlpot.data.vasp.outcar.NO_POSITIONS not in str([frame.info for frame in frames])

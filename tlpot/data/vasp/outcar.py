@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.data.compression import open_binary
-from tlpot.data.vasp import (
+from tlpot.data.vasp.output import (
     CUT_SHORT,
     STEP_ERRORS,
     UNFINISHED,
@@ -23,7 +23,7 @@ from tlpot.data.vasp import (
     numbers,
     require_labels,
 )
-from tlpot.data.vasp_tags import Tags, parameters, potcar_element
+from tlpot.data.vasp.tags import Tags, parameters, potcar_element
 from tlpot.errors import TlpotError
 from tlpot.structure.units import KBAR
 

@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from tlpot.cli.main import main
-from tlpot.data.cif import element_of, formula_of
-from tlpot.data.crystals import read_each
+from tlpot.data.crystals.cif import element_of, formula_of
+from tlpot.data.crystals.read import read_each
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 

@@ -11,10 +11,10 @@ import numpy as np
 from ase import Atoms
 
 from tlpot.config.data import Group
-from tlpot.data.crystals import Refused, origin, read_each, stem
-from tlpot.data.identity import Names, shown
+from tlpot.data.crystals.read import Refused, origin, read_each, stem
 from tlpot.data.read import find_files
-from tlpot.data.table import Line, Table, read_table
+from tlpot.data.tables.identity import Names, shown
+from tlpot.data.tables.table import Line, Table, read_table
 from tlpot.errors import TlpotError
 from tlpot.structure.frames import Frame
 from tlpot.structure.molecules import composition, find_molecules, find_unit
@@ -53,7 +53,7 @@ def read_tabulated(
 ) -> list[Frame]:
     """Structures of a group, each with the energy (eV per cell) that its table gives it.
 
-    A row belongs to the structure whose path ends with its id (`tlpot.data.identity.Names`).
+    A row belongs to the structure whose path ends with its id (`tlpot.data.tables.identity.Names`).
     Labels that the structure files hold are not read: they would be of another level.
 
     Parameters

@@ -11,7 +11,7 @@ from ase.cell import Cell
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tlpot.data.spacegroups import Operators
+from tlpot.data.crystals.spacegroups import Operators
 from tlpot.errors import TlpotError
 from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.soundness import LEAST_VOLUME

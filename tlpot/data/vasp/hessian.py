@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tlpot.data.compression import open_binary
-from tlpot.data.vasp import is_outcar, is_vasprun, numbers
+from tlpot.data.vasp.output import is_outcar, is_vasprun, numbers
 from tlpot.errors import TlpotError
 from tlpot.structure.units import SPRING_QUANTUM, THZ
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tlpot.data.identity import Names, short_names
+from tlpot.data.tables.identity import Names, short_names
 from tlpot.errors import TlpotError
 
 FILES = ["set/a/1.cif#0", "set/b/1.cif#0", "007.vasp#0", "md.extxyz#0", "md.extxyz#3", "x.cif.gz#0"]

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from tlpot.data.asymmetric import Site, cell_of, whole_cell
-from tlpot.data.cif_text import UNKNOWN, Block, decode, parse_blocks
 from tlpot.data.compression import open_binary
-from tlpot.data.contents import ELEMENTS, ISOTOPES, Contents, formula_of
-from tlpot.data.spacegroups import IDENTITY, Operators, point_order, settings_of
+from tlpot.data.crystals.asymmetric import Site, cell_of, whole_cell
+from tlpot.data.crystals.cif_text import UNKNOWN, Block, decode, parse_blocks
+from tlpot.data.crystals.contents import ELEMENTS, ISOTOPES, Contents, formula_of
+from tlpot.data.crystals.spacegroups import IDENTITY, Operators, point_order, settings_of
 from tlpot.errors import MachineError, TlpotError
 from tlpot.optional import MissingLibraryError
 from tlpot.structure.soundness import closest

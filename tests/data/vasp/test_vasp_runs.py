@@ -10,9 +10,9 @@ import pytest
 
 from tlpot.config.data import Data
 from tlpot.data.check import sort_frames
-from tlpot.data.outcar import read_outcar
 from tlpot.data.read import read_frames
-from tlpot.data.vasprun import read_vasprun
+from tlpot.data.vasp.outcar import read_outcar
+from tlpot.data.vasp.vasprun import read_vasprun
 from tlpot.errors import TlpotError
 
 Build = Callable[..., str]
@@ -321,7 +321,7 @@ def test_sections_are_found_across_chunks(
     path.write_text(vasprun_text(4, 9, 2) + vasprun_text(3))
     whole = [atoms.positions for atoms in read_vasprun(path)]
     for size in (300, 777):
-        monkeypatch.setattr("tlpot.data.vasprun.READ_BYTES", size)
+        monkeypatch.setattr("tlpot.data.vasp.vasprun.READ_BYTES", size)
         np.testing.assert_array_equal([atoms.positions for atoms in read_vasprun(path)], whole)
 
 

@@ -40,7 +40,7 @@ def cell_text(value: Any, digits: int | None = None) -> str:
     """A value as a cell of a CSV; None and NaN are an empty cell.
 
     Text that a spreadsheet would turn into something else (`is_mistaken`) begins with an
-    apostrophe, which `tlpot.data.table.read_table` removes.
+    apostrophe, which `tlpot.data.tables.table.read_table` removes.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -4,7 +4,7 @@ import ase.io
 import pytest
 from ase.build import bulk, molecule
 
-from tlpot.data.crystals import read_crystals, read_each
+from tlpot.data.crystals.read import read_crystals, read_each
 from tlpot.errors import TlpotError
 from tlpot.structure.soundness import find_flaw
 

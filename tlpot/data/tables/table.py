@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlpot.data.cells import GUARD, is_mistaken
+from tlpot.data.tables.cells import GUARD, is_mistaken
 from tlpot.data.text import read_text
 from tlpot.errors import TlpotError
 

@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from tlpot.data.crystals import read_crystals, read_each
+from tlpot.data.crystals.read import read_crystals, read_each
 from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 

@@ -10,7 +10,7 @@ CELL_TAGS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "a
 
 
 def cif_text(name: str, setting: Setting, z: int, remark: str = "") -> str:
-    """CIF of the asymmetric unit; `tlpot.data.cif` reads the whole cell back.
+    """CIF of the asymmetric unit; `tlpot.data.crystals.cif` reads the whole cell back.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Crystals out of CIF, SHELX and POSCAR files, symmetry and all."""

@@ -1,0 +1,1 @@
+"""Tables by id: energies beside structures."""

@@ -1,0 +1,1 @@
+"""VASP's output: OUTCAR, vasprun.xml and what their tags say."""
