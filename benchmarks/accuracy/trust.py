@@ -20,7 +20,8 @@ from benchmarks.lib.page import fill, table
 from benchmarks.lib.study import Results, Study
 from tlpot.config.data import Data, Keys
 from tlpot.data.check import sort_frames
-from tlpot.data.read import find_files, read_file
+from tlpot.data.find import find_files
+from tlpot.data.read import read_file
 from tlpot.elements.donors import suggest_donors
 from tlpot.model.load import load, load_base
 from tlpot.model.prediction import Prediction

@@ -9,7 +9,8 @@ from ase import Atoms
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tlpot.data.read import find_files, read_frames
+from tlpot.data.find import find_files
+from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 
 COUNT = 7

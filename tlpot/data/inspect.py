@@ -11,10 +11,11 @@ from ase import Atoms
 
 from tlpot.config.data import Data
 from tlpot.data.check import Checked, Rejection, sort_frames
+from tlpot.data.find import find_files
 from tlpot.data.groups import marked
 from tlpot.data.levels import level_text, named_levels, require_one_level
 from tlpot.data.pictures import draw_energies, draw_forces
-from tlpot.data.read import find_files, read_file
+from tlpot.data.read import read_file
 from tlpot.data.summary import FrameGroup, group_frames
 from tlpot.errors import MachineError, TlpotError
 from tlpot.files import figure_bytes, require_absent, write_new

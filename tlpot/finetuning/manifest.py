@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tlpot.data.find import find_files
 from tlpot.data.levels import named_levels
-from tlpot.data.read import find_files
 from tlpot.finetuning.prepare import PreparedPotential
 from tlpot.finetuning.replay import REPLAYED
 from tlpot.training.manifest import about_file, about_frames

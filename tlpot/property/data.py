@@ -13,7 +13,8 @@ from ase import Atoms
 from tlpot.config.sections import no_effect
 from tlpot.data.compression import plain_name
 from tlpot.data.crystals.cif import Unreadable
-from tlpot.data.read import Files, find_files, read_entries
+from tlpot.data.find import Files, find_files
+from tlpot.data.read import read_entries
 from tlpot.data.tables.table import Line, read_table
 from tlpot.errors import MachineError, TlpotError
 from tlpot.property.config import PropertyData

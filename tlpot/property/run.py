@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlpot.config.sections import as_section
-from tlpot.data.read import find_files
+from tlpot.data.find import find_files
 from tlpot.property.config import PropertyConfig
 from tlpot.property.data import Crystals
 from tlpot.property.evaluate import Metrics, errors

@@ -14,7 +14,8 @@ from ase import Atoms, units
 from tlpot import __version__
 from tlpot.data.constraints import fixed_components
 from tlpot.data.crystals.read import Refused, read_each, require_some
-from tlpot.data.read import Files, read_frames
+from tlpot.data.find import Files
+from tlpot.data.read import read_frames
 from tlpot.data.tables.cells import table_text
 from tlpot.data.write import to_text
 from tlpot.errors import short_of_memory

@@ -11,9 +11,10 @@ from typing import Any
 from ase import Atoms
 
 from tlpot.config.data import Keys
+from tlpot.data.find import Files, find_files
 from tlpot.data.labels import make_frames
-from tlpot.data.read import Files, find_files, read_entries, refusing
-from tlpot.errors import MachineError, TlpotError
+from tlpot.data.read import read_entries
+from tlpot.errors import MachineError, TlpotError, refusing
 from tlpot.optional import require
 from tlpot.structure.frames import Frame
 from tlpot.structure.soundness import find_flaw

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from tlpot.config.data import Group
 from tlpot.data.crystals.read import Refused, origin, read_each, stem
-from tlpot.data.read import find_files
+from tlpot.data.find import find_files
 from tlpot.data.tables.identity import Names, shown
 from tlpot.data.tables.table import Line, Table, read_table
 from tlpot.errors import TlpotError
