@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import floor, inf, isfinite, log10
 from pathlib import Path
 from statistics import fmean, stdev
@@ -29,6 +30,9 @@ DECADE = 10.0
 
 LEGEND = 4
 """Entries of a picture's legend side by side."""
+
+NARROW = 0.02
+"""Numbers that lie closer, as a share of all that they span, are drawn at even distances."""
 
 DRAWN = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
 
@@ -110,8 +114,8 @@ def values(outcomes: Sequence[Outcome], name: str, model: str = "finetuned") -> 
 def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
     """Energy and force errors along one axis, a line for each combination of the others."""
     order = list(dict.fromkeys(o.point.labels[axis] for o in outcomes))
-    places, numeric = _places(order)
-    crowded = not numeric and len("".join(order)) > FITS
+    places, numeric, even = _places(order)
+    crowded = even and len("".join(order)) > FITS
     size = (max(9.0, 2.0 + 0.6 * len(order)), 5.0) if crowded else (9.0, 3.6)
     figure = Figure(figsize=size, layout="constrained")
     lines: dict[str, list[Outcome]] = {}
@@ -141,7 +145,7 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
             panel.yaxis.set_minor_formatter(NullFormatter())
         elif isfinite(panel.dataLim.ymax):
             panel.set_ylim(0, 1.08 * max(drawn_values))
-        if not numeric:
+        if even:
             slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
             panel.set_xticks(list(places.values()), order, **(slanted if crowded else {}))
     if len(lines) > 1:
@@ -150,12 +154,17 @@ def draw(outcomes: Sequence[Outcome], axis: str) -> Figure:
     return figure
 
 
-def _places(order: Sequence[str]) -> tuple[Mapping[str, float], bool]:
-    """Where the choices of an axis are drawn: at their value if all are numbers."""
+def _places(order: Sequence[str]) -> tuple[Mapping[str, float], bool, bool]:
+    """Where the choices of an axis are drawn, whether all are numbers, and if it is evenly."""
     try:
-        return {choice: float(choice) for choice in order}, True
+        values = {choice: float(choice) for choice in order}
     except ValueError:
-        return {choice: float(i) for i, choice in enumerate(order)}, False
+        return {choice: float(i) for i, choice in enumerate(order)}, False, True
+    rising = sorted(values.values())
+    gaps = [b - a for a, b in pairwise(rising)]
+    if min(gaps, default=inf) >= NARROW * (rising[-1] - rising[0]):
+        return values, True, False
+    return {choice: float(rising.index(value)) for choice, value in values.items()}, True, True
 
 
 def cell(outcomes: Sequence[Outcome], name: str) -> str:
