@@ -49,6 +49,14 @@ def test_reference_pages_are_made_of_the_program(site):
     assert 'id="tlpot.finetuning.run.finetune"' in functions
 
 
+def test_every_module_for_use_from_outside_is_in_the_reference(site):
+    for page in (site / "reference/api").glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for path in (ROOT / "tlpot" / page.stem).rglob("[!_]*.py"):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            assert f'<h2 id="{module.replace(".", "")}">{module}' in text, module
+
+
 def test_search_and_pages_work_from_a_disk(site, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(60_000)
@@ -60,11 +68,14 @@ def test_search_and_pages_work_from_a_disk(site, browser):
     page.wait_for_selector(".md-search-result__link")
     links = page.locator(".md-search-result__link")
     assert "howto/relax.html" in "".join(link.get_attribute("href") for link in links.all())
-    for name in ("index", "reference/config", "evidence/thesis"):
+    blocks = "[...document.querySelectorAll('pre > code')]"
+    cut_off = f"{blocks}.some(block => block.scrollWidth > block.clientWidth)"
+    for name in ("index", "reference/config", "evidence/thesis", "tutorials/learning"):
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
             page.goto((site / f"{name}.html").as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            assert not page.evaluate(cut_off), name
     page.close()
     assert not [url for url in loaded if not url.startswith(("file:", "data:", "blob:"))]
 

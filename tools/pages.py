@@ -197,9 +197,11 @@ def rooms() -> dict[str, str]:
             continue
         summary = importlib.import_module(f"tlpot.{room}").__doc__
         lines = [f"# tlpot.{room}", "", str(summary), ""]
-        for path in sorted(init.parent.glob("*.py")):
+        inside = [path.relative_to(ROOT).with_suffix("") for path in init.parent.rglob("*.py")]
+        for path in sorted(inside, key=lambda path: (len(path.parts), path)):
             if not path.stem.startswith("_"):
-                lines += [f"## tlpot.{room}.{path.stem}", "", f"::: tlpot.{room}.{path.stem}"]
+                module = ".".join(path.parts)
+                lines += [f"## {module}", "", f"::: {module}"]
                 lines += ["    options: {show_root_heading: false, show_root_toc_entry: false}", ""]
         pages[f"reference/api/{room}.md"] = "\n".join(lines)
     return pages
