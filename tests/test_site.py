@@ -68,7 +68,7 @@ def test_search_and_pages_work_from_a_disk(site, browser):
     page.wait_for_selector(".md-search-result__link")
     links = page.locator(".md-search-result__link")
     assert "howto/relax.html" in "".join(link.get_attribute("href") for link in links.all())
-    blocks = "[...document.querySelectorAll('pre > code')]"
+    blocks = "[...document.querySelectorAll('.highlight:not(.printed) pre > code')]"
     cut_off = f"{blocks}.some(block => block.scrollWidth > block.clientWidth)"
     for name in ("index", "reference/config", "evidence/thesis", "tutorials/learning"):
         for width in (1280, 390):

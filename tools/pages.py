@@ -269,7 +269,7 @@ def with_output(markdown: str, name: str) -> str:
             return match[0]
         printed = next(outputs, None)
         text = printed.read_text().rstrip() if printed else ""
-        return f"{match[0]}\n```text\n{text}\n```\n" if text else match[0]
+        return f"{match[0]}\n``` {{.text .printed}}\n{text}\n```\n" if text else match[0]
 
     markdown = BLOCK.sub(shown, markdown)
     return PICTURE.sub(lambda m: m[0] if (SHOWN / m[1]).exists() else "", markdown)

@@ -88,6 +88,7 @@ PACKAGES = {
     "mace": ("mace-torch", "torch", "e3nn"),
     "graph-pes": ("graph-pes", "torch"),
     "sevennet": ("sevenn", "torch", "e3nn"),
+    "pyscf": ("pyscf",),
 }
 
 
