@@ -117,8 +117,9 @@ class Bar(Progress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.live.transient = isinstance(error, TlpotError)
-        super().__exit__(kind, error, trace)
+        if not self.disable:  # rich 13.7 ends what it never began with an empty line
+            self.live.transient = isinstance(error, TlpotError)
+            super().__exit__(kind, error, trace)
 
 
 class _Note(ProgressColumn):
