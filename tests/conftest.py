@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -20,7 +21,6 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 from hypothesis import settings as hypothesis_settings
-from rich.progress import Progress
 
 from tlpot.backbones.aev import Architecture
 from tlpot.backbones.ani import ANI, LAYERS
@@ -29,6 +29,7 @@ from tlpot.backbones.emodes import Architecture as ElementVectors
 from tlpot.backbones.emodes import EModes
 from tlpot.backbones.schnet import Architecture as SchNetArchitecture
 from tlpot.backbones.schnet import SchNet
+from tlpot.cli.console import Bar
 from tlpot.engine.constants import Angles
 from tlpot.finetuning.run import PotentialRun, finetune
 from tlpot.model.load import load
@@ -75,20 +76,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def one_bar_at_a_time(monkeypatch) -> None:
     """Two at once are an error before rich 14.1, in a terminal; here always."""
-    shown: list[Progress] = []
-    start, stop = Progress.start, Progress.stop
+    shown: list[Bar] = []
+    begin, end = Bar.__enter__, Bar.__exit__
 
-    def checked_start(progress: Progress) -> None:
+    def checked_begin(bar: Bar) -> Bar:
         assert not shown, "a bar is begun inside another"
-        shown.append(progress)
-        start(progress)
+        shown.append(bar)
+        return begin(bar)
 
-    def checked_stop(progress: Progress) -> None:
+    def checked_end(bar: Bar, *error: Any) -> None:
         shown.clear()
-        stop(progress)
+        end(bar, *error)
 
-    monkeypatch.setattr(Progress, "start", checked_start)
-    monkeypatch.setattr(Progress, "stop", checked_stop)
+    monkeypatch.setattr(Bar, "__enter__", checked_begin)
+    monkeypatch.setattr(Bar, "__exit__", checked_end)
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ class Bar(Progress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.disable:  # rich 13.7 ends what it never began with an empty line
+        if not self.disable:  # rich up to 14.0 ends what it never began with an empty line
             self.live.transient = isinstance(error, TlpotError)
             super().__exit__(kind, error, trace)
 
