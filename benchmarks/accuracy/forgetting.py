@@ -149,7 +149,7 @@ def page(results: Results) -> str:
         epochs=results["runs"][0]["epochs"],
         seeds=", ".join(map(str, results["seeds"])),
         judged="dimers of S66x8 (COMP6, ωB97X/6-31G*)" if full else "molecules and pairs",
-        labels="the file's"
+        labels="the file's (of [another level of theory](levels.md) than the crystal's)"
         if full
         else "those of the untouched base, whose own error is thus zero",
         molecules=len(replayable()),
