@@ -1,23 +1,24 @@
-"""Forces of molecules at several levels of theory, by PySCF: ``levels.py`` runs this in its place.
+"""Forces of molecules at several levels of theory, by PySCF, in an environment without tlpot.
 
-    python levels_pyscf.py dimers.xyz answers.json '[["PBE", "def2-TZVP"], …]'
-
-Answers, eV/Å by structure and level, are written after each structure; those that are there are
-not computed again.
+``levels.py`` runs this. Answers (eV/Å, by structure and level) are written after each structure;
+those that are there are not computed again.
 """
 
+from __future__ import annotations
+
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from ase import Atoms
 from ase.io import read
 from ase.units import Bohr, Hartree
-from pyscf import dft, gto
 
 
 def forces(atoms: Atoms, functional: str, basis: str) -> list[list[float]]:
     """``[N][3]`` eV/Å of a closed shell; Pople's sets with Cartesian d functions, as Gaussian's."""
+    from pyscf import dft, gto
+
     places = list(zip(atoms.symbols, atoms.positions.tolist(), strict=True))
     molecule = gto.M(atom=places, basis=basis, cart=basis.startswith("6-31"), verbose=0)
     field = dft.RKS(molecule, xc=functional).density_fit()
@@ -28,9 +29,13 @@ def forces(atoms: Atoms, functional: str, basis: str) -> list[list[float]]:
 
 
 if __name__ == "__main__":
-    structures, kept, levels = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    answers = json.loads(kept.read_text()) if kept.exists() else []
-    for atoms in read(structures, ":")[len(answers) :]:
-        answers.append([forces(atoms, *level) for level in levels])
-        kept.write_text(json.dumps(answers))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("structures", type=Path)
+    parser.add_argument("answers", type=Path, help="JSON")
+    parser.add_argument("levels", type=json.loads, help='[["PBE", "def2-TZVP"], …]')
+    given = parser.parse_args()
+    answers = json.loads(given.answers.read_text()) if given.answers.exists() else []
+    for atoms in read(given.structures, ":")[len(answers) :]:
+        answers.append([forces(atoms, *level) for level in given.levels])
+        given.answers.write_text(json.dumps(answers))
         print(atoms.symbols, flush=True)
