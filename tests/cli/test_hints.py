@@ -127,7 +127,8 @@ ONLY_TRAININGS = (
     ),
     *("property/prepare", "property/elements", "powder/data", "powder/prepare", "data/split"),
     *("property/draft", "powder/draft"),
-    *("data/tabulated", "data/groups", "evaluation/report", "sampling/active", "model/reference"),
+    *("data/tables/tabulated", "data/groups", "evaluation/report", "sampling/active"),
+    "model/reference",
 )
 """Rooms whose messages none but verbs with a config can give."""
 ONLY_WITH = {"elements/donors": "model.elements", "model/load": "model.elements"}

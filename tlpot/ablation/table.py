@@ -31,7 +31,7 @@ DECADE = 10.0
 LEGEND = 4
 """Entries of a picture's legend side by side."""
 
-NARROW = 0.02
+LEAST_GAP = 0.02
 """Numbers that lie closer, as a share of all that they span, are drawn at even distances."""
 
 DRAWN = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A_component")
@@ -162,7 +162,7 @@ def _places(order: Sequence[str]) -> tuple[Mapping[str, float], bool, bool]:
         return {choice: float(i) for i, choice in enumerate(order)}, False, True
     rising = sorted(values.values())
     gaps = [b - a for a, b in pairwise(rising)]
-    if min(gaps, default=inf) >= NARROW * (rising[-1] - rising[0]):
+    if min(gaps, default=inf) >= LEAST_GAP * (rising[-1] - rising[0]):
         return values, True, False
     return {choice: float(rising.index(value)) for choice, value in values.items()}, True, True
 
