@@ -56,7 +56,8 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
     answers = json.loads((folder / "answers.json").read_text())[: given.dimers]
     base = [p.forces for p in load("ani2x").predict(frames)]
     by_level = {BASE: base} | {
-        level: [np.array(forces[k]) for forces in answers] for k, level in enumerate(LEVELS)
+        name: [np.array(forces["/".join(level)]) for forces in answers]
+        for name, level in LEVELS.items()
     }
     rows = [
         {
@@ -72,12 +73,8 @@ def measure(given: argparse.Namespace) -> Iterator[Results]:
 
 
 def page(results: Results) -> str:
-    untouched = over_all(results, BASE)
-    rows = [
-        (row["level"], f"{now:.0f}", f"{now / untouched:.1f}")
-        for row in results["rows"]
-        if (now := over_all(results, row["level"]))
-    ]
+    errors = {row["level"]: over_all(results, row["level"]) for row in results["rows"]}
+    rows = [(level, f"{e:.0f}", f"{e / errors[BASE]:.1f}") for level, e in errors.items()]
     return fill(
         __file__,
         number=len(results["dimers"]),

@@ -1,6 +1,6 @@
 """Forces of molecules at several levels of theory, by PySCF, in an environment without tlpot.
 
-``levels.py`` runs this. Answers (eV/Å, by structure and level) are written after each structure;
+``levels.py`` runs this. Answers (eV/Å, by structure and level) are written after each level;
 those that are there are not computed again.
 """
 
@@ -35,7 +35,10 @@ if __name__ == "__main__":
     parser.add_argument("levels", type=json.loads, help='[["PBE", "def2-TZVP"], …]')
     given = parser.parse_args()
     answers = json.loads(given.answers.read_text()) if given.answers.exists() else []
-    for atoms in read(given.structures, ":")[len(answers) :]:
-        answers.append([forces(atoms, *level) for level in given.levels])
-        given.answers.write_text(json.dumps(answers))
+    for i, atoms in enumerate(read(given.structures, ":")):
+        answers[i:] = answers[i:] or [{}]
+        for level in given.levels:
+            if (name := "/".join(level)) not in answers[i]:
+                answers[i][name] = forces(atoms, *level)
+                given.answers.write_text(json.dumps(answers))
         print(atoms.symbols, flush=True)

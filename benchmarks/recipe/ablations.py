@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import gmean
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -115,7 +116,7 @@ def beside(choice: str) -> Callable[[Sequence[Outcome]], list[str]]:
                 mine["".join(crystal), o.point.seed] = (test[ENERGY], test[FORCE])
         against = errors.get(choice, {})
         rows = [
-            (setting, len(both), *geometric_mean([np.divide(mine[k], against[k]) for k in both]))
+            (setting, len(both), *gmean([np.divide(mine[k], against[k]) for k in both]))
             for setting, mine in errors.items()
             if (both := mine.keys() & against.keys())
         ]
@@ -124,11 +125,6 @@ def beside(choice: str) -> Callable[[Sequence[Outcome]], list[str]]:
         return ["", text, "", *table(head, [(s, n, f"{e:.2f}", f"{f:.2f}") for s, n, e, f in rows])]
 
     return lines
-
-
-def geometric_mean(ratios: Sequence[Any]) -> Any:
-    """Of each column."""
-    return np.exp(np.mean(np.log(ratios), 0))
 
 
 THESIS = full_base(preset="thesis")
