@@ -17,6 +17,7 @@ from tlpot.data.read import read_frames
 from tlpot.errors import TlpotError
 
 FORCES = np.arange(9.0).reshape(3, 3) / 10
+STRESS = np.array([1.0, 0.1, 0.2, 0.1, 1.5, 0.3, 0.2, 0.3, 2.0])
 
 
 def crystal(**results: object) -> Atoms:
@@ -89,6 +90,18 @@ def test_columns_that_may_be_the_forces_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.extxyz", {"energy": -1.0}, {"grad_E_neg": FORCES})
     with pytest.raises(TlpotError, match="no forces; it has grad_E_neg"):
         check_frames(read_frames(path), Data(files=[str(path)]))
+
+
+@pytest.mark.parametrize("key", ["stress_GPa", "vasp_stress_kbar", "REF_virial_hartree"])
+def test_a_stress_that_is_not_read_is_told(tmp_path: Path, key: str) -> None:
+    """Training went without it and nobody said so."""
+    path = write(tmp_path / "a.extxyz", {"energy": -1.0, key: STRESS}, {"forces": FORCES})
+    remarks = check_frames(read_frames(path), Data(files=[str(path)])).remarks
+    assert any(f"but '{key}'" in remark and "eV/Å³" in remark for remark in remarks)
+    known = {"energy": -1.0, "stress": STRESS, key: STRESS}
+    path = write(tmp_path / "b.extxyz", known, {"forces": FORCES})
+    frames = check_frames(read_frames(path), Data(files=[str(path)]))
+    assert "no stress" not in " ".join(frames.remarks)
 
 
 @pytest.mark.parametrize("key", ["gradient", "orca_gradients", "grad"])

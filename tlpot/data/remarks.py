@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tlpot.config.hints import hint
 from tlpot.data.displaced import displaced_sets
 from tlpot.data.vasp.tags import RESPONSE
 from tlpot.structure.electrons import odd_without_metal
@@ -14,6 +16,7 @@ from tlpot.structure.frames import Frame
 DRIFT = 0.02
 """eV/Å that the sum of a frame's forces leaves to each atom from which it is told: no potential can
 come nearer to them."""
+_STRESS = re.compile("stress|virial", re.IGNORECASE)
 
 
 def remarks_on(frames: Sequence[Frame]) -> Iterator[str]:
@@ -33,6 +36,7 @@ def remarks_on(frames: Sequence[Frame]) -> Iterator[str]:
             f"{zeroed} of {held[0].name}: no labels; only the other atoms' forces count."
         )
     yield from _drifts(frames)
+    yield from _unread_stresses(frames)
     odd = [frame for frame in frames if odd_without_metal(frame)]
     if odd:
         yield (
@@ -71,6 +75,25 @@ def _drifts(frames: Sequence[Frame]) -> Iterator[str]:
             f"the forces of {len(drifting)} frames do not sum to zero, as those of "
             f"{free[worst].name}: {sums[worst]:.2g} eV/Å on each atom that no potential can learn. "
             "Another field, a fixed atom, a coarse grid, or forces of another quantity?"
+        )
+
+
+def _unread_stresses(frames: Sequence[Frame]) -> Iterator[str]:
+    """Stresses under a name that is not known, mostly in another unit."""
+    unread = [
+        (frame, key)
+        for frame in frames
+        if frame.stress is None and frame.kind != "molecule"
+        for key, value in frame.info.items()
+        if _STRESS.search(key) and np.size(np.asarray(value)) in (6, 9)
+    ]
+    if unread:
+        frame, key = unread[0]
+        yield (
+            f"{len(unread)} frames have no stress, but '{key}', as {frame.name}: a stress is read "
+            "as 'stress', in eV/Å³ (1 GPa is 0.0062415)"
+            + hint(", or by the name that {data.keys.stress} gives it")
+            + "."
         )
 
 
