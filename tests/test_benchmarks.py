@@ -148,3 +148,19 @@ def test_points_of_committed_sweeps_are_known_again(monkeypatch) -> None:
         results = json.loads((RESULTS / f"{name}.json").read_text())
         finished = [row for row in results["points"] if row["status"] == "done"]
         assert len(by_settings(results)) == len(finished) > 0, name
+
+
+ORIGINALS = [path for path in STUDIES if path.parent.name == "originals"]
+
+
+@pytest.mark.parametrize("script", ORIGINALS, ids=name)
+def test_committed_answers_are_taken_where_nothing_else_is_kept(script, as_script, tmp_path):
+    """Else another machine would train for hours what is known, and forget what it had not."""
+    results = tmp_path / f"results/{script.stem}.json"
+    shutil.copytree(RESULTS, results.parent)
+    words = ["--have-only", "--results", str(results.parent), "--runs", str(tmp_path / "runs")]
+    as_script(script, *words)
+    assert results.exists() == (script.stem not in UNMEASURED)
+    if results.exists():
+        committed = json.loads((RESULTS / results.name).read_text())
+        assert json.loads(results.read_text())["runs"] == committed["runs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.lib.machine import machine
 from benchmarks.lib.page import with_origin
+from benchmarks.lib.runs import once
 from tlpot.errors import TlpotError
 from tlpot.files import write_whole
 
@@ -107,6 +108,34 @@ class Study:
     def committed(self, given: argparse.Namespace) -> Results:
         """Results of before, empty if there are none."""
         return _read(self.folder(given) / f"{given.name}.json")
+
+    def answers(
+        self,
+        given: argparse.Namespace,
+        shared: Results,
+        wanted: Mapping[str, tuple[Results, Callable[[], Results]]],
+    ) -> Iterator[Results]:
+        """Results after each answer: kept under ``runs``, among the committed ones, or worked out.
+
+        Parameters
+        ----------
+        given
+            The options.
+        shared
+            What holds for all answers; committed results for which it does not are not taken.
+        wanted
+            By the name that an answer is kept under: what it says of itself, and how to get it.
+        """
+        before, runs = self.committed(given), []
+        known = before.get("runs", []) if shared.items() <= before.items() else []
+        for name, (about, work) in wanted.items():
+            path = given.runs / given.name / f"{name}.json"
+            there = next((row for row in known if about.items() <= row.items()), None)
+            if path.exists() or not (there or given.have_only):
+                there = once(path, work)
+            if there:
+                runs.append(there)
+                yield {**shared, "runs": runs}
 
     def _pages(self, given: argparse.Namespace) -> None:
         for option, value in vars(given).items():

@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine, machine_lines
 from benchmarks.lib.page import fill, spread, table
-from benchmarks.lib.runs import once
 from benchmarks.lib.study import Results, Study
 from tlpot.property.data import Crystals
 from tlpot.property.run import train
@@ -100,13 +99,12 @@ def run(seed: int, epochs: int, gate: bool, folder: Path) -> dict[str, Any]:
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     """Seed by seed."""
-    gate, runs = not given.plain, []
+    gate, wanted = not given.plain, {}
     for seed in given.seeds:
-        folder = given.runs / given.name / f"{'gate' if gate else 'plain'}-{given.epochs}-{seed}"
-        kept = folder.with_suffix(".json")
-        if kept.exists() or not given.have_only:
-            runs.append(once(kept, partial(run, seed, given.epochs, gate, folder)))
-            yield {"epochs": given.epochs, "gate": gate, "runs": runs}
+        name = f"{'gate' if gate else 'plain'}-{given.epochs}-{seed}"
+        folder = given.runs / given.name / name
+        wanted[name] = {"seed": seed}, partial(run, seed, given.epochs, gate, folder)
+    yield from STUDY.answers(given, {"epochs": given.epochs, "gate": gate}, wanted)
 
 
 def page(results: Results) -> str:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine, machine_lines
 from benchmarks.lib.page import fill, spread, table
-from benchmarks.lib.runs import once, trained
+from benchmarks.lib.runs import trained
 from benchmarks.lib.study import Results, Study
 from tlpot import load, read_frames
 from tlpot.backbones.emodes import Architecture, EModes
@@ -200,13 +200,16 @@ def _with_reference(potential: Potential) -> Potential:
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     """Seed by seed, both sets."""
-    here, runs = given.runs / given.name, []
-    for seed in given.seeds:
-        for name in SETS:
-            kept = here / f"{name.replace(' ', '-')}-{given.epochs}-{seed}.json"
-            if kept.exists() or not given.have_only:
-                runs.append(once(kept, partial(run, name, seed, given.epochs, here)))
-                yield {"epochs": given.epochs, "training": TRAINING, "runs": runs}
+    here = given.runs / given.name
+    wanted = {
+        f"{name.replace(' ', '-')}-{given.epochs}-{seed}": (
+            {"set": name, "seed": seed},
+            partial(run, name, seed, given.epochs, here),
+        )
+        for seed in given.seeds
+        for name in SETS
+    }
+    yield from STUDY.answers(given, {"epochs": given.epochs, "training": TRAINING}, wanted)
 
 
 def page(results: Results) -> str:

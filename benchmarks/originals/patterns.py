@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine, machine_lines
 from benchmarks.lib.page import fill, table
-from benchmarks.lib.runs import once
 from benchmarks.lib.study import Results, Study
 from tlpot.powder.config import PowderConfig
 from tlpot.powder.data import Example, capped
@@ -143,17 +142,15 @@ PARTS = ("train", "validation", "test")
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     """Step by step, so that every protocol has come as far."""
-    here, kept = given.runs / given.name, {}
+    wanted = {}
     for epochs in range(given.step, given.epochs + 1, given.step):
         for name in given.only:
             for seed in given.seeds:
-                folder = here / f"{list(PROTOCOLS).index(name)}-{seed}"
-                answer = here / f"{folder.name}-{epochs}.json"
-                if answer.exists() or not given.have_only:
-                    kept[name, seed, epochs] = once(
-                        answer, partial(run, name, seed, epochs, folder)
-                    )
-                    yield {"runs": list(kept.values())}
+                kept = f"{list(PROTOCOLS).index(name)}-{seed}"
+                work = partial(run, name, seed, epochs, given.runs / given.name / kept)
+                about = {"protocol": name, "seed": seed, "epochs": epochs}
+                wanted[f"{kept}-{epochs}"] = about, work
+    yield from STUDY.answers(given, {}, wanted)
 
 
 def page(results: Results) -> str:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib.machine import machine, machine_lines
 from benchmarks.lib.page import fill, spread, table
-from benchmarks.lib.runs import once, trained
+from benchmarks.lib.runs import trained
 from benchmarks.lib.study import Results, Study
 from tlpot import load
 from tlpot.structure.frames import Frame
@@ -139,14 +139,13 @@ def run(name: str, seed: int, epochs: int, folder: Path) -> Results:
 
 def measure(given: argparse.Namespace) -> Iterator[Results]:
     """The default of every seed first: two hypotheses need nothing else."""
-    here, runs = given.runs / given.name, []
+    wanted = {}
     for name in given.only:
         for seed in given.seeds:
-            folder = here / f"{list(VARIANTS).index(name)}-{given.epochs}-{seed}"
-            kept = folder.with_suffix(".json")
-            if kept.exists() or not given.have_only:
-                runs.append(once(kept, partial(run, name, seed, given.epochs, folder)))
-                yield {"epochs": given.epochs, "network": NETWORK, "runs": runs}
+            kept = f"{list(VARIANTS).index(name)}-{given.epochs}-{seed}"
+            work = partial(run, name, seed, given.epochs, given.runs / given.name / kept)
+            wanted[kept] = {"variant": name, "seed": seed}, work
+    yield from STUDY.answers(given, {"epochs": given.epochs, "network": NETWORK}, wanted)
 
 
 def page(results: Results) -> str:
