@@ -115,14 +115,17 @@ def beside(choice: str) -> Callable[[Sequence[Outcome]], list[str]]:
                 mine = errors.setdefault(setting, {})
                 mine["".join(crystal), o.point.seed] = (test[ENERGY], test[FORCE])
         against = errors.get(choice, {})
-        rows = [
-            (setting, len(both), *gmean([np.divide(mine[k], against[k]) for k in both]))
-            for setting, mine in errors.items()
-            if (both := mine.keys() & against.keys())
-        ]
-        text = f"Over the errors of {choice}, geometric means over the same crystals and seeds:"
-        head = ["setting", "pairs of runs", "energy", "force"]
-        return ["", text, "", *table(head, [(s, n, f"{e:.2f}", f"{f:.2f}") for s, n, e, f in rows])]
+        rows, idle = [], False
+        for setting, mine in errors.items():
+            both = mine.keys() & against.keys()
+            changed = [k for k in both if setting == choice or mine[k] != against[k]]
+            idle |= len(changed) < len(both)
+            if changed:
+                energy, force = gmean([np.divide(mine[k], against[k]) for k in changed])
+                rows.append((setting, len(changed), f"{energy:.2f}", f"{force:.2f}"))
+        text = f"Over the errors of {choice}, geometric means over the same crystals and seeds"
+        text += ", but where nothing changed (an element that the crystal lacks):" * idle or ":"
+        return ["", text, "", *table(["setting", "pairs of runs", "energy", "force"], rows)]
 
     return lines
 
