@@ -127,10 +127,10 @@ class Study:
             By the name that an answer is kept under: what it says of itself, and how to get it.
         """
         before, runs = self.committed(given), []
-        known = before.get("runs", []) if shared.items() <= before.items() else []
+        rows = before.get("runs", []) if shared.items() <= before.items() else []
         for name, (about, work) in wanted.items():
             path = given.runs / given.name / f"{name}.json"
-            there = next((row for row in known if about.items() <= row.items()), None)
+            there = next((row for row in rows if about.items() <= row.items()), None)
             if path.exists() or not (there or given.have_only):
                 there = once(path, work)
             if there:
