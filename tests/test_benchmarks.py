@@ -164,3 +164,21 @@ def test_committed_answers_are_taken_where_nothing_else_is_kept(script, as_scrip
     if results.exists():
         committed = json.loads((RESULTS / results.name).read_text())
         assert json.loads(results.read_text())["runs"] == committed["runs"]
+
+
+def test_a_study_that_is_stopped_forgets_no_committed_answer(monkeypatch, tmp_path) -> None:
+    """What comes after the first that is missing is there before that is worked out."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.lib.study import Study
+
+    study = Study(str(tmp_path / "count.py"), None, lambda results: "", have_only=True)
+    given = Namespace(results=tmp_path, runs=tmp_path / "runs", name="count", have_only=False)
+    committed = {"epochs": 2, "runs": [{"seed": 0}, {"seed": 2}]}
+    (tmp_path / "count.json").write_text(json.dumps(committed))
+    wanted = {str(s): ({"seed": s}, lambda s=s: {"seed": s, "new": True}) for s in range(3)}
+    seen = [
+        [row["seed"] for row in found["runs"]]
+        for found in study.answers(given, {"epochs": 2}, wanted)
+    ]
+    assert seen == [[0, 2], [0, 1, 2]]
+    assert all(row["new"] for row in list(study.answers(given, {"epochs": 3}, wanted))[-1]["runs"])

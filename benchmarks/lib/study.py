@@ -115,7 +115,7 @@ class Study:
         shared: Results,
         wanted: Mapping[str, tuple[Results, Callable[[], Results]]],
     ) -> Iterator[Results]:
-        """Results after each answer: kept under ``runs``, among the committed ones, or worked out.
+        """Results with all that is kept under ``runs`` or committed, then after each new answer.
 
         Parameters
         ----------
@@ -126,16 +126,19 @@ class Study:
         wanted
             By the name that an answer is kept under: what it says of itself, and how to get it.
         """
-        before, runs = self.committed(given), []
+        before, by_name = self.committed(given), {}
         rows = before.get("runs", []) if shared.items() <= before.items() else []
         for name, (about, work) in wanted.items():
             path = given.runs / given.name / f"{name}.json"
-            there = next((row for row in rows if about.items() <= row.items()), None)
-            if path.exists() or not (there or given.have_only):
-                there = once(path, work)
-            if there:
-                runs.append(there)
-                yield {**shared, "runs": runs}
+            if path.exists():
+                by_name[name] = once(path, work)
+            elif there := next((row for row in rows if about.items() <= row.items()), None):
+                by_name[name] = there
+        if by_name:
+            yield {**shared, "runs": [by_name[name] for name in wanted if name in by_name]}
+        for name in () if given.have_only else [name for name in wanted if name not in by_name]:
+            by_name[name] = once(given.runs / given.name / f"{name}.json", wanted[name][1])
+            yield {**shared, "runs": [by_name[name] for name in wanted if name in by_name]}
 
     def _pages(self, given: argparse.Namespace) -> None:
         for option, value in vars(given).items():
