@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from tlpot.config.run import Training
+from tlpot.config.run import Training, parse_config
 from tlpot.errors import TlpotError
+from tlpot.finetuning.prepare import prepare
 from tlpot.training.freeze import freeze
 from tlpot.training.potential import PotentialTask
 from tlpot.training.trainer import Trainer
@@ -76,3 +79,15 @@ def test_frozen_tensors_stay_bit_identical_and_the_others_move(small, labelled, 
     for name, parameter in potential.backbone.named_parameters():
         still = is_frozen(name, PATTERNS[patterns]) or name.split(".")[1] in "CN"
         assert torch.equal(parameter, before[name]) == still, name
+
+
+def test_freezing_networks_that_no_frame_has_is_told(settings, labelled, write_frames):
+    water = [frame for frame in labelled(20) if "N" not in frame.atoms.symbols]
+    write_frames(Path(settings["data"]["files"][0]), water)
+    settings["model"]["freeze"] = ["input", "O.*", "N.*", "[CN].hidden1"]
+    told = [x for x in prepare(parse_config(settings)).checked.remarks if "freeze" in x]
+    assert [x.split(": ")[1] for x in told] == [
+        "'N.*' changes nothing",
+        "'[CN].hidden1' changes nothing",
+    ]
+    assert told[1].endswith("no frame has C or N")

@@ -25,7 +25,7 @@ from tlpot.model.prediction import Prediction
 from tlpot.model.reference import moved, refitted, require_determined
 from tlpot.structure.frames import Batch, Frame
 from tlpot.training.curvature import Partner, find_partners
-from tlpot.training.freeze import LayerState, freeze, train_only
+from tlpot.training.freeze import LayerState, freeze, idle_patterns, train_only
 from tlpot.training.job import Prepared
 from tlpot.trust.gate import OnCompared, opinion_of, opinions, sifted
 from tlpot.trust.suspects import Suspect, find_suspects
@@ -129,12 +129,13 @@ def prepare(
     require_determined(parts["train"], parts["validation"] + parts["test"])
     _require_labels(config, base, checked, parts["train"])
     used = _networks(base, checked)
+    idle = idle_patterns(config.model.freeze, layers, used)
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
     replay, remarks = replay_frames(base, config, parts, base_set)
     config, recipe = settle_recipe(config, base, parts["train"])
     partners = find_partners(parts["train"]) if config.training.curvature else {}
     _require_partners(config, partners)
-    remarks += [*_compared(config, partners), *([recipe] if recipe else [])]
+    remarks += [*idle, *_compared(config, partners), *([recipe] if recipe else [])]
     checked = replace(checked, remarks=[*checked.remarks, *remarks])
     present = _elements(chain(*parts.values(), replay))
     small = compact(base, present, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -71,10 +71,6 @@ def freeze_layers(
     TlpotError
         If a pattern matches nothing, or nothing is left to train.
     """
-
-    def matches(name: str, pattern: str) -> bool:
-        return fnmatchcase(name if "." in pattern else name.split(".")[-1], pattern)
-
     for pattern in patterns:
         if not any(matches(name, pattern) for name in layers):
             kinds = sorted({name.split(".")[-1] for name in layers})
@@ -94,6 +90,21 @@ def freeze_layers(
     if not any(state.trained for state in states):
         raise TlpotError("model.freeze: every layer is frozen, nothing is left to train")
     return states
+
+
+def matches(layer: str, pattern: str) -> bool:
+    """Whether a pattern names a layer, ``<layer>`` or ``<network>.<layer>``."""
+    return fnmatchcase(layer if "." in pattern else layer.split(".")[-1], pattern)
+
+
+def idle_patterns(
+    patterns: Sequence[str], layers: Sequence[LayerState], used: Collection[str]
+) -> Iterator[str]:
+    """What to say of patterns that name none of the networks that are `used`."""
+    for pattern in patterns:
+        networks = dict.fromkeys(x.name.split(".")[0] for x in layers if matches(x.name, pattern))
+        if not networks.keys() & used:
+            yield f"model.freeze: '{pattern}' changes nothing: no frame has {' or '.join(networks)}"
 
 
 def train_only(
