@@ -127,7 +127,7 @@ def page(results: Results) -> str:
         errors=table(["test crystals", "MAE, eV"], rows),
         curve=table(["epoch", "validation MAE, eV"], _curve(runs)),
         rmse=spread((t["rmse"] for t in tests), ".3f"),
-        minutes=spread((row["seconds"] / 60 for row in runs), ".0f"),
+        minutes=spread((t / 60 for row in runs if (t := row["processor_seconds"])), ".0f"),
         machine=machine_lines(results["machine"]),
     )
 
