@@ -145,7 +145,7 @@ def draw(results: Results) -> Figure:
     for row in results["runs"]:
         axes.plot(range(1, len(row["validation"]) + 1), row["validation"], label=row["seed"])
     axes.axhline(ORIGINAL, color="0.6", linestyle="--", label="the original, test")
-    axes.set(xlabel="epoch", ylabel="validation MAE, eV", yscale="log")
+    axes.set(xlabel="epoch", ylabel="validation MAE, eV")
     axes.legend(title="seed", fontsize="small")
     return figure
 
