@@ -128,10 +128,10 @@ def prepare(
     parts = {name: [checked.frames[i] for i in chosen] for name, chosen in vars(splits).items()}
     require_determined(parts["train"], parts["validation"] + parts["test"])
     _require_labels(config, base, checked, parts["train"])
-    used = _networks(base, checked)
+    replay, remarks = replay_frames(base, config, parts, base_set)
+    used = base.backbone.networks_of(_elements(chain(checked.frames, replay)))
     idle = idle_patterns(config.model.freeze, layers, used)
     layers = [x if x.name.split(".")[0] in used else replace(x, trained=0) for x in layers]
-    replay, remarks = replay_frames(base, config, parts, base_set)
     config, recipe = settle_recipe(config, base, parts["train"])
     partners = find_partners(parts["train"]) if config.training.curvature else {}
     _require_partners(config, partners)
