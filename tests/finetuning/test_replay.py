@@ -1,5 +1,7 @@
 """`training.replay`: structures that keep the base's answers, from files or made (`auto`)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -174,6 +176,36 @@ def test_replayed_structures_keep_the_bases_answers(settings, tmp_path):
         pairs = zip(base, tuned, strict=True)
         changed[share] = sum(abs(a.forces - b.forces).mean() for a, b in pairs)
     assert changed[0.7] < 0.6 * changed[None]
+
+
+def test_networks_that_only_replayed_structures_train_are_told_as_trained(
+    settings, labelled, write_frames, tmp_path
+):
+    import ase.io
+    from ase.build import molecule
+
+    water = [frame for frame in labelled(20) if set(frame.atoms.symbols) == {"H", "O"}]
+    write_frames(Path(settings["data"]["files"][0]), water)
+    ase.io.write(tmp_path / "replay.extxyz", molecule("NH3"))
+    settings["model"]["freeze"] = ["N.input", "C.input"]
+    settings["training"] |= {"replay": {"files": str(tmp_path / "replay.extxyz")}, "epochs": 2}
+    run = tlpot.finetune(settings)
+    said = (run.folder / "run.log").read_text()
+    assert "'C.input' changes nothing" in said
+    assert "'N.input' changes nothing" not in said
+    prepared = prepare_again(settings, tmp_path)
+    before, after = (
+        dict(potential.backbone.named_parameters())
+        for potential in (prepared.base, run.potential)
+    )
+    for layer in prepared.layers:
+        same = [
+            torch.equal(before[name], after[name])
+            for name in before
+            if f".{layer.name}." in f".{name}"
+        ]
+        assert same
+        assert all(same) == (layer.trained == 0), layer.name
 
 
 @pytest.mark.parametrize(
