@@ -20,6 +20,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import Hartree
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MultipleLocator
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -274,10 +275,13 @@ def draw(results: Results) -> Figure:
             curve = row["validation_meV_per_atom"]
             left.plot(range(1, len(curve) + 1), curve, label=row["seed"])
     left.set(xlabel="epoch", ylabel="validation RMSE, meV/atom", yscale="log")
+    left.yaxis.set_major_formatter(LogFormatter())
+    left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))
     left.legend(title="seed", fontsize="small")
     behind = right.twinx()
-    behind.bar(SIZES, results["runs"][0]["sizes"][SIZES.start : SIZES.stop], color="0.88")
-    behind.set(ylabel="training molecules (bars)")
+    numbers = results["runs"][0]["sizes"][SIZES.start : SIZES.stop]
+    behind.bar(SIZES, numbers, color="0.88")
+    behind.set(ylabel="training molecules (bars)", ylim=(0, 2 * max(numbers)))
     right.set_zorder(behind.get_zorder() + 1)
     right.patch.set_visible(False)
     for name in VARIANTS:
@@ -285,6 +289,7 @@ def draw(results: Results) -> Figure:
             maes = [fmean(_mae(row, size, size) for row in own) for size in SIZES[3:]]
             right.plot(SIZES[3:], maes, "o-", ms=3, label=name)
     right.set(xlabel="atoms in the molecule", ylabel="MAE, meV", ylim=(0, None))
+    right.xaxis.set_major_locator(MultipleLocator(2))
     right.legend(fontsize="small")
     return figure
 
