@@ -195,8 +195,7 @@ def test_networks_that_only_replayed_structures_train_are_told_as_trained(
     assert "'N.input' changes nothing" not in said
     prepared = prepare_again(settings, tmp_path)
     before, after = (
-        dict(potential.backbone.named_parameters())
-        for potential in (prepared.base, run.potential)
+        dict(potential.backbone.named_parameters()) for potential in (prepared.base, run.potential)
     )
     for layer in prepared.layers:
         same = [
