@@ -27,7 +27,7 @@ from tlpot.structure.neighbours import neighbour_pairs
 from tlpot.structure.soundness import find_flaw
 
 
-def refused(read, path: Path, words: str = "") -> str:
+def refused(read, path: Path, words: str | None = None) -> str:
     """Within bounds of time and memory, measured of the whole process too."""
     with bounded(path.stat().st_size), pytest.raises(TlpotError, match=words) as told:
         read(path)
