@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 
 from tlpot.errors import MachineError
+
+SILENCE = {"SPGLIB_WARNING": "OFF"}
+"""Environment in which libraries do not write remarks on their own working to the terminal."""
 
 
 class MissingLibraryError(MachineError):
@@ -31,6 +35,8 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         import fails, with the reason.
     """
     library = module.partition(".")[0]
+    for name, value in SILENCE.items():
+        os.environ.setdefault(name, value)
     try:
         return import_module(module)
     except ImportError as error:
