@@ -10,10 +10,8 @@ import termios
 from fcntl import ioctl
 from pathlib import Path
 
-import ase.io
 import pytest
 import yaml
-from ase.build import bulk
 from forked import command
 from rich.cells import cell_len
 from rich.console import Console
@@ -43,21 +41,6 @@ def test_a_pipe_gets_a_line_an_epoch(settings, tmp_path):
     assert "meV/atom" in lines[0]
     assert "meV/Å" in lines[0]
     assert "0:00:00 left" in lines[-1]
-
-
-@pytest.fixture
-def metals(tmp_path) -> Path:
-    """Crystals of two systems, with a table of numbers."""
-    folder = tmp_path / "crystals"
-    folder.mkdir()
-    for i, name in enumerate(("Cu", "Al", "Ni", "Ag", "Au", "Pt")):
-        ase.io.write(folder / f"{name}.cif", bulk(name, "fcc", 3.5 + 0.1 * i, cubic=True))
-    for i, name in enumerate(("Mg", "Zn", "Ti", "Co", "Zr", "Cd")):
-        ase.io.write(folder / f"{name}.cif", bulk(name, "hcp", 2.6 + 0.1 * i, 4.5))
-    names = sorted(path.stem for path in folder.glob("*.cif"))
-    rows = (f"{name},{0.1 * i}\n" for i, name in enumerate(names))
-    (folder / "id_prop.csv").write_text("".join(rows))
-    return folder
 
 
 @pytest.mark.parametrize("verb", ["property", "xrd"])

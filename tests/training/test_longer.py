@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ase.build import bulk
 from forked import command
 from safetensors.torch import load_file
 
@@ -239,21 +238,6 @@ def test_where_patience_ended_a_run_more_epochs_need_more_of_it(settings):
 
 
 # --- the other trainings ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def metals(tmp_path) -> Path:
-    """Crystals of two systems, with a table of numbers."""
-    folder = tmp_path / "crystals"
-    folder.mkdir()
-    for i, name in enumerate(("Cu", "Al", "Ni", "Ag", "Au", "Pt")):
-        ase.io.write(folder / f"{name}.cif", bulk(name, "fcc", 3.5 + 0.1 * i, cubic=True))
-    for i, name in enumerate(("Mg", "Zn", "Ti", "Co", "Zr", "Cd")):
-        ase.io.write(folder / f"{name}.cif", bulk(name, "hcp", 2.6 + 0.1 * i, 4.5))
-    names = sorted(path.stem for path in folder.glob("*.cif"))
-    rows = (f"{name},{0.1 * i}\n" for i, name in enumerate(names))
-    (folder / "id_prop.csv").write_text("".join(rows))
-    return folder
 
 
 def other_settings(metals: Path, what: str) -> dict:
