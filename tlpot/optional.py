@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -34,14 +37,40 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         If the library is missing, naming the command that installs it; if it is there and its
         import fails, with the reason.
     """
+    if (there := sys.modules.get(module)) is not None:
+        return there
     library = module.partition(".")[0]
     for name, value in SILENCE.items():
         os.environ.setdefault(name, value)
     try:
-        return import_module(module)
+        with _unheard():
+            return import_module(module)
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == library
         state = "which is not installed" if missing else f"whose import fails ({error})"
         raise MissingLibraryError(
             f"{purpose} needs {library}, {state}; pip install 'tlpot[{extra}]'"
         ) from None
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Without what libraries write to the terminal, some from C, while they are imported.
+
+    Warp, for one, warns of a missing CUDA driver on every machine without a GPU.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
