@@ -18,7 +18,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 EVIDENCE = ROOT / "docs" / "evidence"
 SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*/*.py") if "__main__" in path.read_text())
 STUDIES = [path for path in SCRIPTS if "STUDY.main(" in path.read_text()]
-UNMEASURED = {"gpu", "patterns"}
+UNMEASURED = {"gpu"}
 """Studies that wait for a machine, or for hours of one."""
 
 
