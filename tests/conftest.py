@@ -42,7 +42,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tlpot")
 
-pytest_plugins = ("browser", "commands", "distant", "forked", "landscapes", "tables", "vasp_files")
+pytest_plugins = ("browser", "commands", "distant", "forked", "landscapes", "metals", "vasp_files")
 """In tests/fixtures."""
 
 SMALL = Architecture(
