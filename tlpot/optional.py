@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import ModuleType
 
@@ -37,13 +37,11 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         If the library is missing, naming the command that installs it; if it is there and its
         import fails, with the reason.
     """
-    if (there := sys.modules.get(module)) is not None:
-        return there
     library = module.partition(".")[0]
     for name, value in SILENCE.items():
         os.environ.setdefault(name, value)
     try:
-        with _unheard():
+        with nullcontext() if module in sys.modules else _unheard():
             return import_module(module)
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == library
